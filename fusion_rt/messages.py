@@ -1,0 +1,383 @@
+"""Packets and predictions: the words that everyone shares.
+
+Frozen msgspec structs. SI units, radians, frames x forward, y left, z up; a transform is
+`T_target_source`. The one exception is latitude and longitude, in degrees as every receiver and map
+gives them, and named so. `pack` and `unpack` turn a message into a small header and its raw arrays;
+they are what the bus and nothing else sends.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from fusion_rt.errors import MessageError
+
+Vec2: TypeAlias = tuple[float, float]
+Vec3: TypeAlias = tuple[float, float, float]
+Vec4: TypeAlias = tuple[float, float, float, float]
+Index: TypeAlias = Annotated[int, Meta(ge=0)]
+
+IMAGE_ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg", "png")
+PROTOCOL_VERSION = 1
+
+
+class TracePoint(Struct, frozen=True, array_like=True):
+    """A message passed `stage` at `monotonic_ns` (CLOCK_MONOTONIC) on `host`."""
+
+    stage: str
+    monotonic_ns: int
+    host: str = ""
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """What every message carries.
+
+    sensor_id  who measured it, the key into the rig
+    frame_id   the frame its numbers are in
+    seq        counts up by one a message and sensor
+    stamp_ns   UNIX epoch ns at which the world was measured, never the time of receipt
+    trace      where it has been, oldest first
+    """
+
+    sensor_id: str
+    frame_id: str
+    seq: Index
+    stamp_ns: int
+    trace: tuple[TracePoint, ...] = ()
+
+
+class Image(Struct, frozen=True, kw_only=True, tag="image"):
+    """One camera image; `stamp_ns` is mid-exposure.
+
+    data  (height, width, 3) uint8 for bgr8 and rgb8, (height, width) for mono8,
+          (bytes,) for jpeg and png
+    """
+
+    header: Header
+    height: Annotated[int, Meta(gt=0, le=1 << 15)]
+    width: Annotated[int, Meta(gt=0, le=1 << 15)]
+    encoding: str
+    data: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.encoding not in IMAGE_ENCODINGS:
+            raise MessageError(
+                f"{self.header.sensor_id}: encoding {self.encoding!r} is not one of"
+                f" {', '.join(IMAGE_ENCODINGS)}"
+            )
+        if self.encoding in ("jpeg", "png"):
+            _expect(self, "data", np.uint8, (None,))
+        elif self.encoding == "mono8":
+            _expect(self, "data", np.uint8, (self.height, self.width))
+        else:
+            _expect(self, "data", np.uint8, (self.height, self.width, 3))
+
+
+class PointCloud(Struct, frozen=True, kw_only=True, tag="points"):
+    """One sweep in `header.frame_id` (x forward, y left, z up), not deskewed.
+
+    xyz        (N, 3) float32, metres
+    intensity  (N,) float32, 0..1
+    t          (N,) float32, seconds after `header.stamp_ns`, may be negative; zeros where unknown
+    ring       (N,) uint16, laser number; zeros where unknown
+    """
+
+    header: Header
+    xyz: NDArray[np.float32]
+    intensity: NDArray[np.float32]
+    t: NDArray[np.float32]
+    ring: NDArray[np.uint16]
+
+    def __post_init__(self) -> None:
+        _expect(self, "xyz", np.float32, (None, 3))
+        n = self.xyz.shape[0]
+        _expect(self, "intensity", np.float32, (n,))
+        _expect(self, "t", np.float32, (n,))
+        _expect(self, "ring", np.uint16, (n,))
+
+
+class GnssFix(Struct, frozen=True, kw_only=True, tag="gnss"):
+    """A position on WGS-84 at the epoch `stamp_ns`, of the antenna.
+
+    position_covariance  (9) row-major east, north, up, m^2
+    fix_type             "none", "2d", "3d", "dgps", "rtk_float", "rtk_fixed"
+    velocity_enu         m/s east, north, up, where the receiver gives it
+    velocity_std         m/s, one standard deviation on each axis
+    """
+
+    header: Header
+    latitude_deg: Annotated[float, Meta(ge=-90, le=90)]
+    longitude_deg: Annotated[float, Meta(ge=-180, le=180)]
+    altitude_m: float
+    position_covariance: tuple[float, ...]
+    fix_type: str = "3d"
+    satellites: Index = 0
+    velocity_enu: Vec3 | None = None
+    velocity_std: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.position_covariance) != 9:
+            raise MessageError(
+                f"{self.header.sensor_id}: position_covariance has"
+                f" {len(self.position_covariance)} numbers, expected 9 (3x3 row-major)"
+            )
+
+
+class ImuSample(Struct, frozen=True, kw_only=True, tag="imu"):
+    """specific_force m/s^2 (at rest, level: 0, 0, +9.81) and angular_rate rad/s, sensor axes."""
+
+    header: Header
+    specific_force: Vec3
+    angular_rate: Vec3
+
+
+class AudioChunk(Struct, frozen=True, kw_only=True, tag="audio"):
+    """Mono PCM from `stamp_ns` on: pcm (N,) int16 at `rate` Hz."""
+
+    header: Header
+    rate: Annotated[int, Meta(gt=0)]
+    pcm: NDArray[np.int16]
+
+    def __post_init__(self) -> None:
+        _expect(self, "pcm", np.int16, (None,))
+
+
+class HomeReading(Struct, frozen=True, kw_only=True, tag="home"):
+    """One reading of a household sensor: `kind` such as motion, contact, temperature, co2."""
+
+    header: Header
+    entity: str
+    kind: str
+    value: float
+    unit: str
+
+
+class Command(Struct, frozen=True, kw_only=True, tag="command"):
+    """What a person asked for: free text, or an intent with its slots."""
+
+    header: Header
+    text: str = ""
+    intent: str = ""
+    slots: dict[str, str] = {}
+
+
+Packet: TypeAlias = Image | PointCloud | GnssFix | ImuSample | AudioChunk | HomeReading | Command
+
+
+class ForecastPoint(Struct, frozen=True, array_like=True):
+    """Where an object will be: seconds ahead, x y (m) and yaw (rad) in the prediction's frame,
+    one standard deviation of the position (m)."""
+
+    t_s: float
+    x: float
+    y: float
+    yaw: float
+    std_m: float
+
+
+class TrackedObject(Struct, frozen=True, kw_only=True):
+    """One object, in the ego frame at the prediction's stamp.
+
+    class_probabilities  label -> probability
+    existence            probability that it is there
+    center               x, y, z of the box's centre, m
+    size                 length, width, height, m
+    yaw                  rad about z, 0 = along ego x
+    box_covariance       (16) row-major over x, y, z, yaw: m^2, m rad, rad^2
+    velocity             vx, vy over ground, m/s, along ego axes
+    velocity_covariance  (4) row-major, m^2/s^2
+    yaw_rate             rad/s
+    age_s, hits          since the track was born, and measurements it has taken
+    coasting_s           since its last measurement
+    contributions        modality -> share of the evidence, summing to 1
+    time_to_collision_s  until it meets the ego vehicle at present motion; None: it does not
+    """
+
+    track_id: Index
+    label: str
+    class_probabilities: dict[str, float]
+    existence: float
+    center: Vec3
+    size: Vec3
+    yaw: float
+    box_covariance: tuple[float, ...]
+    velocity: Vec2
+    velocity_covariance: Vec4
+    yaw_rate: float
+    age_s: float
+    hits: Index
+    coasting_s: float
+    contributions: dict[str, float]
+    latitude_deg: float | None = None
+    longitude_deg: float | None = None
+    forecast: tuple[ForecastPoint, ...] = ()
+    time_to_collision_s: float | None = None
+
+
+class EgoState(Struct, frozen=True, kw_only=True):
+    """The ego frame in the local map (east, north, up; its origin given on WGS-84).
+
+    position             m, map frame
+    orientation          x, y, z, w: rotates ego axes into map axes
+    velocity             m/s, map frame
+    angular_rate         rad/s, ego frame
+    covariance           (36) row-major over position (m), orientation error (rad, map axes)
+    velocity_covariance  (9) row-major, m^2/s^2
+    extrapolated_s       beyond the newest inertial sample
+    source               "imu+gnss", "imu" (coasting), "gnss" (no IMU), "none" (identity)
+    """
+
+    stamp_ns: int
+    position: Vec3
+    orientation: Vec4
+    velocity: Vec3
+    angular_rate: Vec3
+    covariance: tuple[float, ...]
+    velocity_covariance: tuple[float, ...]
+    extrapolated_s: float
+    source: str
+    origin_latitude_deg: float | None = None
+    origin_longitude_deg: float | None = None
+    origin_altitude_m: float | None = None
+
+
+class SensorUse(Struct, frozen=True, kw_only=True):
+    """How one sensor entered an answer.
+
+    status          "used", "stale" (older than max_age_s, not used) or "missing" (never, or lost)
+    age_s           answer's stamp minus measurement's stamp; None when missing
+    clock_offset_s  estimated offset of the sensor's clock; None when unknown
+    dropped         packets dropped so far, by cause
+    """
+
+    sensor_id: str
+    modality: str
+    status: str
+    age_s: float | None = None
+    seq: int | None = None
+    clock_offset_s: float | None = None
+    dropped: dict[str, int] = {}
+
+
+class Certificate(Struct, frozen=True, kw_only=True):
+    """What an answer was made from; no consumer has to guess.
+
+    motion_compensation  where the ego motion came from: EgoState.source
+    points_dropped       points left out, by cause: "not_finite", "outside_grid", ...
+    stage_ms             wall time a stage; empty in offline replay, which reads no clock
+    rung                 the rung of the ladder that answered: "all", "in_time", "lidar_only",
+                         "camera_only", "coasting", "none"
+    """
+
+    sensors: tuple[SensorUse, ...]
+    motion_compensation: str
+    points_in: int
+    points_dropped: dict[str, int]
+    model: str
+    engine: str
+    precision: str
+    device: str
+    stage_ms: dict[str, float]
+    deadline_s: float
+    deadline_met: bool | None
+    rung: str
+    reason: str = ""
+
+
+class Prediction(Struct, frozen=True, kw_only=True, tag="prediction"):
+    """One answer, in the ego frame at `header.stamp_ns` (the trigger's stamp)."""
+
+    header: Header
+    objects: tuple[TrackedObject, ...]
+    ego: EgoState
+    certificate: Certificate
+
+
+Message: TypeAlias = Packet | Prediction
+
+
+def kind(message: Message) -> str:
+    """The message's tag: "image", "points", "gnss", "imu", ..., "prediction"."""
+    return str(type(message).__struct_config__.tag)
+
+
+def with_trace(message: Any, stage: str, monotonic_ns: int, host: str = "") -> Any:
+    """The same message with one more trace point."""
+    header = message.header
+    trace = (*header.trace, TracePoint(stage, monotonic_ns, host))
+    return msgspec.structs.replace(message, header=msgspec.structs.replace(header, trace=trace))
+
+
+class _ArrayRef(Struct, frozen=True, array_like=True):
+    index: Index
+    dtype: str
+    shape: tuple[Index, ...]
+
+
+_DTYPES = {np.dtype(t).str: np.dtype(t) for t in ("u1", "<u2", "<i2", "<f4")}
+
+
+def pack(message: Message) -> tuple[bytes, list[NDArray[Any]]]:
+    """The message as a msgpack header and its arrays, C-contiguous, in field order."""
+    arrays: list[NDArray[Any]] = []
+
+    def reference(value: Any) -> _ArrayRef:
+        if not isinstance(value, np.ndarray):
+            raise MessageError(f"{type(value).__name__} cannot be sent in a {type(message).__name__}")
+        arrays.append(np.ascontiguousarray(value))
+        return _ArrayRef(len(arrays) - 1, value.dtype.str, value.shape)
+
+    return msgspec.msgpack.encode(message, enc_hook=reference), arrays
+
+
+def unpack(header: bytes | memoryview, arrays: list[Any]) -> Message:
+    """The message again. `arrays` are buffers in the order `pack` gave them; they are viewed, not
+    copied. Anything malformed raises MessageError: an unknown type or dtype, a wrong shape, a
+    buffer of another length than its shape says."""
+
+    def view(_: type, value: Any) -> Any:
+        ref = msgspec.convert(value, _ArrayRef)
+        dtype = _DTYPES.get(ref.dtype)
+        if dtype is None:
+            raise MessageError(f"dtype {ref.dtype!r} is not one of {', '.join(_DTYPES)}")
+        if ref.index >= len(arrays):
+            raise MessageError(f"array {ref.index} is referred to, {len(arrays)} came")
+        flat = np.frombuffer(arrays[ref.index], dtype=np.uint8)
+        expected = dtype.itemsize
+        for extent in ref.shape:
+            expected *= extent  # Python integers: cannot overflow
+        if flat.nbytes != expected:
+            raise MessageError(
+                f"array {ref.index} has {flat.nbytes} bytes, shape {ref.shape} needs {expected}"
+            )
+        return flat.view(dtype).reshape(ref.shape)
+
+    try:
+        message: Message = msgspec.msgpack.decode(header, type=Message, dec_hook=view)
+    except MessageError:
+        raise
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
+        raise MessageError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error
+    return message
+
+
+def _expect(message: Any, field: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
+    array = getattr(message, field)
+    fits = (
+        isinstance(array, np.ndarray)
+        and array.dtype == dtype
+        and array.ndim == len(shape)
+        and all(want is None or want == got for want, got in zip(shape, array.shape))
+    )
+    if not fits:
+        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        wanted = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
+        raise MessageError(
+            f"{message.header.sensor_id}: {type(message).__name__}.{field} is {got},"
+            f" expected {np.dtype(dtype)} {wanted}"
+        )

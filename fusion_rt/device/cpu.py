@@ -1,0 +1,56 @@
+"""The CPU as a device: buffers are numpy arrays, kernels are the C++ build of the .cu files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_rt.errors import DeviceError
+from fusion_rt.kernels.launchers import KERNELS, library
+
+
+class CpuDevice:
+    """`threads` workers share each kernel. instruction_set: "" picks the best, or "baseline", "x86-64-v3".
+
+    Raises DeviceError when the kernels were not built."""
+
+    def __init__(self, threads: int = 2, instruction_set: str = "") -> None:
+        if threads < 1:
+            raise DeviceError(f"threads is {threads}, expected at least 1")
+        library(instruction_set)
+        self.threads = threads
+        self._instruction_set = instruction_set
+
+    def __str__(self) -> str:
+        return f"cpu, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """A zeroed array."""
+        return np.zeros(shape, dtype)
+
+    def upload(self, array: NDArray[Any], out: NDArray[Any]) -> None:
+        """Copies; shapes and dtypes must agree."""
+        _same(array, out)
+        np.copyto(out, array)
+
+    def download(self, buffer: NDArray[Any], out: NDArray[Any]) -> None:
+        """Copies; shapes and dtypes must agree."""
+        _same(buffer, out)
+        np.copyto(out, buffer)
+
+    def kernel(self, name: str) -> Callable[..., Any]:
+        """A launcher of fusion_rt.kernels.launchers, with scratch memory of its own."""
+        if name not in KERNELS:
+            raise DeviceError(f"no kernel {name!r}; there are {', '.join(KERNELS)}")
+        launcher: Callable[..., Any] = KERNELS[name](self.threads, self._instruction_set)  # type: ignore[assignment]
+        return launcher
+
+
+def _same(source: NDArray[Any], target: NDArray[Any]) -> None:
+    if source.shape != target.shape or source.dtype != target.dtype:
+        raise DeviceError(
+            f"copy of {source.dtype} {source.shape} into {target.dtype} {target.shape}: they must agree"
+        )

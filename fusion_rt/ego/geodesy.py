@@ -1,0 +1,40 @@
+"""WGS-84 and the local map: east, north, up around an origin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from pyproj import Transformer
+
+from fusion_rt.messages import Vec3
+from fusion_rt.transforms import Array
+
+
+class LocalMap:
+    """A tangent plane at (latitude_deg, longitude_deg, altitude_m); distances are exact, not flattened."""
+
+    def __init__(self, latitude_deg: float, longitude_deg: float, altitude_m: float) -> None:
+        self.origin: Vec3 = (latitude_deg, longitude_deg, altitude_m)
+        self._transformer = Transformer.from_pipeline(
+            "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad"
+            " +step +proj=cart +ellps=WGS84"
+            f" +step +proj=topocentric +ellps=WGS84"
+            f" +lat_0={latitude_deg!r} +lon_0={longitude_deg!r} +h_0={altitude_m!r}"
+        )
+
+    def to_enu(self, latitude_deg: float, longitude_deg: float, altitude_m: float) -> Array:
+        """(3,) east, north, up in m."""
+        return np.array(self._transformer.transform(longitude_deg, latitude_deg, altitude_m))
+
+    def to_geodetic(self, enu: Array) -> Vec3:
+        """Latitude, longitude (deg) and ellipsoidal altitude (m) of (3,) east, north, up in m."""
+        longitude, latitude, altitude = self._transformer.transform(*map(float, enu), direction="INVERSE")
+        return latitude, longitude, altitude
+
+
+def normal_gravity(latitude_deg: float, altitude_m: float) -> float:
+    """m/s^2, by Somigliana's closed formula on WGS-84 and the free-air gradient (NIMA TR8350.2, 1997)."""
+    s2 = math.sin(math.radians(latitude_deg)) ** 2
+    at_sea_level = 9.7803253359 * (1 + 0.00193185265241 * s2) / math.sqrt(1 - 0.00669437999014 * s2)
+    return at_sea_level - 3.086e-6 * altitude_m

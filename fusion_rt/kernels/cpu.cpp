@@ -1,0 +1,114 @@
+// The CPU twin: the kernels as C functions, each stage run by all workers before the next begins.
+// Callers check every shape; see launchers.py.
+#include <algorithm>
+#include <cmath>
+
+#include "boxes.cu"
+#include "canvas.cu"
+#include "deskew.cu"
+#include "image.cu"
+#include "pillars.cu"
+#include "pool.h"
+
+namespace {
+
+class Launch {
+ public:
+  explicit Launch(int threads) : lock_(Pool::mutex()), pool_(Pool::of(threads)) {}
+
+  template <typename Kernel>
+  Launch& operator()(Kernel kernel) {
+    pool_.run(kernel);
+    return *this;
+  }
+
+ private:
+  std::lock_guard<std::mutex> lock_;
+  Pool& pool_;
+};
+
+}  // namespace
+
+#define FRT_EXPORT extern "C" __attribute__((visibility("default")))
+
+FRT_EXPORT void frt_image(int threads, const unsigned char* src, int src_h, int src_w, const float* lens13, int dst_h,
+                          int dst_w, int bgr, const float* mean, const float* std, float* tmp, float* out) {
+  Lens lens;
+  static_assert(sizeof(Lens) == 13 * sizeof(float), "thirteen floats");
+  std::copy(lens13, lens13 + 13, reinterpret_cast<float*>(&lens));
+  Launch launch(threads);
+  const bool distorted = lens.k1 || lens.k2 || lens.p1 || lens.p2 || lens.k3;
+  if (distorted) {
+    const float ratio = std::max(lens.fx / lens.dfx, lens.fy / lens.dfy);
+    const int taps = ratio <= 1.2f ? 1 : (ratio <= 2.5f ? 2 : 3);
+    launch([&] { image_undistort(src, src_h, src_w, lens, taps, dst_h, dst_w, bgr, mean, std, out); });
+    return;
+  }
+  launch([&] { image_rows(src, src_h, src_w, lens, dst_h, tmp); });
+  launch([&] { image_columns(tmp, src_h, src_w, lens, dst_h, dst_w, bgr, mean, std, out); });
+}
+
+FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n, const float* knots_t,
+                           const float* knots_T, int knots, float* out) {
+  Launch launch(threads);
+  launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
+}
+
+// count and out are all zero outside `pillar[0 .. previous)`, the cells of the last call. Returns the pillars.
+FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
+                           int channels, Grid grid, float z_min, float z_max, int previous, int* cell, int* grouped,
+                           int* count, int* start, int* pillar, int* counters, float* out) {
+  const int cells = grid.nx * grid.ny;
+  Launch launch(threads);
+  launch([&] { pillars_clear(pillar, previous, channels + 1, cells, out, count); });
+  std::fill(counters, counters + COUNTERS, 0);
+  launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, counters); });
+  launch([&] { pillars_count(cell, n, count); });
+  launch([&] { pillars_place(count, cells, start, pillar, counters); });
+  launch([&] { pillars_group(cell, n, start, grouped); });
+  const int pillars = counters[PILLARS];
+  launch([&] {
+    pillars_encode(xyz, intensity, grouped, start, count, pillar, pillars, W, b, channels, grid, out);
+  });
+  return pillars;
+}
+
+FRT_EXPORT void frt_lift(int threads, const float* features, int cameras, int channels, int h, int w, const float* P,
+                         Grid grid, const float* z, int levels, float* tmp, float* out, float* valid) {
+  Launch launch(threads);
+  const int cells = h * w;
+  for (int k = 0; k < cameras; ++k) {
+    const long long skip = (long long)k * channels * cells;
+    launch([&] { interleave(features + skip, channels, cells, tmp + skip); });
+  }
+  launch([&] { lift(tmp, cameras, channels, h, w, P, grid, z, levels, out, valid); });
+}
+
+FRT_EXPORT void frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {
+  Launch launch(threads);
+  launch([&] { bev_warp(state, channels, T, grid, out); });
+}
+
+FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,
+                          float threshold_logit, int k, int* candidate, int capacity, int* counters, float* rows) {
+  Launch launch(threads);
+  counters[0] = 0;
+  launch([&] { decode_peaks(heatmap, classes, grid, threshold_logit, capacity, candidate, counters); });
+  const int n = std::min(counters[0], capacity);
+  launch([&] { decode_boxes(heatmap, regression, grid, candidate, n, k, rows); });
+  return std::min(n, k);
+}
+
+FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, float threshold,
+                       unsigned char* overlap, int* keep, int* counters) {
+  Launch launch(threads);
+  launch([&] { nms_overlap(boxes, classes, n, threshold, overlap); });
+  launch([&] { nms_keep(overlap, n, keep, counters); });
+  return counters[0];
+}
+
+FRT_EXPORT void frt_roi_sample(int threads, const float* features, int channels, const float* boxes, int n, Grid grid,
+                               float* out) {
+  Launch launch(threads);
+  launch([&] { roi_sample(features, channels, boxes, n, grid, out); });
+}

@@ -1,0 +1,84 @@
+// One source for GPU and CPU. A kernel is written once:
+//
+//   FRT_KERNEL(scale)(const float* x, int n, float k, float* y) { FRT_FOR(i, n) { y[i] = k * x[i]; } }
+//
+// On the GPU, FRT_FOR is a grid-stride loop. On the CPU every worker runs the whole kernel function, and
+// FRT_FOR gives it one contiguous slice. No kernel may depend on the order of the iterations.
+#pragma once
+
+#ifdef __CUDACC__
+
+#define FRT_DEVICE __device__ __forceinline__
+#define FRT_KERNEL(name) extern "C" __global__ void name
+#define FRT_FOR(i, n) \
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x, frt_end_##i = (n); i < frt_end_##i; i += gridDim.x * blockDim.x)
+// Every iteration; the worker that owns `key` (>= 0) may update what belongs to it with frt_add.
+#define FRT_FOR_OWNED(i, n, key) FRT_FOR(i, n) if ((key) >= 0)
+
+FRT_DEVICE int frt_add(int* p, int v) { return atomicAdd(p, v); }         // on what the worker owns
+FRT_DEVICE int frt_add_shared(int* p, int v) { return atomicAdd(p, v); }  // on what all share
+FRT_DEVICE float frt_mul(float a, float b) { return __fmul_rn(a, b); }
+FRT_DEVICE float frt_sum(float a, float b) { return __fadd_rn(a, b); }
+FRT_DEVICE bool frt_finite(float a) { return fabsf(a) <= 3.402823466e38f; }
+
+#else
+
+#include <math.h>
+
+#define FRT_DEVICE static inline
+#define FRT_KERNEL(name) static void name
+
+struct FrtWorker {
+  int index, count;
+};
+static thread_local FrtWorker frt_worker = {0, 1};
+
+FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worker.count); }
+
+#define FRT_FOR(i, n)                                                                                      \
+  for (int i = frt_slice((n), frt_worker.index), frt_end_##i = frt_slice((n), frt_worker.index + 1); \
+       i < frt_end_##i; ++i)
+#define FRT_FOR_OWNED(i, n, key)                               \
+  for (int i = 0, frt_end_##i = (n); i < frt_end_##i; ++i) \
+    if ((key) >= 0 && (key) % frt_worker.count == frt_worker.index)
+
+FRT_DEVICE int frt_add(int* p, int v) {
+  const int before = *p;
+  *p = before + v;
+  return before;
+}
+FRT_DEVICE int frt_add_shared(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+FRT_DEVICE float frt_mul(float a, float b) { return a * b; }  // built with -ffp-contract=off
+FRT_DEVICE float frt_sum(float a, float b) { return a + b; }
+FRT_DEVICE bool frt_finite(float a) { return fabsf(a) <= 3.402823466e38f; }
+
+#endif
+
+// a * b + c, rounded twice: the same bits with and without a fused unit.
+FRT_DEVICE float frt_mad(float a, float b, float c) { return frt_sum(frt_mul(a, b), c); }
+
+// A canvas over the ground: cell (iy, ix) covers [min + i * cell, min + (i + 1) * cell).
+struct Grid {
+  float x_min, y_min, cell;
+  int nx, ny;
+};
+
+// Index of the cell that holds x, y, or -1. Tested in float: int(NaN) is INT_MIN on x86 and 0 on a GPU; and
+// rounding may carry a point just below the border onto it, so the cell number is compared, not the metres.
+FRT_DEVICE int grid_cell(Grid g, float x, float y) {
+  const float u = (x - g.x_min) / g.cell, v = (y - g.y_min) / g.cell;
+  const bool inside = u >= 0.0f && u < float(g.nx) && v >= 0.0f && v < float(g.ny);
+  return inside ? int(v) * g.nx + int(u) : -1;
+}
+
+// Bilinear taps around continuous pixel coordinates (pixel i's centre at i + 0.5).
+struct Taps {
+  int x, y;         // the upper left tap; may be -1
+  float fx, fy;     // weight of the right and lower taps
+};
+
+FRT_DEVICE Taps taps_at(float u, float v) {
+  const float x = u - 0.5f, y = v - 0.5f;
+  const float x0 = floorf(x), y0 = floorf(y);
+  return Taps{int(x0), int(y0), x - x0, y - y0};
+}

@@ -1,0 +1,181 @@
+"""A model package: a folder of ONNX files, the pillars' weights and model.yaml that describes them.
+
+The runtime reads everything about a network from here and never imports what trained it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from fusion_rt import config
+from fusion_rt.errors import ConfigError, EngineError
+
+PARTS = ("camera", "bev", "refine")
+PRECISIONS = ("int8", "f32")
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class GridSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A canvas over the ground: row iy, column ix has its centre at min + (i + 0.5) * cell_m."""
+
+    x_min: float
+    y_min: float
+    cell_m: float
+    nx: int
+    ny: int
+
+
+class ImageSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The image the camera encoder wants, RGB; mean and std in 0..255. Its features are `stride`
+    times smaller."""
+
+    width: int
+    height: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    stride: int
+
+
+class TensorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names and shapes of one part's tensors, float32; -1 is any number of rows."""
+
+    inputs: dict[str, tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
+
+
+class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """model.yaml.
+
+    classes            labels of the heatmap's channels
+    grid, head         canvas of the pillars and of the outputs
+    z_min, z_max       points are accepted in [z_min, z_max), m above the ground
+    z_levels           heights at which cells are projected into the image, m
+    context            meaning of each slot of the context vector
+    box_channels       meaning of each channel of `boxes`
+    box_context        meaning of each slot of the refinement's second input
+    deltas             meaning of each slot of the refinement's second output
+    decode_threshold   smallest heatmap score that is decoded
+    score_thresholds   smallest refined score worth showing, by class
+    nms_iou            overlap above which the weaker box of a class goes, by class
+    max_objects        boxes decoded at most
+    precisions         precision -> part -> file
+    sha256             file -> digest
+    precision          the one to use where nobody asks for another
+    """
+
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    grid: GridSpec
+    head: GridSpec
+    z_min: float
+    z_max: float
+    z_levels: tuple[float, ...]
+    image: ImageSpec
+    context: tuple[str, ...]
+    box_channels: tuple[str, ...]
+    box_context: tuple[str, ...]
+    deltas: tuple[str, ...]
+    decode_threshold: float
+    score_thresholds: dict[str, float]
+    nms_iou: dict[str, float]
+    max_objects: int
+    tensors: dict[str, TensorSpec]
+    precisions: dict[str, dict[str, str]]
+    precision: str
+    sha256: dict[str, str]
+    trained_with: str
+
+
+class ModelPackage:
+    """A package that was read and checked.
+
+    folder, spec; pillars = (W (8, C), b (C,)) float32; identity "name-version-<8 hex of the digests>".
+    """
+
+    def __init__(self, folder: Path, spec: ModelSpec, pillars: tuple[NDArray[Any], NDArray[Any]]) -> None:
+        self.folder, self.spec, self.pillars = folder, spec, pillars
+        digests = "".join(f"{name}{digest}" for name, digest in sorted(spec.sha256.items()))
+        self.identity = f"{spec.name}-{spec.version}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}"
+
+    @classmethod
+    def load(cls, model: str | Path) -> ModelPackage:
+        """A bundled model by name, or a folder.
+
+        Raises ConfigError when there is none or model.yaml is wrong, EngineError when a file is
+        missing or is not the one that model.yaml describes."""
+        folder = WEIGHTS / model if (WEIGHTS / model).is_dir() else Path(model)
+        if not (folder / "model.yaml").is_file():
+            bundled = sorted(p.parent.name for p in WEIGHTS.glob("*/model.yaml"))
+            raise ConfigError(
+                f"{model}: no model package there (a folder with model.yaml);"
+                f" bundled are: {', '.join(bundled) or 'none'}"
+            )
+        spec = config.load(folder / "model.yaml", ModelSpec)
+        _check(folder, spec)
+        return cls(folder, spec, _read_pillars(folder / "pillars.npz"))
+
+    def path(self, part: str, precision: str) -> Path:
+        """The ONNX file of "camera", "bev" or "refine" in a precision. Raises ConfigError where the
+        package has no such precision."""
+        try:
+            return self.folder / self.spec.precisions[precision][part]
+        except KeyError:
+            raise ConfigError(
+                f"{self.folder}: no {part!r} in precision {precision!r}; the package has"
+                f" {', '.join(sorted(self.spec.precisions))} of {', '.join(PARTS)}"
+            ) from None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check(folder: Path, spec: ModelSpec) -> None:
+    source = folder / "model.yaml"
+    if spec.precision not in spec.precisions:
+        raise ConfigError(
+            f"{source}: precision {spec.precision!r} is not one of {', '.join(spec.precisions)}"
+        )
+    for precision, files in spec.precisions.items():
+        if precision not in PRECISIONS or set(files) != set(PARTS):
+            raise ConfigError(
+                f"{source}: precisions.{precision} must name a file for each of {', '.join(PARTS)};"
+                f" known precisions are {', '.join(PRECISIONS)}"
+            )
+    if (spec.grid.nx % spec.head.nx, spec.grid.ny % spec.head.ny) != (0, 0):
+        raise ConfigError(f"{source}: grid {spec.grid.nx}x{spec.grid.ny} is no multiple of head's cells")
+    named = {name for files in spec.precisions.values() for name in files.values()} | {"pillars.npz"}
+    for name in sorted(named):
+        path = folder / name
+        if name not in spec.sha256:
+            raise ConfigError(f"{source}: sha256 lacks {name}; export the package again")
+        if not path.is_file():
+            raise EngineError(f"{path}: missing; fetch or export the package {spec.name!r} again")
+        found = digest(path)
+        if found != spec.sha256[name]:
+            raise EngineError(
+                f"{path}: sha256 {found[:12]}... is not {spec.sha256[name][:12]}... of model.yaml: the file"
+                " is damaged or from another version; fetch or export the package again"
+            )
+
+
+def _read_pillars(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        with path.open("rb") as file, np.load(file) as data:
+            W, b = data["W"], data["b"]
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"{path}: cannot be read ({error}); export the package again") from error
+    fits = W.dtype == b.dtype == np.float32 and W.ndim == 2 and W.shape[0] == 8 and b.shape == W.shape[1:]
+    if not fits or not (np.isfinite(W).all() and np.isfinite(b).all()):
+        raise EngineError(
+            f"{path}: W {W.dtype} {W.shape} and b {b.dtype} {b.shape} must be finite float32 (8, C), (C,)"
+        )
+    return np.ascontiguousarray(W), b

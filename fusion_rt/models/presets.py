@@ -1,0 +1,79 @@
+"""The sizes of a network: one frozen description that training, export and the runtime share."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a driving network sees and how wide it is.
+
+    The pillar canvas has `ny` rows (y) and `nx` columns (x) of `cell_m`; the head's canvas has
+    `stride` times larger cells over the same ground. Heights are metres above the ground.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    x_min: float
+    y_min: float
+    cell_m: float
+    nx: int
+    ny: int
+    stride: int
+    z_min: float
+    z_max: float
+    z_levels: tuple[float, ...]
+    image_width: int
+    image_height: int
+    image_mean: tuple[float, float, float]  # RGB, 0..255
+    image_std: tuple[float, float, float]
+    camera_stride: int
+    pillar_channels: int
+    canvas_channels: int
+    camera_widths: tuple[int, int, int, int]
+    trunk_widths: tuple[int, int]
+    feature_channels: int
+    refine_widths: tuple[int, int]
+    context: int = 16
+    box_context: int = 16
+    box_channels: int = 15
+
+    @property
+    def head_nx(self) -> int:
+        return self.nx // self.stride
+
+    @property
+    def head_ny(self) -> int:
+        return self.ny // self.stride
+
+    @property
+    def head_cell_m(self) -> float:
+        return self.cell_m * self.stride
+
+
+DRIVING_S = Preset(
+    name="driving-s",
+    classes=("car", "pedestrian", "cyclist"),
+    x_min=0.0,
+    y_min=-35.84,
+    cell_m=0.32,
+    nx=224,
+    ny=224,
+    stride=2,
+    z_min=-1.5,
+    z_max=4.5,
+    z_levels=(0.3, 0.9, 1.5, 2.1),
+    image_width=640,
+    image_height=192,
+    image_mean=(123.7, 116.3, 103.5),
+    image_std=(58.4, 57.1, 57.4),
+    camera_stride=8,
+    pillar_channels=31,
+    canvas_channels=32,
+    camera_widths=(16, 32, 64, 96),
+    trunk_widths=(48, 96),
+    feature_channels=48,
+    refine_widths=(96, 64),
+)
+
+PRESETS = {DRIVING_S.name: DRIVING_S}

@@ -1,0 +1,36 @@
+"""A recording through the pipeline without sockets, clocks or threads: the same answers each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from fusion_rt import logs
+from fusion_rt.messages import Prediction
+from fusion_rt.pipeline import FusionPipeline, PipelineConfig
+
+
+def predictions(
+    path: str | Path, config: PipelineConfig, progress: Callable[[float], None] = lambda fraction: None
+) -> Iterator[Prediction]:
+    """Every answer that the recording gives, in order.
+
+    progress is called with the fraction of the recording's time that is done.
+    Raises LogError when the recording cannot be read or holds no rig."""
+    with logs.open(path) as log, FusionPipeline.from_config(config, log.rig) as pipeline:
+        duration = max(log.end_ns - log.start_ns, 1)
+        for packet in log:
+            prediction = pipeline.push(packet)
+            if prediction is not None:
+                progress((prediction.header.stamp_ns - log.start_ns) / duration)
+                yield prediction
+        progress(1.0)
+
+
+def write_line(prediction: Prediction, out: BinaryIO) -> None:
+    """One line of JSON, as docs/predictions.md describes it; equal predictions give equal bytes."""
+    out.write(msgspec.json.encode(prediction))
+    out.write(b"\n")

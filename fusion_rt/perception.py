@@ -1,0 +1,328 @@
+"""The fusion network at work: encode each modality, fuse on one canvas, decode objects.
+
+`see` runs when an image arrives and leaves its features waiting; `detect` runs at the trigger, with only the
+remaining work. All buffers are made once; the methods stand in the order of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from msgspec import Struct
+
+from fusion_rt import engine, refinement
+from fusion_rt.device import Device
+from fusion_rt.errors import MessageError
+from fusion_rt.messages import Image, PointCloud
+from fusion_rt.models.package import ModelPackage
+from fusion_rt.rig import Camera
+from fusion_rt.tracking.detections import Detections
+from fusion_rt.transforms import Array
+
+MODALITIES = ("lidar", "camera", "memory")
+_KERNELS = ("image", "deskew", "pillars", "lift", "bev_warp", "decode", "nms", "roi_sample")
+
+Lap = Callable[[str], None]
+
+
+class ImageFeatures(Struct, frozen=True):
+    """An encoded image, waiting for the trigger.
+
+    features  (C, h, w) float32
+    K         (3, 3) float64: camera ray -> feature pixel
+    """
+
+    features: Array
+    K: Array
+
+
+class View(Struct, frozen=True):
+    """Image features and where their camera was: T_camera(at the image)_ego(at the answer), (4, 4)."""
+
+    image: ImageFeatures
+    T_camera_ego: Array
+
+
+class Sweep(Struct, frozen=True):
+    """A point cloud and the motion to undo.
+
+    knots_t  (K,) float32, seconds after the cloud's stamp, increasing
+    knots_T  (K, 3, 4) float32, T_ego(at the answer)_lidar(at the knot)
+    """
+
+    cloud: PointCloud
+    knots_t: Array
+    knots_T: Array
+
+
+class Motion(Struct, frozen=True, kw_only=True):
+    """The ego vehicle's motion, for the network's context and memory.
+
+    known          whether it was measured; all else is zero if not
+    T_prev_now     (2, 3): present ego x, y -> ego x, y at the previous answer; None: no memory
+    since_prev_s   between the two answers
+    """
+
+    known: bool = False
+    speed: float = 0.0
+    yaw_rate: float = 0.0
+    acceleration: float = 0.0
+    T_prev_now: Array | None = None
+    since_prev_s: float = 0.0
+
+
+class Perceived(Struct, frozen=True):
+    """What the network found, and how many points it was given."""
+
+    detections: Detections
+    points_in: int
+    points_dropped: dict[str, int]
+
+
+class Perception:
+    """One model package on one device.
+
+    lap is told the name of each stage as it ends, for those who keep time.
+    Raises EngineError when a model file does not load."""
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        device: Device,
+        *,
+        runtime: str = "openvino",
+        precision: str | None = None,
+        lap: Lap = lambda stage: None,
+    ) -> None:
+        self.package, self.spec, self._lap = package, package.spec, lap
+        precision = precision or self.spec.precision
+        self._camera, self._bev, self._refine = (
+            engine.load(
+                package.path(part, precision),
+                runtime=runtime,
+                precision=package.held(part, precision),
+                threads=device.threads,
+                inputs=self.spec.tensors[part].inputs,
+                outputs=self.spec.tensors[part].outputs,
+            )
+            for part in ("camera", "bev", "refine")
+        )
+        self.precision = precision
+        self._kernels = {name: device.kernel(name) for name in _KERNELS}
+        self._device = device
+        self._xyz = device.empty((1 << 17, 3), np.float32)
+        self._intensity = device.empty((1 << 17,), np.float32)
+        self._rows = device.empty((self.spec.max_objects, 16), np.float32)
+        self._keep = device.empty((self.spec.max_objects,), np.int32)
+        self._state = device.empty(self._bev.outputs["state"].shape[1:], np.float32)
+
+    @property
+    def engine_identity(self) -> str:
+        """Runtime, version, precision and digest, as the certificate names them."""
+        return self._bev.identity
+
+    def see(self, image: Image, camera: Camera) -> ImageFeatures:
+        """Encode an image. Raises MessageError when it does not decode or is not of the rig's size."""
+        pixels = decode_image(image)
+        if pixels.shape[:2] != (camera.height, camera.width):
+            raise MessageError(
+                f"{image.header.sensor_id}: image {pixels.shape[1]}x{pixels.shape[0]}, the rig says"
+                f" {camera.width}x{camera.height}; correct the rig or the camera's mode"
+            )
+        self._lap("image_decode")
+        spec = self.spec.image
+        K = network_intrinsics(camera, spec.width, spec.height)
+        self._kernels["image"](
+            pixels,
+            self._camera.inputs["image"][0],
+            camera.intrinsics,
+            camera.distortion,
+            K,
+            bgr=image.encoding != "rgb8",
+            mean=spec.mean,
+            std=spec.std,
+        )
+        self._lap("image")
+        self._camera.run()
+        self._lap("camera_encode")
+        scale = np.diag([1 / spec.stride, 1 / spec.stride, 1.0])
+        return ImageFeatures(self._camera.outputs["features"][0].copy(), scale @ K)
+
+    def detect(self, sweeps: Sequence[Sweep], views: Sequence[View], motion: Motion) -> Perceived:
+        """Objects in the ego frame at the answer's time, from whatever there is; both may be empty."""
+        points_in, dropped = self._encode_points(sweeps)
+        self._encode_views(views)
+        self._recall(motion)
+        self._bev.inputs["context"][0] = self._context(motion, bool(sweeps), bool(views))
+        self._bev.run()
+        np.copyto(self._state, self._bev.outputs["state"][0])
+        self._lap("fuse")
+        rows = self._decode()
+        rows = self._look_again(rows)
+        rows = self._suppress(rows)
+        self._lap("decode")
+        return Perceived(self._as_detections(rows), points_in, dropped)
+
+    def forget(self) -> None:
+        """Drop the memory: the stream was cut."""
+        self._state[...] = 0
+
+    def _encode_points(self, sweeps: Sequence[Sweep]) -> tuple[int, dict[str, int]]:
+        total = sum(len(s.cloud.xyz) for s in sweeps)
+        if total > len(self._xyz):  # rare: a denser lidar than before
+            size = 1 << (total - 1).bit_length()
+            self._xyz = self._device.empty((size, 3), np.float32)
+            self._intensity = self._device.empty((size,), np.float32)
+        start = 0
+        for sweep in sweeps:
+            end = start + len(sweep.cloud.xyz)
+            out = self._xyz[start:end]
+            self._kernels["deskew"](sweep.cloud.xyz, sweep.cloud.t, sweep.knots_t, sweep.knots_T, out)
+            self._intensity[start:end] = sweep.cloud.intensity
+            start = end
+        self._lap("deskew")
+        W, b = self.package.pillars
+        counts = self._kernels["pillars"](
+            self._xyz[:start],
+            self._intensity[:start],
+            W,
+            b,
+            self.spec.grid,
+            self.spec.z_min,
+            self.spec.z_max,
+            self._bev.inputs["pillars"][0],
+        )
+        self._lap("pillars")
+        return total, {cause: n for cause, n in counts.items() if cause != "points_in" and n}
+
+    def _encode_views(self, views: Sequence[View]) -> None:
+        canvas, valid = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_valid"][0, 0]
+        if not views:
+            canvas[...] = 0
+            valid[...] = 0
+            return
+        features = views[0].image.features[None]
+        if len(views) > 1:
+            features = np.stack([v.image.features for v in views])
+        P = np.stack([v.image.K @ v.T_camera_ego[:3] for v in views]).astype(np.float32)
+        self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, valid)
+        self._lap("lift")
+
+    def _recall(self, motion: Motion) -> None:
+        state = self._bev.inputs["state"][0]
+        if motion.T_prev_now is None:
+            state[...] = 0
+            return
+        self._kernels["bev_warp"](self._state, motion.T_prev_now, self.spec.head, state)
+        self._lap("warp")
+
+    def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:
+        """(16,) as model.yaml's `context` lists it, scaled to about -1..1."""
+        out = np.zeros(len(self.spec.context), np.float32)
+        recalled = motion.T_prev_now is not None
+        out[:8] = (
+            motion.speed / 20,
+            motion.yaw_rate,
+            motion.acceleration / 5,
+            motion.known,
+            lidar,
+            camera,
+            recalled,
+            motion.since_prev_s / 0.2 if recalled else 0.0,
+        )
+        return out
+
+    def _decode(self) -> Array:
+        n = self._kernels["decode"](
+            self._bev.outputs["heatmap"][0],
+            self._bev.outputs["boxes"][0],
+            self.spec.head,
+            self.spec.decode_threshold,
+            self.spec.max_objects,
+            self._rows,
+        )
+        return self._rows[:n]
+
+    def _look_again(self, rows: Array) -> Array:
+        """h(E, D(E)): the features around each first answer correct its score and box."""
+        if len(rows) == 0:
+            return rows
+        roi, box = self._refine.inputs["roi"], self._refine.inputs["box"]
+        roi[...] = 0
+        self._kernels["roi_sample"](
+            self._bev.outputs["features"][0],
+            np.ascontiguousarray(rows[:, :7]),
+            self.spec.head,
+            roi[: len(rows)],
+        )
+        box[...] = 0
+        box[: len(rows)] = refinement.box_context(rows)
+        self._refine.run()
+        outputs = self._refine.outputs
+        return refinement.refine(rows, outputs["score_delta"][: len(rows)], outputs["deltas"][: len(rows)])
+
+    def _suppress(self, rows: Array) -> Array:
+        """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
+        order = np.argsort(-rows[:, refinement.SCORE], kind="stable")
+        rows = np.ascontiguousarray(rows[order])
+        kept = []
+        for k, label in enumerate(self.spec.classes):
+            mine = np.flatnonzero(rows[:, refinement.CLASS] == k)
+            n = self._kernels["nms"](
+                np.ascontiguousarray(rows[mine, :7]),
+                np.ascontiguousarray(rows[mine, refinement.SCORE]),
+                np.zeros(len(mine), np.int32),
+                self.spec.nms_iou[label],
+                self._keep,
+            )
+            kept.append(mine[self._keep[:n]])
+        return rows[np.sort(np.concatenate(kept))]
+
+    def _as_detections(self, rows: Array) -> Detections:
+        head = self.spec.head
+        ix = np.clip((rows[:, 0] - head.x_min) / head.cell_m, 0, head.nx - 1).astype(np.intp)
+        iy = np.clip((rows[:, 1] - head.y_min) / head.cell_m, 0, head.ny - 1).astype(np.intp)
+        kind = rows[:, refinement.CLASS].astype(np.intp)
+        # Each class's first score at the same cell, the decoded class with its refined one.
+        scores = 1 / (1 + np.exp(-self._bev.outputs["heatmap"][0][:, iy, ix].T))
+        scores[np.arange(len(rows)), kind] = rows[:, refinement.SCORE]
+        return Detections(
+            boxes=rows[:, :7].copy(),
+            velocity=rows[:, 7:9].copy(),
+            scores=scores,
+            labels=kind,
+            std=rows[:, refinement.SIGMA].copy(),
+            contributions=self._bev.outputs["contribution"][0][:, iy, ix].T.copy(),
+        )
+
+
+def decode_image(image: Image) -> Array:
+    """Pixels (h, w, 3) uint8, BGR (RGB for rgb8). Raises MessageError when they do not decode."""
+    if image.encoding in ("bgr8", "rgb8"):
+        return image.data
+    if image.encoding == "mono8":
+        return cv2.cvtColor(image.data, cv2.COLOR_GRAY2BGR)
+    pixels = cv2.imdecode(image.data, cv2.IMREAD_COLOR) if image.data.size else None
+    if pixels is None:
+        raise MessageError(
+            f"{image.header.sensor_id}: image {image.header.seq} does not decode as {image.encoding}"
+            f" ({image.data.size} bytes); it was damaged or cut short"
+        )
+    if pixels.shape[:2] != (image.height, image.width):
+        raise MessageError(
+            f"{image.header.sensor_id}: image {image.header.seq} decodes to {pixels.shape[1]}x"
+            f"{pixels.shape[0]}, its packet says {image.width}x{image.height}"
+        )
+    return pixels
+
+
+def network_intrinsics(camera: Camera, width: int, height: int) -> Array:
+    """K (3, 3) of the network's image: the camera's scaled to its width, the rows chosen so that the horizon
+    of a level camera is not below the middle; wide images lose sky and bonnet, none is stretched."""
+    scale = width / camera.width
+    K = np.diag([scale, scale, 1.0]) @ camera.intrinsics
+    spare = max(camera.height * scale - height, 0.0)
+    K[1, 2] -= min(max(K[1, 2] - height / 2, 0.0), spare)
+    return K

@@ -1,0 +1,242 @@
+"""The heart: packets in, predictions out. It opens no socket, reads no clock of its own, starts no thread.
+
+    pipeline = FusionPipeline.from_config(config, rig)
+    for packet in log:
+        prediction = pipeline.push(packet)
+
+The same object serves the live node, offline replay, evaluation and the golden tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from fusion_rt.align.aligner import AlignConfig, Aligner, Snapshot
+from fusion_rt.device import CpuDevice, Device
+from fusion_rt.ego.filter import EgoConfig, EgoFilter
+from fusion_rt.errors import ConfigError, MessageError
+from fusion_rt.messages import (
+    Certificate,
+    EgoState,
+    GnssFix,
+    Header,
+    Image,
+    ImuSample,
+    Packet,
+    PointCloud,
+    Prediction,
+)
+from fusion_rt.models.package import ModelPackage
+from fusion_rt.perception import ImageFeatures, Motion, Perceived, Perception, Sweep, View
+from fusion_rt.rig import Rig
+from fusion_rt.stopwatch import Stopwatch
+from fusion_rt.tracking.objects import tracked_objects
+from fusion_rt.tracking.tracker import Tracker, TrackerConfig
+from fusion_rt.transforms import Array, inverse
+
+SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
+MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
+
+
+class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The engine: `fusion:` in a scenario.
+
+    model      a preset's name or a folder with a model package
+    runtime    "openvino", "onnxruntime" or "torch"
+    precision  "int8", "f32"; null: the model package's own choice
+    threads    of the kernels and of the network
+    """
+
+    model: str = "driving-s"
+    runtime: str = "openvino"
+    precision: str | None = None
+    threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    align: AlignConfig = AlignConfig()
+    ego: EgoConfig = EgoConfig()
+    tracker: TrackerConfig = TrackerConfig()
+
+
+class FusionPipeline:
+    """All state between packets. Not thread-safe; one owner pushes packets one after the other.
+
+    clock, where given, returns monotonic ns; it is only used to report how long the stages took."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        rig: Rig,
+        device: Device,
+        package: ModelPackage,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.config, self.rig = config, rig
+        self._watch = Stopwatch(clock)
+        self._perception = Perception(
+            package, device, runtime=config.runtime, precision=config.precision, lap=self._watch.lap
+        )
+        self._device = str(device)
+        self._modality = rig.modalities()
+        if not rig.lidars and not rig.cameras:
+            raise ConfigError("the rig has neither a lidar nor a camera: there is nothing to perceive with")
+        self._aligner = Aligner(config.align, self._modality)
+        self._ego = EgoFilter(rig, config.ego)
+        self._tracker = Tracker(config.tracker, package.spec.classes)
+        self._features: dict[str, ImageFeatures] = {}
+        self._seq = 0
+        self._previous_ns: int | None = None
+        self.refused: Counter[str] = Counter()
+
+    @classmethod
+    def from_config(
+        cls, config: PipelineConfig, rig: Rig, clock: Callable[[], int] | None = None
+    ) -> FusionPipeline:
+        """Raises ConfigError, EngineError or DeviceError when something does not fit."""
+        return cls(config, rig, CpuDevice(config.threads), ModelPackage.load(config.model), clock)
+
+    def push(self, packet: Packet) -> Prediction | None:
+        """One packet in; a prediction when it asks for one. A packet that cannot be used is counted."""
+        self._watch.start()
+        verdict = self._aligner.push(packet)
+        if not verdict.accepted:
+            return None
+        self._watch.lap("align")
+        if isinstance(packet, (ImuSample, GnssFix)):
+            self._ego.push(packet)
+            self._watch.lap("ego")
+        elif isinstance(packet, Image):
+            self._see(packet)
+        return self._answer(verdict.trigger_ns) if verdict.trigger_ns is not None else None
+
+    def _see(self, image: Image) -> None:
+        """Encode on arrival: the features wait for the trigger."""
+        try:
+            sensor = image.header.sensor_id
+            self._features[sensor] = self._perception.see(image, self.rig.cameras[sensor])
+        except MessageError:
+            self._aligner.refuse(image, "malformed")
+
+    def _answer(self, stamp_ns: int) -> Prediction:
+        """align -> preprocess -> encode -> fuse -> decode -> track -> forecast."""
+        snapshot = self._aligner.snapshot(stamp_ns)
+        ego = self._ego.state_at(stamp_ns)
+        self._watch.lap("ego")
+        sweeps, views = self._sweeps(snapshot, stamp_ns), self._views(snapshot, stamp_ns)
+        perceived = None
+        if sweeps or views:
+            perceived = self._perception.detect(sweeps, views, self._motion(stamp_ns, ego))
+        tracks = self._tracker.update(
+            perceived.detections if perceived else None, stamp_ns=stamp_ns, T_map_ego=pose_matrix(ego)
+        )
+        self._watch.lap("track")
+        objects = tracked_objects(tracks, ego, self.rig.vehicle)
+        self._watch.lap("forecast")
+        self._previous_ns = stamp_ns
+        self._seq += 1
+        return Prediction(
+            header=Header(sensor_id="fusion", frame_id="ego", seq=self._seq - 1, stamp_ns=stamp_ns),
+            objects=objects,
+            ego=ego,
+            certificate=self._certificate(snapshot, ego, perceived, bool(sweeps), bool(views)),
+        )
+
+    def _sweeps(self, snapshot: Snapshot, stamp_ns: int) -> list[Sweep]:
+        """Usable point clouds with the lidar's pose through each sweep, in the ego frame at stamp_ns."""
+        sweeps = []
+        for sensor in self.rig.lidars:
+            cloud = snapshot.packets.get(sensor)
+            if not isinstance(cloud, PointCloud):
+                continue
+            T_ego_lidar = self.rig.lidars[sensor].T_ego_lidar
+            knots_t = sweep_knots(cloud.t)
+            knots_T = np.empty((len(knots_t), 3, 4), np.float32)
+            for i, t in enumerate(knots_t):
+                at = cloud.header.stamp_ns + round(float(t) * 1e9)
+                knots_T[i] = (self._ego.relative(at, stamp_ns) @ T_ego_lidar)[:3]
+            sweeps.append(Sweep(cloud, knots_t, knots_T))
+        return sweeps
+
+    def _views(self, snapshot: Snapshot, stamp_ns: int) -> list[View]:
+        """Waiting image features, each with its camera where it was when the image was taken."""
+        views = []
+        for sensor, camera in self.rig.cameras.items():
+            image = snapshot.packets.get(sensor)
+            if image is not None and sensor in self._features:
+                T_then_now = self._ego.relative(stamp_ns, image.header.stamp_ns)
+                views.append(View(self._features[sensor], camera.T_camera_ego @ T_then_now))
+        return views
+
+    def _motion(self, stamp_ns: int, ego: EgoState) -> Motion:
+        known = ego.source != "none"
+        previous = self._previous_ns
+        recalled = known and previous is not None and 0 < stamp_ns - previous <= MEMORY_S * 1e9
+        if not known:
+            return Motion()
+        T_prev_now = None
+        if recalled and previous is not None:
+            T = self._ego.relative(stamp_ns, previous)
+            T_prev_now = np.ascontiguousarray(T[:2][:, [0, 1, 3]], np.float32)
+        return Motion(
+            known=True,
+            speed=float(np.linalg.norm(ego.velocity[:2])),
+            yaw_rate=ego.angular_rate[2],
+            T_prev_now=T_prev_now,
+            since_prev_s=(stamp_ns - previous) / 1e9 if recalled and previous is not None else 0.0,
+        )
+
+    def _certificate(
+        self, snapshot: Snapshot, ego: EgoState, perceived: Perceived | None, lidar: bool, camera: bool
+    ) -> Certificate:
+        rung, reason = ladder(snapshot, lidar, camera)
+        elapsed_s = self._watch.elapsed_s
+        deadline_s = self.config.align.deadline_s
+        return Certificate(
+            sensors=snapshot.sensors,
+            motion_compensation=ego.source,
+            points_in=perceived.points_in if perceived else 0,
+            points_dropped=perceived.points_dropped if perceived else {},
+            model=self._perception.package.identity,
+            engine=self._perception.engine_identity,
+            precision=self._perception.precision,
+            device=self._device,
+            stage_ms=self._watch.stages_ms(),
+            deadline_s=deadline_s,
+            deadline_met=None if elapsed_s is None else elapsed_s <= deadline_s,
+            rung=rung,
+            reason=reason,
+        )
+
+
+def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:
+    """How complete an answer is, and what it lacks: (rung, reason)."""
+    lacking = [f"{s.sensor_id} {s.status}" for s in snapshot.sensors if s.status != "used"]
+    reason = ", ".join(lacking)
+    if not lidar and not camera:
+        return "coasting", reason
+    if not lacking:
+        return "all", ""
+    modalities = {s.modality for s in snapshot.sensors}
+    if lidar and camera:
+        return "in_time", reason
+    if lidar:
+        return ("lidar_only" if "camera" in modalities else "in_time"), reason
+    return ("camera_only" if "lidar" in modalities else "in_time"), reason
+
+
+def sweep_knots(t: Array) -> Array:
+    """(K,) float32: the times at which a sweep's motion is sampled; one where its points share one time."""
+    finite = t[np.isfinite(t)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    count = SWEEP_KNOTS if high > low else 1
+    return np.linspace(low, high, count, dtype=np.float32)
+
+
+def pose_matrix(ego: EgoState) -> Array:
+    """T_map_ego, (4, 4)."""
+    from fusion_rt.transforms import from_rotation_translation, matrix_from_quaternion
+
+    return from_rotation_translation(matrix_from_quaternion(ego.orientation), np.array(ego.position))

@@ -1,0 +1,54 @@
+"""The second look, h(E, D(E)): what the refinement is told of each decoded box, and its answer applied.
+
+A row is what the decode kernel writes: x y z l w h yaw vx vy score class, then one standard deviation of
+x, y, z (m), size (share) and yaw (rad); ego frame, float32, (n, 16).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fusion_rt.transforms import Array
+
+SCORE, CLASS, SIGMA = 9, 10, slice(11, 16)
+_MARGIN = 1e-4
+
+
+def box_context(rows: Array) -> Array:
+    """(n, 16) float32: scaled box, score and class, as model.yaml's `box_context` lists them."""
+    yaw, kind = rows[:, 6], rows[:, CLASS]
+    columns = [
+        rows[:, 0] / 70,
+        rows[:, 1] / 35,
+        rows[:, 2] / 2,
+        *np.log(rows[:, 3:6]).T,
+        np.sin(yaw),
+        np.cos(yaw),
+        rows[:, 7] / 10,
+        rows[:, 8] / 10,
+        _logit(rows[:, SCORE]) / 4,
+        *(kind == k for k in range(3)),
+        np.log(rows[:, 11]) / 4,
+        np.log(rows[:, 15]) / 4,
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def refine(rows: Array, score_delta: Array, deltas: Array) -> Array:
+    """The rows with the answer applied: score_delta (n, 1) on the score's logit; deltas (n, 7) along and
+    across the box (m), z (m), log length, width, height, yaw (rad)."""
+    out = rows.copy()
+    cos, sin = np.cos(rows[:, 6]), np.sin(rows[:, 6])
+    out[:, 0] += cos * deltas[:, 0] - sin * deltas[:, 1]
+    out[:, 1] += sin * deltas[:, 0] + cos * deltas[:, 1]
+    out[:, 2] += deltas[:, 2]
+    out[:, 3:6] *= np.exp(np.clip(deltas[:, 3:6], -1, 1))
+    out[:, 6] += deltas[:, 6]
+    out[:, SCORE] = 1 / (1 + np.exp(-(_logit(rows[:, SCORE]) + score_delta[:, 0])))
+    return out
+
+
+def _logit(score: Array) -> Array:
+    p = np.clip(score, _MARGIN, 1 - _MARGIN)
+    logit: Array = np.log(p / (1 - p))
+    return logit

@@ -1,0 +1,177 @@
+"""Training frames: pairs of a sweep and an image 0.1 s apart, with their boxes, one .npz a scene.
+
+    python -m fusion_rt.sim.frames --out DIR --scenes 6000 --seed 1 --workers 2
+
+Keys, for k = 0 and 1 (1 is the newer): points{k} (N, 3) int16 of 4 mm in the ego frame; intensity{k} (N,)
+uint8; image{k} (bytes,) uint8, a JPEG of 640 x 192; boxes{k} (M, 9) float32 x y z l w h yaw vx vy;
+cls{k} (M,) int8: 0 car, 1 pedestrian, 2 cyclist, -1 ignored; npoints{k} (M,) int32; visible{k} (M,) float32,
+share of the box's outline that the image shows. And K (3, 3), T_camera_ego (4, 4), T_ego1_ego0 (4, 4),
+ego_speed, ego_yaw_rate, ego_accel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fusion_rt.sim import camera, lidar, look
+from fusion_rt.sim.raycast import Scene
+from fusion_rt.sim.world import World
+from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
+
+WIDTH, HEIGHT = 640, 192
+POINT_M = 0.004
+CLASSES = {"car": 0, "pedestrian": 1, "cyclist": 2}
+LIDAR_HEIGHT_M = 1.73  # the nominal mount: the ego frame's origin is this far below the lidar
+FRAME_S = 0.1
+RANGE_M = 75.0  # boxes farther away are left out
+_OPTICAL = from_translation_rpy((0, 0, 0), (-np.pi / 2, 0, -np.pi / 2))  # T_ego_camera's rotation
+
+
+def make_scene(seed: int, index: int) -> dict[str, Any]:
+    """One scene's arrays: the same bits for the same seed and index."""
+    rng = np.random.default_rng([seed, index])
+    world = World.generate(int(rng.integers(1 << 62)))
+    rig = _Rig(rng)
+    out: dict[str, Any] = {"K": rig.K, "T_camera_ego": rig.T_camera_ego}
+    reflectivity, sight, egos = None, look.sample(rng), []
+    for k in (0, 1):
+        t = k * FRAME_S
+        scene = Scene(world.mesh_at(t))
+        if reflectivity is None:
+            reflectivity = lidar.face_reflectivity(scene.mesh, rng)
+        T_world_ego = world.ego_pose(t) @ rig.T_true_nominal
+        egos.append(T_world_ego)
+        returns = lidar.sweep(
+            lambda _, scene=scene: scene,  # type: ignore[misc]
+            lambda _, T=T_world_ego: T @ rig.T_ego_lidar,  # type: ignore[misc]
+            lidar.PATTERNS["HDL-64"],
+            reflectivity,
+            rng,
+            azimuth_rad=(-np.pi / 2, np.pi / 2),
+        )
+        image, instance = camera.render(
+            scene, rig.K, WIDTH, HEIGHT, T_world_ego @ inverse(rig.T_camera_ego), sight, rng
+        )
+        points = transform_points(rig.T_ego_lidar, returns.xyz)
+        out[f"points{k}"] = np.round(points / POINT_M).clip(-32767, 32767).astype(np.int16)
+        out[f"intensity{k}"] = np.round(returns.intensity * 255).astype(np.uint8)
+        out[f"image{k}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].reshape(-1)
+        out |= {f"{name}{k}": v for name, v in _truth(world, t, T_world_ego, rig, returns, instance).items()}
+    motion = inverse(egos[1]) @ egos[0]
+    out |= {
+        "T_ego1_ego0": motion,
+        "ego_speed": float(np.linalg.norm(motion[:2, 3]) / FRAME_S),
+        "ego_yaw_rate": float(-yaw_of(motion) / FRAME_S),
+        "ego_accel": world.ego.accel,
+    }
+    return out
+
+
+class _Rig:
+    """KITTI's sensors with the play of real mounts."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.T_ego_lidar = from_translation_rpy((0, 0, LIDAR_HEIGHT_M), (0, 0, 0))
+        # The nominal ego frame against the true one: suspension, load, an imprecise mount.
+        tilt = np.radians(rng.normal(0, (0.35, 0.4, 0.0)))
+        # KITTI's ground lies 5 cm above the nominal one.
+        self.T_true_nominal = from_translation_rpy((0, 0, rng.normal(-0.04, 0.045)), tilt)
+        focal = 721.5 * rng.uniform(0.94, 1.06) * WIDTH / 1242
+        cx, cy = (609.6 + rng.normal(0, 8)) * WIDTH / 1242, (172.9 + rng.normal(0, 5)) * WIDTH / 1242
+        self.K = np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1.0]])
+        position = (0.27 + rng.normal(0, 0.05), 0.06 + rng.normal(0, 0.05), 1.65 + rng.uniform(-0.12, 0.12))
+        turn = np.radians(rng.normal(0, (0.3, 0.6, 0.5)))
+        self.T_camera_ego = inverse(from_translation_rpy(position, turn) @ _OPTICAL)
+
+
+def _truth(
+    world: World, t: float, T_world_ego: Array, rig: _Rig, returns: lidar.Returns, instance: Array
+) -> dict[str, Array]:
+    hit = np.bincount(returns.instance[returns.instance >= 0], minlength=len(world.actors))
+    pixels = np.bincount(instance[instance >= 0], minlength=len(world.actors))
+    boxes, cls, npoints, visible = [], [], [], []
+    for i, actor in enumerate(world.actors):
+        box = world.box(i, t, T_world_ego)
+        if box[0] < 0 or np.hypot(box[0], box[1]) > RANGE_M:
+            continue
+        boxes.append(box)
+        outline = _outline_px(boxes[-1], rig)
+        share = float(min(pixels[i] / (0.65 * outline), 1.0)) if outline > 0 else 0.0
+        kind = CLASSES.get(actor.shape.label, -1)
+        cls.append(kind if hit[i] >= 1 or share >= 0.1 else -1)
+        npoints.append(hit[i])
+        visible.append(share)
+    return {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 9),
+        "cls": np.array(cls, np.int8),
+        "npoints": np.array(npoints, np.int32),
+        "visible": np.array(visible, np.float32),
+    }
+
+
+def _outline_px(box: Array, rig: _Rig) -> float:
+    """Area in px of the projected box's bounding rectangle inside the image; 0 behind the camera."""
+    x, y, z, length, width, height, yaw = box[:7]
+    corners = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
+    corners = transform_points(from_translation_rpy((x, y, z), (0, 0, yaw)), corners * (length, width, height))
+    seen = transform_points(rig.T_camera_ego, corners)
+    if seen[:, 2].min() < 0.3:
+        return 0.0
+    uv = seen @ rig.K.T
+    uv = uv[:, :2] / uv[:, 2:]
+    low = np.clip(uv.min(0), 0, (WIDTH, HEIGHT))
+    high = np.clip(uv.max(0), 0, (WIDTH, HEIGHT))
+    return float(np.prod(high - low))
+
+
+def _write(job: tuple[Path, int, int]) -> int:
+    """Worker: makes one file unless it is there; a killed run leaves no half file."""
+    folder, seed, index = job
+    path = folder / f"{seed}_{index:06d}.npz"
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        with partial.open("wb") as file:
+            np.savez(file, **make_scene(seed, index))
+        partial.rename(path)
+    return index
+
+
+def write_frames(folder: Path, *, scenes: int, seed: int, workers: int) -> Iterator[int]:
+    """Fills the folder, skipping what is there; yields the index of each finished scene."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(folder, seed, index) for index in range(scenes)]
+    if workers <= 1:
+        yield from map(_write, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=_single_thread) as pool:
+        yield from pool.imap_unordered(_write, jobs, chunksize=4)
+
+
+def _single_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def main() -> None:
+    from rich.progress import track
+
+    parser = argparse.ArgumentParser(description="Simulated training frames.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, default=6000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    finished = write_frames(args.out, scenes=args.scenes, seed=args.seed, workers=args.workers)
+    for _ in track(finished, total=args.scenes, description="scenes"):
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""Who and what stands where: draws a street and fills it, nothing inside anything else."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from msgspec import Struct
+
+from fusion_rt.sim import actors, meshes, scenery
+from fusion_rt.sim.actors import Actor, Shape
+from fusion_rt.sim.raycast import Material, TriMesh
+from fusion_rt.sim.roads import Road, draw_road, surface
+from fusion_rt.transforms import Array
+
+VARIANTS = 300  # different shapes of a kind; each is drawn once a process, then stretched and turned
+
+
+@lru_cache(maxsize=4096)
+def _shape(kind: str, number: int) -> Shape:
+    rng = np.random.default_rng([sorted(actors.MAKERS).index(kind), number, 1])
+    return actors.MAKERS[kind](rng)
+
+
+@lru_cache(maxsize=4096)
+def _scenery(kind: str, number: int) -> TriMesh:
+    return scenery.MAKERS[kind](np.random.default_rng([sorted(scenery.MAKERS).index(kind), number, 2]))
+
+
+class Street(Struct, frozen=True):
+    """What a kind of street is like; counts are means for 100 m of road."""
+
+    half_width: tuple[float, float]  # m
+    pavement: tuple[float, float]  # m, range for either side
+    beyond: tuple[Material, ...]
+    bend: float  # 1/m
+    steepness: float
+    crossings: float
+    speed: tuple[float, float]  # m/s
+    parked: tuple[float, float]  # share of the kerb that is taken, range
+    traffic: float
+    strewn: float  # vehicles anywhere
+    pedestrians: float
+    cyclists: float
+    houses: float  # share of the street front that is built up
+    setback: tuple[float, float]  # m from the pavement
+    trees: float
+    boundary: float  # walls, hedges, fences
+    furniture: float  # poles, signs
+    clutter: float
+
+
+STREETS: dict[str, Street] = {
+    "residential": Street(
+        (2.4, 4.0), (0.8, 2.5), (Material.GRASS, Material.PAVEMENT), 1 / 90, 0.05, 1.0, (0, 11),
+        (0.1, 0.95), 2.0, 4.0, 4.0, 2.2, 0.75, (0.5, 8.0), 9.0, 7.0, 7.0, 5.0,
+    ),
+    "city": Street(
+        (3.2, 8.0), (1.8, 6.0), (Material.PAVEMENT, Material.PAVEMENT, Material.GRASS), 1 / 150, 0.03, 1.5, (0, 15),
+        (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.85, (0.0, 3.0), 6.0, 2.0, 10.0, 8.0,
+    ),
+    "road": Street(
+        (3.0, 8.5), (0.0, 1.5), (Material.GRASS,), 1 / 120, 0.06, 0.5, (5, 26),
+        (0.0, 0.1), 4.5, 1.5, 0.6, 0.8, 0.15, (4.0, 25.0), 9.0, 3.0, 4.0, 1.5,
+    ),
+    "campus": Street(
+        (1.8, 4.0), (0.0, 6.0), (Material.PAVEMENT, Material.GRASS), 1 / 80, 0.04, 1.0, (0, 9),
+        (0.0, 0.4), 1.0, 2.5, 11.0, 5.0, 0.5, (1.0, 15.0), 10.0, 4.0, 7.0, 9.0,
+    ),
+}  # fmt: skip
+SHARES = {"residential": 0.4, "city": 0.24, "road": 0.18, "campus": 0.18}
+
+
+class Builder:
+    """Fills one street. All draws come from one generator, in a fixed order."""
+
+    def __init__(self, rng: np.random.Generator, *, start_m: float, end_m: float) -> None:
+        self.rng = rng
+        self.kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        self.street = street = STREETS[self.kind]
+        self.start, self.end = start_m, end_m
+        self.busy = float(rng.gamma(2.2, 1 / 2.2))  # empty to packed
+        pavement = rng.uniform(*street.pavement, 2)
+        self.road: Road = draw_road(
+            rng, start_m=start_m - 5, end_m=end_m + 5, half_width=float(rng.uniform(*street.half_width)),
+            pavement=(float(pavement[0]), float(pavement[1])),
+            beyond=street.beyond[rng.integers(len(street.beyond))],
+            bend=street.bend * float(rng.uniform(0, 1) ** 1.5), steepness=street.steepness,
+            crossings=street.crossings,
+        )  # fmt: skip
+        half = self.road.half_width
+        self.lane = half / 2 if half < 5.5 else half / 4  # middle of the ego's lane, to the right
+        self.ego_d = -self.lane + float(rng.normal(0, 0.25))
+        standing = rng.random() < 0.2
+        self.ego_speed = 0.0 if standing else float(rng.uniform(*street.speed))
+        self.ego_accel = 0.0 if standing else float(rng.normal(0, 0.6))
+        self.statics: list[TriMesh] = []
+        self.actors: list[Actor] = []
+        self._circles = np.empty((0, 3))
+        self._claim(0.0, self.ego_d, 0.0, 7.0, 2.2, 0.3)
+
+    def build(self) -> None:
+        """Draws everything, the likely conflicts first."""
+        self.statics.append(surface(self.road, self.rng))
+        self._traffic()
+        for side in (-1, 1):
+            self._parked(side)
+            self._houses(side)
+            self._belt(side)
+        self._strewn()
+        self._boundaries()
+        self._people()
+        self._furniture()
+        self._backdrop()
+
+    def _claim(self, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.25) -> bool:
+        """Takes the ground under a rectangle, if nobody has it yet."""
+        n = max(1, int(np.ceil(length / width)))
+        along = (np.arange(n) - (n - 1) / 2) * (length / n)
+        radius = 0.5 * float(np.hypot(length / n, width)) * 0.9
+        new = np.column_stack([s + along * np.cos(yaw), d + along * np.sin(yaw), np.full(n, radius)])
+        gap = np.hypot(*(new[:, None, :2] - self._circles[None, :, :2]).transpose(2, 0, 1))
+        if np.any(gap < new[:, None, 2] + self._circles[None, :, 2] + margin):
+            return False
+        self._circles = np.concatenate([self._circles, new])
+        return True
+
+    def _user(
+        self, kind: str, s: float, d: float, yaw: float, along: float = 0.0, across: float = 0.0, margin: float = 0.25
+    ) -> bool:
+        """Puts a road user down where there is room."""
+        shape = _shape(kind, int(self.rng.integers(VARIANTS)))
+        stretch = np.clip(self.rng.normal(1.0, 0.025, 3), 0.92, 1.08)
+        if not self._claim(s, d, yaw, shape.size[0] * stretch[0], shape.size[1] * stretch[1], margin):
+            return False
+        size = tuple(float(a * b) for a, b in zip(shape.size, stretch))
+        scaled = Shape(shape.label, (size[0], size[1], size[2]), shape.mesh.scaled(stretch))
+        self.actors.append(Actor(scaled, s, d, yaw, along, across))
+        return True
+
+    def _thing(self, kind: str, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.2) -> bool:
+        """Puts a piece of scenery down where there is room."""
+        if not self._claim(s, d, yaw, length, width, margin):
+            return False
+        mesh = _scenery(kind, int(self.rng.integers(VARIANTS)))
+        stretch = self.rng.uniform(0.85, 1.15, 3)
+        T = self.road.upright(s, d, yaw)
+        self.statics.append(mesh.scaled(stretch).moved(T))
+        return True
+
+    def _vehicle(self) -> str:
+        return "van" if self.rng.random() < 0.13 else "car"
+
+    def _somewhere(self) -> float:
+        """s with more of the draws near the ego, where an object is seen."""
+        u = self.rng.random()
+        if u < 0.6:
+            return float(self.rng.uniform(3.0, min(50.0, self.end)))
+        return float(self.rng.uniform(self.start, self.end))
+
+    def _count(self, per_100m: float) -> int:
+        return int(self.rng.poisson(per_100m * (self.end - self.start) / 100))
+
+    def _traffic(self) -> None:
+        rng, half = self.rng, self.road.half_width
+        lanes = [-self.lane, self.lane] if half < 5.5 else [-3 * self.lane, -self.lane, self.lane, 3 * self.lane]
+        jam = rng.random() < 0.25
+        for lane in lanes:
+            own = lane == -self.lane
+            speed = self.ego_speed if own else float(rng.uniform(*self.street.speed)) * (0.2 if jam else 1.0)
+            direction = 1.0 if lane < 0 else -1.0
+            for _ in range(self._count(self.street.traffic * self.busy * (2.0 if jam else 1.0) / 2)):
+                s, d = self._somewhere(), lane + rng.normal(0, 0.25)
+                yaw = (0.0 if direction > 0 else np.pi) + rng.normal(0, 0.03)
+                self._user(self._vehicle(), s, d, yaw, along=direction * speed, margin=0.6)
+        for low, high in self.road.crossings:
+            for _ in range(int(rng.poisson(1.2 * self.busy))):
+                turn = rng.choice([-1, 1])
+                s = (low + high) / 2 - turn * (high - low) / 4
+                d = float(rng.choice([-1, 1]) * rng.uniform(half + 3, half + 30))
+                moving = rng.uniform(0, 8) if rng.random() < 0.6 else 0.0
+                self._user(self._vehicle(), s, d, turn * np.pi / 2 + rng.normal(0, 0.05), across=turn * moving)
+
+    def _parked(self, side: int) -> None:
+        """A row along one kerb: parallel, perpendicular or angled, on the road or beyond the kerb."""
+        rng, half = self.rng, self.road.half_width
+        share = rng.uniform(*self.street.parked)
+        if rng.random() > 0.8:
+            share = 0.0
+        style = rng.choice(3, p=[0.68, 0.2, 0.12])
+        yaw = (0.0, np.pi / 2, float(rng.uniform(0.7, 1.2)) * rng.choice([-1, 1]))[style]
+        pitch = (rng.uniform(5.2, 7.0), rng.uniform(2.5, 3.2), rng.uniform(3.0, 3.8))[style]
+        offset = (rng.uniform(-1.2, 1.1), rng.uniform(2.2, 4.0), rng.uniform(1.8, 3.2))[style]
+        inside = self.lane + 2.2  # leave the lane free
+        d = side * max(half + offset, inside)
+        for s in np.arange(self.start, self.end, pitch):
+            if rng.random() > share or self.road.in_crossing(s, 3.0):
+                continue
+            flip = np.pi if rng.random() < (0.2 if (side < 0) == (style == 0) else 0.7) else 0.0
+            self._user(
+                self._vehicle(), s + rng.normal(0, 0.3), d + rng.normal(0, 0.15), yaw + flip + rng.normal(0, 0.05), margin=0.1
+            )
+        if rng.random() < 0.15:  # a car park: a second row
+            for s in np.arange(self.start, self.end, 2.8):
+                if rng.random() < 0.6 and not self.road.in_crossing(s, 3.0):
+                    self._user(self._vehicle(), s, d + side * rng.uniform(7, 9), np.pi / 2 + rng.normal(0, 0.06), margin=0.1)
+
+    def _strewn(self) -> None:
+        rng = self.rng
+        for _ in range(self._count(self.street.strewn * self.busy)):
+            d = rng.choice([-1, 1]) * (self.road.half_width + rng.uniform(1.5, 28))
+            yaw = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.1)
+            self._user(self._vehicle(), self._somewhere(), float(d), float(yaw))
+
+    def _people(self) -> None:
+        rng, half = self.rng, self.road.half_width
+        busy = float(rng.gamma(1.6, 1 / 1.6))
+        groups = self._count(self.street.pedestrians * busy * 0.75)
+        if rng.random() < 0.5:
+            groups = max(groups, 2)
+        for _ in range(groups):
+            s, walk = self._somewhere(), rng.choice([-1, 1])
+            if rng.random() < 0.25:  # crossing the road or standing on it
+                d, yaw = float(rng.uniform(-half, half)), walk * np.pi / 2
+            else:
+                side = rng.choice([-1, 1])
+                d = float(side * (half + rng.exponential(max(self.road.pavement) / 2 + 1.2) + 0.1))
+                yaw = 0.0 if walk > 0 else np.pi
+            yaw += rng.normal(0, 0.3)
+            if rng.random() < 0.3:
+                yaw = float(rng.uniform(-np.pi, np.pi))
+            speed = float(np.clip(rng.normal(1.3, 0.35), 0.0, 2.5)) if rng.random() < 0.7 else 0.0
+            for _ in range(1 + int(rng.geometric(0.6)) - 1 if rng.random() < 0.7 else int(rng.integers(2, 6))):
+                at = s + rng.normal(0, 0.8), d + rng.normal(0, 0.7)
+                turn = yaw + rng.normal(0, 0.2 if speed > 0 else 1.5)
+                self._user(
+                    "pedestrian", at[0], at[1], turn, along=speed * np.cos(yaw), across=speed * np.sin(yaw), margin=0.05
+                )
+        bikes = self._count(self.street.cyclists * busy)
+        if rng.random() < 0.5:
+            bikes = max(bikes, 1)
+        for _ in range(bikes):
+            direction = rng.choice([-1, 1], p=[0.35, 0.65])
+            speed = float(rng.uniform(2.0, 7.0)) if rng.random() < 0.85 else 0.0
+            if rng.random() < 0.7:
+                d = -direction * max(half - rng.uniform(0.3, 1.6), 0.6)
+            else:
+                d = float(rng.uniform(-half - 8, half + 8))
+            yaw = (0.0 if direction > 0 else np.pi) + rng.normal(0, 0.12)
+            if rng.random() < 0.2:
+                yaw = float(rng.uniform(-np.pi, np.pi))
+            self._user(
+                "cyclist", self._somewhere(), d, yaw, along=speed * np.cos(yaw), across=speed * np.sin(yaw), margin=0.1
+            )
+
+    def _houses(self, side: int) -> None:
+        rng, street = self.rng, self.street
+        edge = self.road.half_width + self.road.pavement[0 if side > 0 else 1]
+        share = min(1.0, street.houses * rng.uniform(0.3, 1.3))
+        setback = rng.uniform(*street.setback)
+        s = self.start
+        while s < self.end:
+            mesh = _scenery("building", int(rng.integers(VARIANTS)))
+            width = float(np.ptp(mesh.vertices[:, 0]))
+            middle = s + width / 2
+            s += width + (0.0 if rng.random() < 0.4 else rng.uniform(0.5, 10))
+            if rng.random() > share or self.road.in_crossing(middle, width / 2):
+                continue
+            d = side * (edge + setback + rng.uniform(0, 1.5))
+            depth = float(mesh.vertices[:, 1].max())
+            if not self._claim(middle, d + side * depth / 2, 0.0, width, depth, 0.1):
+                continue
+            T = self.road.upright(middle, d, 0.0 if side > 0 else np.pi)
+            self.statics.append(mesh.moved(T))
+
+    def _belt(self, side: int) -> None:
+        """A strip of bushes and trees along the road, as it closes most real streets."""
+        rng = self.rng
+        if rng.random() > 0.55:
+            return
+        edge = self.road.half_width + self.road.pavement[0 if side > 0 else 1]
+        distance, depth, pitch = edge + rng.uniform(0.8, 14.0), rng.uniform(0.3, 3.0), rng.uniform(1.3, 3.5)
+        low, high = np.sort(rng.uniform(self.start, self.end, 2))
+        share = rng.uniform(0.1, 0.7)
+        for s in np.arange(low, high, pitch):
+            if not self.road.in_crossing(s, 2.0):
+                kind = "tree" if rng.random() < share else "bush"
+                self._thing(kind, s, side * (distance + rng.uniform(0, depth)), rng.uniform(-3, 3), 0.8, 0.8, 0.0)
+
+    def _boundaries(self) -> None:
+        rng = self.rng
+        for _ in range(self._count(self.street.boundary)):
+            side = rng.choice([-1, 1])
+            edge = self.road.half_width + self.road.pavement[0 if side > 0 else 1]
+            kind = str(rng.choice(["wall", "hedge", "fence", "guard_rail"], p=[0.28, 0.42, 0.22, 0.08]))
+            across = rng.random() < 0.2
+            d = side * (edge + rng.uniform(0.3, 2.0) + (6.0 if across else 0.0))
+            s = self._somewhere()
+            if not self.road.in_crossing(s, 3.0):
+                self._thing(kind, s, float(d), (np.pi / 2 if across else 0.0) + rng.normal(0, 0.03), 8.0, 0.7, 0.1)
+
+    def _furniture(self) -> None:
+        rng, half = self.rng, self.road.half_width
+        plan = (("pole", self.street.furniture * 0.6), ("sign", self.street.furniture * 0.4), ("clutter", self.street.clutter),
+                ("parked_bicycle", self.street.clutter * 0.3), ("tree", self.street.trees), ("bush", self.street.trees * 0.6))  # fmt: skip
+        for kind, mean in plan:
+            reach = 14.0 if kind in ("tree", "bush") else 4.0
+            for _ in range(self._count(mean * rng.uniform(0.2, 1.8))):
+                d = rng.choice([-1, 1]) * (half + 0.35 + rng.exponential(reach / 2))
+                s = self._somewhere()
+                if abs(d) < 65 and not self.road.in_crossing(s):
+                    yaw = rng.uniform(-np.pi, np.pi) if kind in ("clutter", "parked_bicycle") else rng.choice([0, np.pi])
+                    size = {"tree": 0.6, "bush": 1.4, "clutter": 1.2, "parked_bicycle": 0.8}.get(kind, 0.3)
+                    self._thing(kind, s, float(d), float(yaw), size, size, 0.05)
+
+    def _backdrop(self) -> None:
+        """Trees, hedges and houses far from the road, so that its ends are not empty."""
+        rng = self.rng
+        for _ in range(self._count(14.0 * rng.uniform(0, 1.6))):
+            kind = str(rng.choice(["tree", "bush", "building", "hedge"], p=[0.5, 0.2, 0.12, 0.18]))
+            d = rng.choice([-1, 1]) * rng.uniform(18, 65)
+            s = float(rng.uniform(self.start, self.end))
+            size = 14.0 if kind == "building" else 2.0
+            if not self.road.in_crossing(s, size / 2):
+                self._thing(kind, s, float(d), float(rng.uniform(-np.pi, np.pi)), size, size, 0.1)
+        for turn in np.arange(-1.9, 1.9, 0.12):  # woods and blocks on the horizon, beyond the lidar
+            if rng.random() < 0.75:
+                far, height = rng.uniform(125, 240), rng.uniform(3, 14)
+                color = rng.uniform((35, 50, 25), (75, 85, 60)) if rng.random() < 0.75 else rng.uniform(90, 190, 3)
+                at = (far * np.cos(turn), far * np.sin(turn), height / 2 - 4)
+                material = Material.LEAVES if color.max() < 90 else Material.WALL
+                self.statics.append(meshes.box(rng.uniform(10, 36, 3) * (1, 1, 0) + (0, 0, height + 8), at, material, color))
+        if rng.random() < 0.5:  # the street closes behind a bend or at a house
+            d = float(rng.uniform(-12, 12))
+            self._thing("building", self.end - 6.0, d, np.pi / 2 * rng.choice([-1, 1]), 12.0, 8.0)

@@ -1,0 +1,59 @@
+"""What a tracker is given."""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from fusion_rt.errors import MessageError
+from fusion_rt.transforms import Array
+
+
+class Detections(Struct, frozen=True, kw_only=True):
+    """The boxes of one moment, in the ego frame.
+
+    boxes          (n, 7) x y z l w h yaw
+    velocity       (n, 2) over ground along ego axes, m/s
+    velocity_known whether the velocities mean anything: they need two moments
+    scores         (n, classes) probability of each class
+    labels         (n,) int, the class each box was decoded as
+    std            (n, 5) one standard deviation of x, y, z (m), size (share), yaw (rad)
+    contributions  (n, modalities) shares of the evidence
+    """
+
+    boxes: Array
+    velocity: Array
+    scores: Array
+    labels: Array
+    std: Array
+    contributions: Array
+    velocity_known: bool = False
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        wanted = {"boxes": (n, 7), "velocity": (n, 2), "labels": (n,), "std": (n, 5)}
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise MessageError(f"detections.{name} is {getattr(self, name).shape}, expected {shape}")
+        for name in ("scores", "contributions"):
+            if getattr(self, name).shape[:1] != (n,):
+                raise MessageError(f"detections.{name} has {len(getattr(self, name))} rows, expected {n}")
+
+    def where(self, keep: Array) -> Detections:
+        """Those that a mask or an index names."""
+        return Detections(
+            boxes=self.boxes[keep],
+            velocity=self.velocity[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            std=self.std[keep],
+            contributions=self.contributions[keep],
+            velocity_known=self.velocity_known,
+        )
+
+    @property
+    def finite(self) -> Array:
+        """(n,) bool: all numbers finite, sizes positive."""
+        rows = np.concatenate([self.boxes, self.velocity, self.scores, self.std], axis=1)
+        good: Array = np.isfinite(rows).all(1) & (self.boxes[:, 3:6] > 0).all(1)
+        return good

@@ -1,0 +1,119 @@
+"""Torch mirrors of the kernels the network trains through: pillars' scatter, lift, warp, roi_sample.
+
+Conventions are the kernels': cell (iy, ix) has its centre at min + (i + 0.5) * cell, the centre of
+feature pixel i lies at i + 0.5, canvases are (C, ny, nx) with rows along y.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fusion_rt.models.presets import Preset
+
+
+def scatter_max(values: Tensor, pillar: Tensor, pillars: int) -> Tensor:
+    """The largest value of each channel in each pillar: values (N, C) >= 0, pillar (N,) int64 in
+    0..pillars-1. Returns (pillars, C)."""
+    out = values.new_zeros(pillars, values.shape[1])
+    return out.scatter_reduce(0, pillar[:, None].expand_as(values), values, "amax", include_self=True)
+
+
+def head_cell_centres(preset: Preset) -> Tensor:
+    """(head_ny * head_nx, 2) x, y of the head's cells in metres, row-major."""
+    x = preset.x_min + (torch.arange(preset.head_nx) + 0.5) * preset.head_cell_m
+    y = preset.y_min + (torch.arange(preset.head_ny) + 0.5) * preset.head_cell_m
+    yy, xx = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([xx.reshape(-1), yy.reshape(-1)], dim=1)
+
+
+def lift(features: Tensor, P: Tensor, preset: Preset) -> tuple[Tensor, Tensor]:
+    """Camera features on the head's canvas: the mean of bilinear samples over the heights that see
+    the image.
+
+    features: (B, C, h, w). P: (B, 3, 4) ego metres -> feature pixels.
+    Returns ((B, C, ny, nx), valid (B, 1, ny, nx) 0 or 1).
+    """
+    batch, channels, h, w = features.shape
+    ny, nx = preset.head_ny, preset.head_nx
+    with torch.no_grad():
+        pixel, weight, valid = _lift_taps(P, h, w, preset)
+        seen = valid.reshape(-1).nonzero()[:, 0]
+        pixel = pixel + torch.arange(batch)[:, None, None] * (h * w)
+        pixel, weight = pixel.flatten(0, 1)[seen], weight.flatten(0, 1)[seen]
+    rows = features.permute(0, 2, 3, 1).reshape(batch * h * w, channels)
+    sums = F.embedding_bag(pixel, rows, mode="sum", per_sample_weights=weight)
+    canvas = sums.new_zeros(batch * ny * nx, channels).index_copy(0, seen, sums)
+    return (
+        canvas.reshape(batch, ny, nx, channels).permute(0, 3, 1, 2),
+        valid.to(features.dtype).reshape(batch, 1, ny, nx),
+    )
+
+
+def _lift_taps(P: Tensor, h: int, w: int, preset: Preset) -> tuple[Tensor, Tensor, Tensor]:
+    """The feature pixels each cell reads and with which weight.
+
+    Returns pixel (B, cells, 4 * levels) int64, weight of the same shape, valid (B, cells) bool."""
+    centres = head_cell_centres(preset)
+    levels = torch.tensor(preset.z_levels)
+    ground = torch.einsum("bij,cj->bci", P[:, :, :2], centres) + P[:, None, :, 3]
+    uvd = ground[:, :, None, :] + levels[:, None] * P[:, None, None, :, 2]
+    depth = uvd[..., 2]
+    near = depth > 0.1
+    inverse = 1 / torch.where(near, depth, 1.0)
+    u, v = uvd[..., 0] * inverse, uvd[..., 1] * inverse
+    valid = near & (u >= 0) & (u < w) & (v >= 0) & (v < h)
+    u, v = torch.where(valid, u - 0.5, 0.0), torch.where(valid, v - 0.5, 0.0)
+    x0, y0 = u.floor(), v.floor()
+    du, dv = u - x0, v - y0
+    left, top = x0.long().clamp(0, w - 1), y0.long().clamp(0, h - 1)
+    right, bottom = (x0.long() + 1).clamp(0, w - 1), (y0.long() + 1).clamp(0, h - 1)
+    share = valid / valid.sum(2, keepdim=True).clamp(min=1)
+    pixel = torch.cat([top * w + left, top * w + right, bottom * w + left, bottom * w + right], dim=2)
+    weight = torch.cat([(1 - du) * (1 - dv), du * (1 - dv), (1 - du) * dv, du * dv], dim=2)
+    return pixel, weight * share.repeat(1, 1, 4), valid.any(2)
+
+
+def bev_warp(state: Tensor, T_prev_now: Tensor, preset: Preset) -> Tensor:
+    """The previous canvas seen from the present ego frame, zero where it saw nothing.
+
+    state: (B, C, ny, nx) in the previous ego frame. T_prev_now: (B, 2, 3) present -> previous x, y.
+    """
+    batch, _, ny, nx = state.shape
+    now = head_cell_centres(preset)
+    prev = torch.einsum("bij,cj->bci", T_prev_now[:, :, :2], now) + T_prev_now[:, None, :, 2]
+    return F.grid_sample(
+        state,
+        _normalised(prev, preset).reshape(batch, ny, nx, 2),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=False,
+    )
+
+
+def box_points(boxes: Tensor) -> Tensor:
+    """Centre and the mid-points of the front, back, left and right edges: (..., 5, 2) for (..., 7)."""
+    cos, sin = torch.cos(boxes[..., 6]), torch.sin(boxes[..., 6])
+    forward = torch.stack([cos, sin], dim=-1) * boxes[..., 3:4] / 2
+    left = torch.stack([-sin, cos], dim=-1) * boxes[..., 4:5] / 2
+    centre = boxes[..., :2]
+    return torch.stack([centre, centre + forward, centre - forward, centre + left, centre - left], dim=-2)
+
+
+def roi_sample(features: Tensor, boxes: Tensor, preset: Preset) -> Tensor:
+    """Features at the five points of each box, bilinear, zero outside.
+
+    features: (B, C, ny, nx). boxes: (B, k, 7). Returns (B, k, 5 * C), point-major.
+    """
+    batch, k = boxes.shape[:2]
+    grid = _normalised(box_points(boxes), preset)
+    sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.permute(0, 2, 3, 1).reshape(batch, k, -1)
+
+
+def _normalised(xy: Tensor, preset: Preset) -> Tensor:
+    """Metres to grid_sample's -1..1 over the head's canvas."""
+    u = (xy[..., 0] - preset.x_min) / (preset.nx * preset.cell_m)
+    v = (xy[..., 1] - preset.y_min) / (preset.ny * preset.cell_m)
+    return torch.stack([2 * u - 1, 2 * v - 1], dim=-1)

@@ -1,0 +1,70 @@
+"""The network in torch from inputs to boxes, as the runtime does it with kernels and engines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fusion_rt.train.boxes import bev_iou, box_context, decode, refine
+from fusion_rt.train.frames import Array
+from fusion_rt.train.geometry import roi_sample
+from fusion_rt.train.samples import Batch, Inputs
+from fusion_rt.train.step import TrainingNet
+
+NMS_IOU = (0.2, 0.3, 0.3)  # by class
+
+
+@dataclass(frozen=True)
+class Detected:
+    """rows (n, 16): x y z l w h yaw vx vy score class and five standard deviations, best first;
+    contribution (n, 3): shares of lidar, camera and memory at each box's centre."""
+
+    rows: Array
+    contribution: Array
+
+
+@torch.no_grad()
+def predict(model: TrainingNet, batch: Batch, *, k: int = 128, threshold: float = 0.05) -> list[Detected]:
+    """What the model finds in the present frame of each sample; `model` is in evaluation mode."""
+    return answer(model, batch.now, model.remember(batch), k=k, threshold=threshold)
+
+
+@torch.no_grad()
+def answer(
+    model: TrainingNet, inputs: Inputs, state: Tensor, *, k: int = 128, threshold: float = 0.05
+) -> list[Detected]:
+    """What the model finds given its inputs and the warped state."""
+    p = model.preset
+    camera = model.net.camera(inputs.image) if len(inputs.image) else None
+    heatmap, regression, features, _, contribution = model.fuse(inputs, camera, state)
+    rows = decode(heatmap, regression, p, k=k)
+    roi = roi_sample(features, rows[..., :7], p)
+    score, deltas = model.net.refine(roi.flatten(0, 1), box_context(rows).flatten(0, 1))
+    refined = refine(rows, score.reshape(*rows.shape[:2], 1), deltas.reshape(*rows.shape[:2], 7))
+    out = []
+    for i in range(len(rows)):
+        kept = refined[i][rows[i, :, 9] >= threshold].numpy()
+        kept = kept[np.argsort(-kept[:, 9], kind="stable")]
+        kept = kept[suppress(kept)]
+        ix = ((kept[:, 0] - p.x_min) / p.head_cell_m).astype(int).clip(0, p.head_nx - 1)
+        iy = ((kept[:, 1] - p.y_min) / p.head_cell_m).astype(int).clip(0, p.head_ny - 1)
+        out.append(Detected(kept, contribution[i].numpy()[:, iy, ix].T))
+    return out
+
+
+def suppress(rows: Array) -> Array:
+    """Greedy rotated suppression within a class: indices of the rows to keep, rows sorted by score."""
+    iou = bev_iou(rows[:, :7], rows[:, :7])
+    same = rows[:, 10][:, None] == rows[:, 10][None]
+    limit = np.array(NMS_IOU, np.float32)[rows[:, 10].astype(int)]
+    gone = np.zeros(len(rows), bool)
+    keep = []
+    for i in range(len(rows)):
+        if gone[i]:
+            continue
+        keep.append(i)
+        gone |= same[i] & (iou[i] > limit[i])
+    return np.array(keep, np.int64)

@@ -1,0 +1,101 @@
+"""INT8: symmetric signed quantise/dequantise pairs around convolutions, calibrated on training frames.
+
+One file serves OpenVINO and TensorRT: zero points are 0, weights have a scale a channel.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from fusion_rt.train.boxes import box_context, decode
+from fusion_rt.train.export import MAX_OBJECTS
+from fusion_rt.train.frames import Array
+from fusion_rt.train.geometry import roi_sample
+from fusion_rt.train.samples import Batch
+from fusion_rt.train.step import TrainingNet
+
+Feed = dict[str, Array]
+# The layers whose numbers are read as metres, radians and scores stay in float.
+FLOAT_LAYERS = {"camera": (), "bev": ("/heatmap/", "/boxes/"), "refine": ("/layers.4/",)}
+
+
+@torch.no_grad()
+def part_inputs(model: TrainingNet, batch: Batch) -> dict[str, Feed]:
+    """part -> the inputs it is given for a batch of one sample; no "camera" where it has none."""
+    net, p = model.net, model.preset
+    state = model.remember(batch)
+    camera = net.camera(batch.now.image) if len(batch.now.image) else None
+    feeds: dict[str, Feed] = {}
+    if camera is not None:
+        feeds["camera"] = {"image": batch.now.image.numpy()}
+    pillars, canvas, valid = model.canvases(batch.now, camera)
+    context = batch.now.context
+    feeds["bev"] = {
+        "pillars": pillars.numpy(),
+        "camera_bev": canvas.numpy(),
+        "camera_valid": valid.numpy(),
+        "state": state.numpy(),
+        "context": context.numpy(),
+    }
+    heatmap, regression, features = net.bev(pillars, canvas, valid, state, context)[:3]
+    rows = decode(heatmap, regression, p, k=MAX_OBJECTS)
+    roi = roi_sample(features, rows[..., :7], p)
+    feeds["refine"] = {"roi": roi[0].numpy(), "box": box_context(rows)[0].numpy()}
+    return {part: {n: np.ascontiguousarray(a) for n, a in feed.items()} for part, feed in feeds.items()}
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, feeds: Iterable[Feed]) -> None:
+        self._feeds: Iterator[Feed] = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self._feeds, None)
+
+
+def quantize_part(part: str, source: Path, target: Path, feeds: Iterable[Feed]) -> None:
+    """Write the INT8 file of a part from its float file and what it was given on real inputs."""
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    nodes = onnx.load(str(prepared)).graph.node
+    kept = [n.name for n in nodes if any(layer in n.name for layer in FLOAT_LAYERS[part])]
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # the tool logs advice through the root logger
+    try:
+        quantize_static(
+            str(prepared),
+            str(target),
+            _Reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            # Seven bits: CPUs without VNNI add pairs of products in 16 bits, which eight overflow.
+            reduce_range=True,
+            calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=["Conv", "Gemm"],
+            nodes_to_exclude=[*kept, *(n.name for n in nodes if "/film/" in n.name)],
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "CalibMovingAverage": True,
+            },
+        )
+    finally:
+        logging.root.setLevel(level)
+        prepared.unlink()
+    onnx.checker.check_model(onnx.load(str(target)), full_check=True)

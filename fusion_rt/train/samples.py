@@ -1,0 +1,284 @@
+"""From scenes on disk to batches of tensors. The sample at an index depends on the seed, the index and
+the files alone, so training resumes where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from fusion_rt.errors import LogError
+from fusion_rt.models.presets import Preset
+from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
+from fusion_rt.train.frames import Array, Frame, Scene, read_scene
+from fusion_rt.train.targets import Targets, camera_targets, make_targets
+
+RELIST_EVERY = 64  # samples between looks for new files
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The network's inputs for the same moment of several samples.
+
+    features (N, 8) of the points, pillar (N,) the number of each point's pillar, cell (pillars,) where
+    that lies in the flattened (B, ny, nx), counts (B, ny, nx) log1p(count) / 5; image (B', 3, h, w)
+    and P (B', 3, 4) of the samples that have a camera, image_index (B',); context (B, 16).
+    """
+
+    features: Tensor
+    pillar: Tensor
+    cell: Tensor
+    counts: Tensor
+    image: Tensor
+    P: Tensor
+    image_index: Tensor
+    context: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """now: everything; previous: the samples `memory_index` that have a memory, T_prev_now (B'', 2, 3)
+    warps it. Targets are stacked; cell and gt carry the sample's number."""
+
+    now: Inputs
+    previous: Inputs | None
+    memory_index: Tensor
+    T_prev_now: Tensor
+    heatmap: Tensor
+    weight: Tensor
+    cell: Tensor
+    box: Tensor
+    box_weight: Tensor
+    has_memory: Tensor
+    gt: list[tuple[Array, Array]]
+    camera_heatmap: Tensor
+    camera_depth: Tensor
+
+
+@dataclass(frozen=True)
+class Use:
+    """Which modalities a sample may use."""
+
+    lidar: bool = True
+    camera: bool = True
+    memory: bool = True
+    ego: bool = True
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Use:
+        """Camera dropped in 30 %, lidar in 10 % (then with camera), memory in 50 % of the samples."""
+        u = rng.random(3)
+        lidar = bool(u[0] >= 0.1)
+        camera = bool(u[0] < 0.1 or u[0] >= 0.4)
+        return cls(lidar=lidar, camera=camera, memory=bool(u[1] < 0.5), ego=bool(u[2] < 0.6))
+
+
+def pillar_inputs(points: Array, intensity: Array, preset: Preset) -> tuple[Array, Array, Array, Array]:
+    """Per-point features (n, 8) float32, pillar (n,) int64, the cell of each pillar int64 and
+    log1p(count) / 5 (ny, nx) float32."""
+    p = preset
+    u, v = (points[:, 0] - p.x_min) / p.cell_m, (points[:, 1] - p.y_min) / p.cell_m
+    inside = (
+        (u >= 0) & (u < p.nx) & (v >= 0) & (v < p.ny) & (points[:, 2] >= p.z_min) & (points[:, 2] < p.z_max)
+    )
+    points, u, v = points[inside], u[inside], v[inside]
+    ix, iy = u.astype(np.int64), v.astype(np.int64)
+    cell = iy * p.nx + ix
+    size = p.nx * p.ny
+    count = np.bincount(cell, minlength=size)
+    n = np.maximum(count, 1)
+    mean = np.stack([(np.bincount(cell, points[:, i], size) / n)[cell] for i in range(3)], axis=1)
+    density = (np.log1p(count) / 5).astype(np.float32)
+    features = np.empty((len(points), 8), np.float32)
+    features[:, 0] = u - ix - 0.5
+    features[:, 1] = v - iy - 0.5
+    features[:, 2] = points[:, 2]
+    features[:, 3] = intensity[inside]
+    features[:, 4:7] = points - mean
+    features[:, 7] = density[cell]
+    occupied = np.flatnonzero(count)
+    number = np.zeros(size, np.int64)
+    number[occupied] = np.arange(len(occupied))
+    return features, number[cell], occupied, density.reshape(p.ny, p.nx)
+
+
+def context_vector(scene: Scene, use: Use, *, flip: bool, state: bool) -> Array:
+    """(16,) float32; see the model package for its slots."""
+    speed, yaw_rate, accel = scene.motion if use.ego else (0.0, 0.0, 0.0)
+    out = np.zeros(16, np.float32)
+    out[:8] = [
+        speed / 20,
+        -yaw_rate if flip else yaw_rate,
+        accel / 5,
+        use.ego,
+        use.lidar,
+        use.camera,
+        state,
+        0.5 if state else 0.0,  # 0.1 s over 0.2 s
+    ]
+    return out
+
+
+@dataclass(frozen=True)
+class _Moment:
+    pillars: tuple[Array, Array, Array, Array]
+    image: Array | None
+    P: Array
+    context: Array
+
+
+@dataclass(frozen=True)
+class Sample:
+    now: _Moment
+    previous: _Moment | None
+    T_prev_now: Array
+    targets: Targets
+    camera_heatmap: Array
+    camera_depth: Array
+
+
+def _moment(frame: Frame, context: Array, use: Use, preset: Preset) -> _Moment:
+    p = preset
+    n = len(frame.points) if use.lidar else 0
+    pillars = pillar_inputs(frame.points[:n], frame.intensity[:n], p)
+    image = None
+    if use.camera:
+        pixels = frame.image[: p.image_height, : p.image_width].astype(np.float32)
+        normalised = (pixels - np.array(p.image_mean, np.float32)) / np.array(p.image_std, np.float32)
+        image = np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    return _Moment(pillars, image, feature_projection(frame.K, frame.T_camera_ego, p), context)
+
+
+def feature_projection(K: Array, T_camera_ego: Array, preset: Preset) -> Array:
+    """(3, 4) float64: ego metres to feature pixels of an image at the network's size."""
+    shrink = np.diag([1 / preset.camera_stride, 1 / preset.camera_stride, 1.0])
+    P: Array = shrink @ K @ T_camera_ego[:3]
+    return P
+
+
+def make_sample(scene: Scene, use: Use, preset: Preset, rng: np.random.Generator | None) -> Sample:
+    """One sample, changed at random when `rng` is given."""
+    now, previous, T_now_prev = scene.now, scene.previous, scene.T_now_previous
+    flip = False
+    if rng is not None:
+        world, lidar = WorldChange.draw(rng), LidarChange.draw(rng)
+        flip = world.flip
+        A = world.matrix
+        T_now_prev = A @ T_now_prev @ np.linalg.inv(A)
+        now = change_lidar(change_world(now, world), lidar, rng)
+        if use.camera:
+            now = change_image(now, rng)
+        if use.memory:
+            previous = change_lidar(change_world(previous, world), lidar, rng)
+    T_prev_now = np.linalg.inv(T_now_prev)
+    moment_now = _moment(now, context_vector(scene, use, flip=flip, state=use.memory), use, preset)
+    moment_previous = None
+    if use.memory:
+        context = context_vector(scene, use, flip=flip, state=False)
+        moment_previous = _moment(previous, context, use, preset)
+    seen = make_targets(
+        now.boxes, now.cls, now.npoints, now.visible, lidar=use.lidar, camera=use.camera, preset=preset
+    )
+    heatmap, depth = camera_targets(now.points, now.boxes, now.cls, now.visible, moment_now.P, preset)
+    return Sample(
+        moment_now, moment_previous, T_prev_now[:2][:, [0, 1, 3]].astype(np.float32), seen, heatmap, depth
+    )
+
+
+def collate(samples: list[Sample], preset: Preset) -> Batch:
+    """Stack samples; points are concatenated with their cells moved into the batch's canvas."""
+    memory = [i for i, s in enumerate(samples) if s.previous is not None]
+    cells = preset.head_nx * preset.head_ny
+    cameras = [s for s in samples if s.now.image is not None]
+    h, w = preset.image_height // preset.camera_stride, preset.image_width // preset.camera_stride
+    T = np.stack([samples[i].T_prev_now for i in memory]) if memory else np.zeros((0, 2, 3), np.float32)
+    has_memory = np.concatenate(
+        [np.full(len(s.targets.cell), s.previous is not None, np.float32) for s in samples]
+    )
+    return Batch(
+        now=_stack([s.now for s in samples], preset),
+        previous=_stack([m for s in samples if (m := s.previous) is not None], preset) if memory else None,
+        memory_index=torch.tensor(memory, dtype=torch.int64),
+        T_prev_now=torch.from_numpy(T),
+        heatmap=torch.from_numpy(np.stack([s.targets.heatmap for s in samples])),
+        weight=torch.from_numpy(np.stack([s.targets.weight for s in samples])),
+        cell=torch.from_numpy(np.concatenate([s.targets.cell + i * cells for i, s in enumerate(samples)])),
+        box=torch.from_numpy(np.concatenate([s.targets.box for s in samples])),
+        box_weight=torch.from_numpy(np.concatenate([s.targets.box_weight for s in samples])),
+        has_memory=torch.from_numpy(has_memory),
+        gt=[(s.targets.boxes, s.targets.cls) for s in samples],
+        camera_heatmap=torch.from_numpy(
+            np.stack([s.camera_heatmap for s in cameras])
+            if cameras
+            else np.zeros((0, len(preset.classes), h, w), np.float32)
+        ),
+        camera_depth=torch.from_numpy(
+            np.stack([s.camera_depth for s in cameras]) if cameras else np.zeros((0, h, w), np.float32)
+        ),
+    )
+
+
+def _stack(moments: list[_Moment], preset: Preset) -> Inputs:
+    cells = preset.nx * preset.ny
+    index = [i for i, m in enumerate(moments) if m.image is not None]
+    shape = (0, 3, preset.image_height, preset.image_width)
+    images = [m.image for m in moments if m.image is not None]
+    image = torch.from_numpy(np.stack(images) if images else np.zeros(shape, np.float32))
+    P = np.stack([moments[i].P for i in index]) if index else np.zeros((0, 3, 4))
+    first = np.cumsum([0, *(len(m.pillars[2]) for m in moments)])
+    return Inputs(
+        features=torch.from_numpy(np.concatenate([m.pillars[0] for m in moments])),
+        pillar=torch.from_numpy(np.concatenate([m.pillars[1] + f for m, f in zip(moments, first)])),
+        cell=torch.from_numpy(np.concatenate([m.pillars[2] + i * cells for i, m in enumerate(moments)])),
+        counts=torch.from_numpy(np.stack([m.pillars[3] for m in moments])),
+        image=image.contiguous(memory_format=torch.channels_last),
+        P=torch.from_numpy(P.astype(np.float32)),
+        image_index=torch.tensor(index, dtype=torch.int64),
+        context=torch.from_numpy(np.stack([m.context for m in moments])),
+    )
+
+
+class SceneBatches(IterableDataset[Batch]):
+    """Endless batches from a folder that may still be growing."""
+
+    def __init__(self, folder: Path, preset: Preset, *, batch: int, seed: int, first: int = 0) -> None:
+        super().__init__()
+        self.folder, self.preset, self.batch, self.seed, self.first = folder, preset, batch, seed, first
+
+    def __iter__(self) -> Iterator[Batch]:
+        index = self.first
+        files = list_scenes(self.folder)
+        while True:
+            if (index - self.first) // RELIST_EVERY != (index - self.first + self.batch) // RELIST_EVERY:
+                files = list_scenes(self.folder)
+            samples = [self._sample(files, index + i) for i in range(self.batch)]
+            index += self.batch
+            yield collate(samples, self.preset)
+
+    def _sample(self, files: list[Path], index: int) -> Sample:
+        rng = np.random.default_rng([self.seed, index])
+        error: LogError | None = None
+        for _ in range(8):  # a file still being written is passed over
+            try:
+                scene = read_scene(files[int(rng.integers(len(files)))])
+            except LogError as caught:
+                error = caught
+                continue
+            return make_sample(scene, Use.draw(rng), self.preset, rng)
+        assert error is not None
+        raise error
+
+
+def list_scenes(folder: Path) -> list[Path]:
+    """The scenes of a folder in name order. Raises LogError when there is none."""
+    files = sorted(p for p in folder.glob("*.npz") if not p.name.startswith("."))
+    if not files:
+        raise LogError(
+            f"{folder}: no .npz scenes; make some with `python -m fusion_rt.sim.frames --out {folder}`"
+        )
+    return files

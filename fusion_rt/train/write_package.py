@@ -1,0 +1,183 @@
+"""`python -m fusion_rt.train.write_package --checkpoint FILE --frames DIR --out DIR`: a model package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import yaml
+
+from fusion_rt.errors import FusionError
+from fusion_rt.models.package import PARTS, GridSpec, ImageSpec, ModelPackage, ModelSpec, TensorSpec, digest
+from fusion_rt.models.presets import Preset
+from fusion_rt.train.export import MAX_OBJECTS, export_float, load_average, tensor_shapes
+from fusion_rt.train.frames import read_scene
+from fusion_rt.train.loop import read_checkpoint
+from fusion_rt.train.predict import NMS_IOU
+from fusion_rt.train.quantize import Feed, part_inputs, quantize_part
+from fusion_rt.train.samples import Use, collate, list_scenes, make_sample
+from fusion_rt.train.step import TrainingNet
+
+CONTEXT = (
+    "speed m/s / 20",
+    "yaw rate rad/s",
+    "acceleration m/s^2 / 5",
+    "ego state known",
+    "lidar present",
+    "camera present",
+    "state present",
+    "age of the state s / 0.2",
+    *("0",) * 8,
+)
+BOX_CHANNELS = (
+    "dx cells from the cell's centre",
+    "dy cells from the cell's centre",
+    "z m",
+    "log length m",
+    "log width m",
+    "log height m",
+    "sin yaw",
+    "cos yaw",
+    "vx m/s",
+    "vy m/s",
+    "log sigma x m",
+    "log sigma y m",
+    "log sigma z m",
+    "log sigma log size",
+    "log sigma yaw rad",
+)
+BOX_CONTEXT = (
+    "x / 70",
+    "y / 35",
+    "z / 2",
+    "log length",
+    "log width",
+    "log height",
+    "sin yaw",
+    "cos yaw",
+    "vx / 10",
+    "vy / 10",
+    "logit score / 4",
+    "is class 0",
+    "is class 1",
+    "is class 2",
+    "log sigma x / 4",
+    "log sigma yaw / 4",
+)
+DELTAS = ("along m", "across m", "z m", "log length", "log width", "log height", "yaw rad")
+
+
+def write_package(
+    checkpoint: Path, frames: Path, out: Path, *, scenes: int, thresholds: dict[str, float], version: str
+) -> ModelPackage:
+    """Export a checkpoint's averaged weights and calibrate INT8 on the first `scenes` scenes."""
+    model = load_average(checkpoint)
+    export_float(model.net, out)
+    for part in PARTS:
+        quantize_part(
+            part, out / f"{part}.onnx", out / f"{part}.int8.onnx", calibration(model, part, frames, scenes)
+        )
+    spec = describe(model.preset, out, thresholds, version, _trained_with(checkpoint))
+    text = yaml.safe_dump(msgspec.to_builtins(spec), sort_keys=False, width=110)
+    (out / "model.yaml").write_text(text, encoding="utf-8")
+    return ModelPackage.load(out)
+
+
+def calibration(model: TrainingNet, part: str, frames: Path, scenes: int) -> Iterator[Feed]:
+    """What a part is given, with every mix of modalities; the same for the same files."""
+    uses = (Use(), Use(memory=False), Use(camera=False), Use(lidar=False, memory=False))
+    for i, path in enumerate(list_scenes(frames)[:scenes]):
+        rng = np.random.default_rng(i)
+        sample = make_sample(read_scene(path), uses[i % len(uses)], model.preset, rng)
+        feeds = part_inputs(model, collate([sample], model.preset))
+        if part in feeds:
+            yield feeds[part]
+
+
+def describe(
+    preset: Preset, folder: Path, thresholds: dict[str, float], version: str, trained_with: str
+) -> ModelSpec:
+    """model.yaml for the files that lie in `folder`."""
+    p = preset
+    precisions = {
+        "int8": {part: f"{part}.int8.onnx" for part in PARTS},
+        "f32": {part: f"{part}.onnx" for part in PARTS},
+    }
+    files = sorted({name for names in precisions.values() for name in names.values()} | {"pillars.npz"})
+    return ModelSpec(
+        name=p.name,
+        version=version,
+        classes=p.classes,
+        grid=GridSpec(x_min=p.x_min, y_min=p.y_min, cell_m=p.cell_m, nx=p.nx, ny=p.ny),
+        head=GridSpec(x_min=p.x_min, y_min=p.y_min, cell_m=p.head_cell_m, nx=p.head_nx, ny=p.head_ny),
+        z_min=p.z_min,
+        z_max=p.z_max,
+        z_levels=p.z_levels,
+        image=ImageSpec(
+            width=p.image_width,
+            height=p.image_height,
+            mean=p.image_mean,
+            std=p.image_std,
+            stride=p.camera_stride,
+        ),
+        context=CONTEXT,
+        box_channels=BOX_CHANNELS,
+        box_context=BOX_CONTEXT,
+        deltas=DELTAS,
+        decode_threshold=0.05,
+        score_thresholds=thresholds,
+        nms_iou=dict(zip(p.classes, NMS_IOU)),
+        max_objects=MAX_OBJECTS,
+        tensors={part: TensorSpec(inputs=i, outputs=o) for part, (i, o) in tensor_shapes(p).items()},
+        precisions=precisions,
+        precision="int8",
+        sha256={name: digest(folder / name) for name in files},
+        trained_with=trained_with,
+    )
+
+
+def _trained_with(checkpoint: Path) -> str:
+    data = read_checkpoint(checkpoint)
+    c = data["config"]
+    budget = f"--minutes {c['minutes']:g}" if c["minutes"] is not None else f"--steps {c['steps']}"
+    return (
+        f"python -m fusion_rt.train --frames DIR --out DIR --preset {data['preset']} {budget}"
+        f" --batch {c['batch']} --seed {c['seed']}: {data['step']} steps,"
+        f" {data['step'] * c['batch']} samples, {data['spent_s'] / 60:.0f} min on {c['threads']} threads"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Export a checkpoint to ONNX (float and INT8) with model.yaml."
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--frames", type=Path, required=True, help="training scenes to calibrate INT8 on")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, default=64)
+    parser.add_argument("--version", default="1")
+    parser.add_argument("--thresholds", type=float, nargs=3, default=(0.3, 0.3, 0.3), help="score a class")
+    args = parser.parse_args()
+    try:
+        preset = load_average(args.checkpoint).preset
+        package = write_package(
+            args.checkpoint,
+            args.frames,
+            args.out,
+            scenes=args.scenes,
+            thresholds=dict(zip(preset.classes, args.thresholds)),
+            version=args.version,
+        )
+    except FusionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(package.identity)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

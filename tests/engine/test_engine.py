@@ -1,0 +1,86 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fusion_rt.engine import RUNTIMES, load
+from fusion_rt.errors import EngineError
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_buffers_are_fixed_and_named(package, runtime):
+    engine = load(package / "camera.onnx", runtime=runtime, precision="f32")
+    assert {n: a.shape for n, a in engine.inputs.items()} == {"image": (1, 3, 192, 640)}
+    assert {n: a.shape for n, a in engine.outputs.items()} == {"features": (1, 32, 24, 80)}
+    engine.inputs["image"][...] = 0.5
+    before = engine.outputs["features"].ctypes.data
+    engine.run()
+    first = engine.outputs["features"].copy()
+    assert np.abs(first).max() > 0
+    engine.inputs["image"][...] = -0.5
+    engine.run()
+    assert engine.outputs["features"].ctypes.data == before
+    assert not np.array_equal(engine.outputs["features"], first)
+    with pytest.raises(TypeError):
+        engine.inputs["image"] = np.zeros(1)  # the mapping is read-only
+    assert engine.identity.startswith(f"{runtime}-")
+    assert "-f32-" in engine.identity
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_running_allocates_no_arrays(package, runtime):
+    engine = load(package / "refine.onnx", runtime=runtime, precision="f32")
+    engine.run()
+    tracemalloc.start()
+    try:
+        engine.run()
+        start = tracemalloc.get_traced_memory()[0]
+        for _ in range(20):
+            engine.run()
+        assert tracemalloc.get_traced_memory()[0] - start < 4096
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_outputs_that_are_not_finite(package, runtime):
+    engine = load(package / "camera.onnx", runtime=runtime, precision="f32")
+    engine.inputs["image"][...] = np.nan
+    with pytest.raises(EngineError, match=r"camera\.onnx: \d+ of 61440 values of features are not finite"):
+        engine.run()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("damage", ["cut", "foreign", "empty"])
+def test_a_damaged_file(package, tmp_path, runtime, damage):
+    whole = (package / "refine.onnx").read_bytes()
+    path = tmp_path / "refine.onnx"
+    path.write_bytes({"cut": whole[: len(whole) // 2], "foreign": b"hello" * 99, "empty": b""}[damage])
+    with pytest.raises(EngineError, match=r"refine\.onnx: .*(export|fetch)"):
+        load(path, runtime=runtime, precision="f32")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_file_of_the_other_precision(package, runtime):
+    with pytest.raises(EngineError, match="holds f32 layers, int8 was asked for"):
+        load(package / "camera.onnx", runtime=runtime, precision="int8")
+    with pytest.raises(EngineError, match="holds int8 layers, f32 was asked for"):
+        load(package / "camera.int8.onnx", runtime=runtime, precision="f32")
+
+
+def test_names_and_shapes_that_differ(package):
+    with pytest.raises(
+        EngineError, match=r"inputs are image \(1, 3, 192, 640\), expected picture \(1, 3, 2, 2\)"
+    ):
+        load(package / "camera.onnx", precision="f32", inputs={"picture": (1, 3, 2, 2)})
+    with pytest.raises(EngineError, match=r"outputs are features .* export the package again"):
+        load(package / "camera.onnx", precision="f32", outputs={"features": (1, 1)})
+
+
+def test_no_file_no_runtime_no_precision(package, tmp_path):
+    with pytest.raises(EngineError, match=r"bev\.onnx: no such model file"):
+        load(tmp_path / "bev.onnx")
+    with pytest.raises(EngineError, match="'tpu' is not one of openvino, onnxruntime, torch"):
+        load(package / "camera.onnx", runtime="tpu")
+    with pytest.raises(EngineError, match="'f8' is not one of int8, f32"):
+        load(package / "camera.onnx", precision="f8")

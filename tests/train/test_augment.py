@@ -1,0 +1,63 @@
+"""Whatever changes, a box's points stay in the box and on its pixels."""
+
+import numpy as np
+import pytest
+
+from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
+
+
+def project(frame, points):
+    camera = points @ frame.T_camera_ego[:3, :3].T + frame.T_camera_ego[:3, 3]
+    uvw = camera @ frame.K.T
+    return uvw[:, :2] / uvw[:, 2:]
+
+
+def inside(points, box, margin):
+    d = points - box[:3]
+    cos, sin = np.cos(box[6]), np.sin(box[6])
+    local = np.stack([d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin, d[:, 2]], axis=1)
+    return (np.abs(local) <= box[3:6] / 2 + margin).all(1)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_world_change_keeps_lidar_boxes_and_camera_together(frame, flip):
+    change = WorldChange(flip=flip, turn_rad=0.3, scale=1.04, lift_m=0.1)
+    changed = change_world(frame, change)
+    for before, after in zip(frame.boxes, changed.boxes):
+        held = inside(frame.points, before, 0.01)
+        np.testing.assert_array_equal(inside(changed.points, after, 0.012)[held], True)
+    pixels, new = project(frame, frame.boxes[:, :3]), project(changed, changed.boxes[:, :3])
+    mirrored = pixels * [-1, 1] + [640, 0] if flip else pixels
+    np.testing.assert_allclose(new, mirrored, atol=1e-2)
+    if flip:
+        np.testing.assert_array_equal(changed.image, frame.image[:, ::-1])
+
+
+def test_drawn_changes_stay_in_their_ranges():
+    for seed in range(50):
+        change = WorldChange.draw(np.random.default_rng(seed))
+        assert abs(change.turn_rad) <= 0.35
+        assert 0.96 <= change.scale <= 1.04
+        assert abs(change.lift_m) <= 0.15
+
+
+def test_rings_are_lost_whole(frame):
+    lost = np.zeros(512, bool)
+    lost[::2] = True
+    change = LidarChange(keep=1.0, ring_rad=0.01, lost_rings=lost, gain=0.5)
+    changed = change_lidar(frame, change, np.random.default_rng(0))
+    assert 0.3 < len(changed.points) / len(frame.points) < 0.7
+    p = changed.points
+    elevation = np.arctan2(p[:, 2] - 1.73, np.hypot(p[:, 0], p[:, 1]))
+    assert not lost[np.floor(elevation / 0.01).astype(int) + 256].any()
+    assert changed.intensity.max() <= 0.5
+
+
+def test_zoom_moves_the_image_with_its_calibration(frame):
+    moved = 0
+    for seed in range(20):
+        changed = change_image(frame, np.random.default_rng(seed))
+        assert changed.image.shape == frame.image.shape
+        assert changed.image.dtype == np.uint8
+        moved += int(not np.array_equal(changed.K, frame.K))
+    assert 4 <= moved <= 16

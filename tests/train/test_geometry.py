@@ -1,0 +1,72 @@
+"""The torch mirrors against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fusion_rt.models.presets import DRIVING_S as P
+from fusion_rt.train.geometry import bev_warp, box_points, head_cell_centres, lift, roi_sample, scatter_max
+from fusion_rt.train.samples import pillar_inputs
+
+
+def test_scatter_max_equals_a_loop():
+    rng = np.random.default_rng(0)
+    values = torch.from_numpy(rng.random((200, 5), dtype=np.float32))
+    pillar = torch.from_numpy(rng.integers(0, 30, 200))
+    expected = torch.zeros(31, 5)
+    for v, p in zip(values, pillar):
+        expected[p] = torch.maximum(expected[p], v)
+    torch.testing.assert_close(scatter_max(values, pillar, 31), expected)
+
+
+def test_lift_equals_a_loop():
+    features = torch.rand(2, 8, 24, 80, generator=torch.Generator().manual_seed(0))
+    projection = torch.tensor([[39.0, -46, 0.3, 5], [10, 0.5, -47, 75], [1, 0.1, 0, -0.2]])
+    projections = torch.stack([projection, projection])
+    projections[1, 0, 1] = -40
+    canvas, valid = lift(features, projections, P)
+    centres = head_cell_centres(P)
+    rng = np.random.default_rng(1)
+    for b, cell in [(int(b), int(c)) for b in range(2) for c in rng.integers(0, 112 * 112, 60)]:
+        samples = []
+        for z in P.z_levels:
+            u, v, d = (projections[b] @ torch.tensor([*centres[cell].tolist(), z, 1.0])).tolist()
+            if d > 0.1 and 0 <= u / d < 80 and 0 <= v / d < 24:
+                at = torch.tensor([[[[2 * u / d / 80 - 1, 2 * v / d / 24 - 1]]]])
+                picked = F.grid_sample(features[b : b + 1], at, padding_mode="border", align_corners=False)
+                samples.append(picked[0, :, 0, 0])
+        expected = torch.stack(samples).mean(0) if samples else torch.zeros(8)
+        torch.testing.assert_close(canvas[b, :, cell // 112, cell % 112], expected, atol=1e-4, rtol=1e-4)
+        assert bool(valid[b, 0, cell // 112, cell % 112]) == bool(samples)
+
+
+def test_warp_moves_what_was_ahead_nearer():
+    state = torch.zeros(1, 1, 112, 112)
+    state[0, 0, 40, 30] = 1
+    forward = torch.tensor([[[1.0, 0, 2 * 0.64], [0, 1, 0]]])  # ego went two cells ahead
+    warped = bev_warp(state, forward, P)
+    assert float(warped[0, 0, 40, 28]) == pytest.approx(1, abs=1e-4)
+    assert float(warped.sum()) == pytest.approx(1, abs=1e-3)
+
+
+def test_roi_sample_reads_the_five_points():
+    y, x = torch.meshgrid(torch.arange(112.0), torch.arange(112.0), indexing="ij")
+    features = torch.stack([x, y])[None]  # the value is the cell's index
+    box = torch.tensor([[[20.0, 5.0, 0.5, 4.0, 2.0, 1.5, 0.3]]])
+    got = roi_sample(features, box, P).reshape(5, 2)
+    expected = (box_points(box)[0, 0] - torch.tensor([P.x_min, P.y_min])) / P.head_cell_m - 0.5
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_pillar_inputs_by_hand():
+    points = np.array([[10.0, 0.1, 0.5], [10.1, 0.2, 1.5], [80, 0, 0], [5, 0, 5], [np.nan, 0, 0]], np.float32)
+    intensity = np.array([0.2, 0.4, 0, 0, 0], np.float32)
+    features, pillar, cell, counts = pillar_inputs(points, intensity, P)
+    assert pillar.tolist() == [0, 0]
+    assert cell.tolist() == [int((0.1 + 35.84) / 0.32) * 224 + int(10 / 0.32)]
+    cx, cy = (31 + 0.5) * 0.32, (112 + 0.5) * 0.32 - 35.84
+    expected = [(10 - cx) / 0.32, (0.1 - cy) / 0.32, 0.5, 0.2, -0.05, -0.05, -0.5, np.log(3) / 5]
+    np.testing.assert_allclose(features[0], expected, atol=1e-5)
+    assert counts.shape == (224, 224)
+    assert counts.max() == np.float32(np.log(3) / 5)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from fusion_rt.errors import ConfigError, FusionError
+from fusion_rt.train.loop import TrainConfig, Trainer, learning_rate, train
+from fusion_rt.train.samples import SceneBatches, Use
+
+
+def config(scenes, out, **changes):
+    return TrainConfig(
+        **{"frames": scenes, "out": out, "steps": 4, "batch": 2, "workers": 0, "threads": 1} | changes
+    )
+
+
+def first_batch(scenes, preset, *, seed=1):
+    return next(iter(SceneBatches(scenes, preset, batch=2, seed=seed)))
+
+
+def test_a_fixed_batch_is_learned(scenes, tmp_path):
+    trainer = Trainer(config(scenes, tmp_path, steps=40))
+    batch = first_batch(scenes, trainer.preset)
+    losses = [trainer.step(batch)["loss"] for _ in range(7)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_resuming_gives_the_same_weights(scenes, tmp_path):
+    whole = train(config(scenes, tmp_path / "whole"), say=lambda _: None)
+    half = Trainer(config(scenes, tmp_path / "half"))
+    batches = iter(SceneBatches(scenes, half.preset, batch=2, seed=1))
+    for _ in range(2):
+        half.step(next(batches))
+    half.save(tmp_path / "half" / "last.pt")
+    lines = []
+    resumed = train(config(scenes, tmp_path / "half"), say=lines.append)
+    assert "resumed" in lines[0]
+    assert resumed.step_count == whole.step_count == 4
+    for name, value in whole.average.state_dict().items():
+        torch.testing.assert_close(resumed.average.state_dict()[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(scenes, tmp_path):
+    trainer = Trainer(config(scenes, tmp_path))
+    good = tmp_path / "last.pt"
+    trainer.save(good)
+    before = good.read_bytes()
+    batch = first_batch(scenes, trainer.preset)
+    batch.box[0, 0] = float("nan")
+    weights = [p.clone() for p in trainer.model.parameters()]
+    with pytest.raises(FusionError, match=r"loss became nan at step 0.*lower the learning rate"):
+        trainer.step(batch)
+    assert good.read_bytes() == before
+    assert all(torch.equal(a, b) for a, b in zip(weights, trainer.model.parameters()))
+
+
+def test_the_rate_rises_and_falls():
+    rates = [learning_rate(p, 1.0) for p in (0, 0.03, 0.06, 0.5, 1.0, 1.5)]
+    assert rates == pytest.approx([0.1, 0.55, 1.0, learning_rate(0.5, 1.0), 0.01, 0.01])
+    assert 0.4 < rates[3] < 0.6
+
+
+def test_wrong_budgets_and_checkpoints_are_refused(scenes, tmp_path):
+    with pytest.raises(ConfigError, match="either `minutes` or `steps`"):
+        config(scenes, tmp_path, steps=None)
+    with pytest.raises(ConfigError, match="'driving-x' is not one of driving-s"):
+        config(scenes, tmp_path, preset="driving-x")
+    (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match="not a checkpoint"):
+        train(config(scenes, tmp_path), say=lambda _: None)
+
+
+def test_never_without_any_modality():
+    rng = np.random.default_rng(0)
+    uses = [Use.draw(rng) for _ in range(4000)]
+    assert all(u.lidar or u.camera for u in uses)
+    shares = [np.mean([getattr(u, n) for u in uses]) for n in ("lidar", "camera", "memory")]
+    np.testing.assert_allclose(shares, [0.9, 0.7, 0.5], atol=0.03)

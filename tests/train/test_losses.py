@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fusion_rt.train.losses import box_losses, camera_losses, focal, proposals
+
+
+def test_focal_by_hand():
+    logits = torch.zeros(1, 1, 1, 3)
+    target = torch.tensor([[[[1.0, 0.5, 0.0]]]])
+    weight = torch.tensor([[[1.0, 1.0, 0.0]]])
+    # Peak: -log(.5) * .25; half-way: -log(.5) * .25 * .5^4; the last cell is ignored.
+    expected = math.log(2) * 0.25 * (1 + 0.5**4)
+    assert float(focal(logits, target, weight)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_focal_without_objects_is_finite():
+    loss = focal(torch.full((1, 3, 4, 4), -4.6), torch.zeros(1, 3, 4, 4), torch.ones(1, 4, 4))
+    assert 0 < float(loss) < 1
+
+
+def test_box_losses_by_hand():
+    target = torch.tensor([[0.1, 0.0, 0.8, 1.4, 0.5, 0.4, 0.0, 1.0, 2.0, 0.0]])
+    got = torch.zeros(1, 15)
+    got[0, :10] = target[0]
+    got[0, 0] += 0.5  # half a cell
+    got[0, 7] = -1.0  # the heading is turned round
+    got[0, 8] = 3.0
+    box, velocity, sigma = box_losses(got, target, torch.ones(1), torch.ones(1), 0.64)
+    assert float(box) == pytest.approx(0.5 + 0.5 * 2.0)
+    assert float(velocity) == pytest.approx(1.0)
+    # log sigma is 0: only x is off, by 0.32 m; a turned axis is no error.
+    assert float(sigma) == pytest.approx(math.sqrt(2) * 0.32, abs=1e-5)
+    _, none, _ = box_losses(got, target, torch.ones(1), torch.zeros(1), 0.64)
+    assert float(none) == 0
+
+
+def test_sigma_is_least_at_the_error():
+    error = 0.3
+    log_sigma = torch.linspace(-3, 1, 401)
+    target = torch.zeros(401, 10)
+    target[:, 7] = 1
+    got = torch.zeros(401, 15)
+    got[:, 7] = 1
+    got[:, 2] = error
+    got[:, 12] = log_sigma
+    one = torch.ones(1)
+    values = [float(box_losses(g[None], t[None], one, one, 0.64)[2]) for g, t in zip(got, target)]
+    best = float(log_sigma[int(np.argmin(values))])
+    assert math.exp(best) == pytest.approx(math.sqrt(2) * error, rel=0.02)
+
+
+def test_unknown_depth_costs_nothing():
+    output = torch.zeros(1, 4, 2, 2)
+    output[:, :3] = -4.6
+    depth = torch.full((1, 2, 2), float("nan"))
+    _, none = camera_losses(output, torch.zeros(1, 3, 2, 2), depth)
+    depth[0, 0, 0] = 4.0
+    _, one = camera_losses(output, torch.zeros(1, 3, 2, 2), depth)
+    assert (float(none), float(one)) == (0.0, 1.0)
+
+
+def test_proposals_know_their_overlap_and_the_way_back():
+    truth = np.array([[20, 3, 0.8, 4, 1.7, 1.5, 0.5, 1, 0]], np.float32)
+    rows = torch.zeros(1, 2, 16)
+    rows[0, 0, :7] = torch.from_numpy(truth[0, :7])
+    rows[0, 0, 0] += 0.2
+    rows[0, 1, :7] = torch.tensor([50.0, 0, 1, 4, 1.7, 1.5, 0])
+    out, wanted, deltas, weight = proposals(
+        rows, [(truth, np.array([0]))], np.random.default_rng(0), jittered=6
+    )
+    assert out.shape == (1, 8, 16)
+    assert float(wanted[0, 0]) == 1.0  # IoU above 0.75
+    assert float(wanted[0, 1]) == 0.0
+    assert weight[0].tolist()[:2] == [1.0, 0.0]
+    expected = [-0.2 * math.cos(0.5), 0.2 * math.sin(0.5), 0, 0, 0, 0, 0]
+    np.testing.assert_allclose(deltas[0, 0].numpy(), expected, atol=1e-5)
+    assert (wanted[0, 2:] > 0).all()
+
+
+def test_proposals_without_truth_want_nothing():
+    empty = (np.zeros((0, 9), np.float32), np.zeros(0, np.int64))
+    _, wanted, _, weight = proposals(torch.rand(1, 3, 16), [empty], np.random.default_rng(0), jittered=2)
+    assert float(wanted.sum() + weight.sum()) == 0

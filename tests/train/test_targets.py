@@ -1,0 +1,67 @@
+import numpy as np
+
+from fusion_rt.models.presets import DRIVING_S
+from fusion_rt.train.targets import camera_targets, make_targets
+
+CAR = np.array([[10.1, 0.2, 0.75, 4.0, 1.7, 1.5, 0.4, 3.0, -1.0]], np.float32)
+
+
+def targets(boxes, cls, npoints, visible, **use):
+    use = {"lidar": True, "camera": True} | use
+    return make_targets(boxes, np.array(cls), np.array(npoints), np.array(visible), preset=DRIVING_S, **use)
+
+
+def test_a_car_by_hand():
+    t = targets(CAR, [0], [50], [1.0])
+    ix, iy = int(10.1 / 0.64), int((0.2 + 35.84) / 0.64)
+    assert t.heatmap[0, iy, ix] == 1
+    assert (t.heatmap[1:] == 0).all()
+    np.testing.assert_allclose(t.heatmap[0, iy, ix + 1], np.exp(-1 / (2 * 1.1**2)), rtol=1e-6)
+    assert (t.weight == 1).all()
+    centre = int(np.flatnonzero(t.cell == iy * 112 + ix)[0])
+    u, v = 10.1 / 0.64, (0.2 + 35.84) / 0.64
+    expected = [u - ix - 0.5, v - iy - 0.5, 0.75, *np.log([4.0, 1.7, 1.5]), np.sin(0.4), np.cos(0.4), 3, -1]
+    np.testing.assert_allclose(t.box[centre], expected, atol=1e-5)
+    assert t.box_weight[centre] == 1
+    assert len(t.cell) == 5
+
+
+def test_what_no_present_sensor_sees_is_neither_wanted_nor_punished():
+    for npoints, visible, use in (
+        (0, 0.0, {}),
+        (0, 1.0, {"camera": False}),
+        (50, 0.0, {"lidar": False}),
+    ):
+        t = targets(CAR, [0], [npoints], [visible], **use)
+        assert t.heatmap.max() == 0
+        assert len(t.cell) == 0
+        iy, ix = int((0.2 + 35.84) / 0.64), int(10.1 / 0.64)
+        assert t.weight[iy, ix] == 0
+        assert t.weight.sum() > 112 * 112 - 60
+    assert targets(CAR, [-1], [50], [1.0]).heatmap.max() == 0
+
+
+def test_the_nearer_centre_owns_a_cell():
+    pair = np.repeat(CAR, 2, axis=0)
+    pair[1, 1] += 0.64
+    t = targets(pair, [1, 1], [9, 9], [1, 1])
+    assert len(t.cell) == len(set(t.cell.tolist())) == 8
+    assert (t.box_weight == 1).sum() == 2
+
+
+def test_boxes_off_the_canvas_leave_nothing():
+    far = CAR.copy()
+    far[0, 0] = 90
+    t = targets(far, [0], [9], [1.0])
+    assert (t.heatmap.max(), len(t.cell), len(t.boxes)) == (0, 0, 0)
+
+
+def test_the_camera_learns_depth_where_points_fall():
+    P = np.array([[40.0, -40, 0, 0], [12, 0, -40, 60], [1, 0, 0, 0]])
+    points = np.array([[20.0, 0, 1], [30.0, 0, 1], [-5, 0, 0]], np.float32)
+    heatmap, log_depth = camera_targets(points, CAR, np.array([0]), np.array([1.0]), P, DRIVING_S)
+    u, v = int(40 - 40 * 0.2 / 10.1), int(12 + (60 - 40 * 0.75) / 10.1)
+    assert heatmap[0, v, u] == 1
+    known = np.isfinite(log_depth)
+    assert known.sum() == 2
+    np.testing.assert_allclose(log_depth[13, 40], np.log(20), rtol=1e-5)

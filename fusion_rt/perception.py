@@ -97,26 +97,31 @@ class Perception:
         lap: Lap = lambda stage: None,
     ) -> None:
         self.package, self.spec, self._lap = package, package.spec, lap
-        precision = precision or self.spec.precision
+        self.precision = precision or self.spec.precision
         self._camera, self._bev, self._refine = (
-            engine.load(
-                package.path(part, precision),
-                runtime=runtime,
-                precision=package.held(part, precision),
-                threads=device.threads,
-                inputs=self.spec.tensors[part].inputs,
-                outputs=self.spec.tensors[part].outputs,
-            )
-            for part in ("camera", "bev", "refine")
+            self._load(part, runtime, device.threads) for part in ("camera", "bev", "refine")
         )
-        self.precision = precision
         self._kernels = {name: device.kernel(name) for name in _KERNELS}
         self._device = device
         self._xyz = device.empty((1 << 17, 3), np.float32)
         self._intensity = device.empty((1 << 17,), np.float32)
         self._rows = device.empty((self.spec.max_objects, 16), np.float32)
         self._keep = device.empty((self.spec.max_objects,), np.int32)
-        self._state = device.empty(self._bev.outputs["state"].shape[1:], np.float32)
+        self._recalled = False
+        self._state = device.empty(self._bev.outputs["next_state"].shape[1:], np.float32)
+
+    def _load(self, part: str, runtime: str, threads: int) -> engine.Engine:
+        path, tensors = self.package.path(part, self.precision), self.spec.tensors[part]
+        # A part that gains nothing from quantisation is float in every precision.
+        held = "int8" if path.name.endswith(".int8.onnx") else "f32"
+        return engine.load(
+            path,
+            runtime=runtime,
+            precision=held,
+            threads=threads,
+            inputs=tensors.inputs,
+            outputs=tensors.outputs,
+        )
 
     @property
     def engine_identity(self) -> str:
@@ -157,7 +162,7 @@ class Perception:
         self._recall(motion)
         self._bev.inputs["context"][0] = self._context(motion, bool(sweeps), bool(views))
         self._bev.run()
-        np.copyto(self._state, self._bev.outputs["state"][0])
+        np.copyto(self._state, self._bev.outputs["next_state"][0])
         self._lap("fuse")
         rows = self._decode()
         rows = self._look_again(rows)
@@ -212,6 +217,7 @@ class Perception:
 
     def _recall(self, motion: Motion) -> None:
         state = self._bev.inputs["state"][0]
+        self._recalled = motion.T_prev_now is not None
         if motion.T_prev_now is None:
             state[...] = 0
             return
@@ -261,7 +267,7 @@ class Perception:
         box[: len(rows)] = refinement.box_context(rows)
         self._refine.run()
         outputs = self._refine.outputs
-        return refinement.refine(rows, outputs["score_delta"][: len(rows)], outputs["deltas"][: len(rows)])
+        return refinement.refine(rows, outputs["score"][: len(rows)], outputs["deltas"][: len(rows)])
 
     def _suppress(self, rows: Array) -> Array:
         """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
@@ -295,6 +301,7 @@ class Perception:
             labels=kind,
             std=rows[:, refinement.SIGMA].copy(),
             contributions=self._bev.outputs["contribution"][0][:, iy, ix].T.copy(),
+            velocity_known=self._recalled,
         )
 
 

@@ -9,7 +9,6 @@ The same object serves the live node, offline replay, evaluation and the golden 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated
 
@@ -32,12 +31,12 @@ from fusion_rt.messages import (
     Prediction,
 )
 from fusion_rt.models.package import ModelPackage
-from fusion_rt.perception import ImageFeatures, Motion, Perceived, Perception, Sweep, View
+from fusion_rt.perception import MODALITIES, ImageFeatures, Motion, Perceived, Perception, Sweep, View
 from fusion_rt.rig import Rig
 from fusion_rt.stopwatch import Stopwatch
 from fusion_rt.tracking.objects import tracked_objects
 from fusion_rt.tracking.tracker import Tracker, TrackerConfig
-from fusion_rt.transforms import Array, inverse
+from fusion_rt.transforms import Array, from_rotation_translation, matrix_from_quaternion
 
 SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
 MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
@@ -86,10 +85,10 @@ class FusionPipeline:
         self._aligner = Aligner(config.align, self._modality)
         self._ego = EgoFilter(rig, config.ego)
         self._tracker = Tracker(config.tracker, package.spec.classes)
+        self._classes = package.spec.classes
         self._features: dict[str, ImageFeatures] = {}
         self._seq = 0
         self._previous_ns: int | None = None
-        self.refused: Counter[str] = Counter()
 
     @classmethod
     def from_config(
@@ -104,6 +103,8 @@ class FusionPipeline:
         verdict = self._aligner.push(packet)
         if not verdict.accepted:
             return None
+        if verdict.restarted:
+            self._restart()
         self._watch.lap("align")
         if isinstance(packet, (ImuSample, GnssFix)):
             self._ego.push(packet)
@@ -111,6 +112,20 @@ class FusionPipeline:
         elif isinstance(packet, Image):
             self._see(packet)
         return self._answer(verdict.trigger_ns) if verdict.trigger_ns is not None else None
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Packets accepted and dropped, by sensor and cause; "ego" and "tracker" count what they refused."""
+        own = {"ego": dict(self._ego.counters), "tracker": {k: n for k, n in self._tracker.refused.items() if n}}
+        return {**self._aligner.counters, **{name: counts for name, counts in own.items() if counts}}
+
+    def _restart(self) -> None:
+        """Time began anew: nothing from before belongs to it."""
+        self._ego = EgoFilter(self.rig, self.config.ego)
+        self._tracker.reset()
+        self._perception.forget()
+        self._features.clear()
+        self._previous_ns = None
 
     def _see(self, image: Image) -> None:
         """Encode on arrival: the features wait for the trigger."""
@@ -129,11 +144,21 @@ class FusionPipeline:
         perceived = None
         if sweeps or views:
             perceived = self._perception.detect(sweeps, views, self._motion(stamp_ns, ego))
+        T_map_ego = pose_matrix(ego)
         tracks = self._tracker.update(
-            perceived.detections if perceived else None, stamp_ns=stamp_ns, T_map_ego=pose_matrix(ego)
+            perceived.detections if perceived else None, stamp_ns=stamp_ns, T_map_ego=T_map_ego
         )
         self._watch.lap("track")
-        objects = tracked_objects(tracks, ego, self.rig.vehicle)
+        objects = tracked_objects(
+            tracks,
+            stamp_ns=stamp_ns,
+            T_map_ego=T_map_ego,
+            ego=ego,
+            local_map=self._ego.map if ego.source != "none" else None,
+            vehicle=self.rig.vehicle,
+            classes=self._classes,
+            modalities=MODALITIES,
+        )
         self._watch.lap("forecast")
         self._previous_ns = stamp_ns
         self._seq += 1
@@ -237,6 +262,4 @@ def sweep_knots(t: Array) -> Array:
 
 def pose_matrix(ego: EgoState) -> Array:
     """T_map_ego, (4, 4)."""
-    from fusion_rt.transforms import from_rotation_translation, matrix_from_quaternion
-
     return from_rotation_translation(matrix_from_quaternion(ego.orientation), np.array(ego.position))

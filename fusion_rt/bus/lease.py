@@ -5,9 +5,10 @@ the reader's death. Order matters and is the whole protocol: the lock first, the
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from mmap import MAP_SHARED, PROT_READ, mmap
+from mmap import MAP_POPULATE, MAP_SHARED, PROT_READ, mmap
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from fusion_rt.bus.locks import lock_shared
 from fusion_rt.bus.ring import FOLDER, HEAD, MAGIC, MAX_SLOTS, NAME, PAGE, slot_byte
-from fusion_rt.errors import MessageError
+from fusion_rt.errors import BusError, MessageError
+from fusion_rt.messages import Message
 
 
 class Segment:
@@ -28,11 +30,11 @@ class Segment:
     def __init__(self, name: str):
         if not NAME.fullmatch(name):
             raise MessageError(f"{name[:80]!r} is not the name of a segment")
-        self._fd = os.open(f"{FOLDER}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd = _open(f"{FOLDER}/{name}")
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_size < PAGE:
             raise MessageError(f"{name} is not a segment of this user")
-        self._map = mmap(self._fd, status.st_size, flags=MAP_SHARED, prot=PROT_READ)
+        self._map = mmap(self._fd, status.st_size, flags=MAP_SHARED | MAP_POPULATE, prot=PROT_READ)
         magic, self.slots, _, self.slot_bytes = HEAD.unpack_from(self._map)
         if magic != MAGIC or self.slots > MAX_SLOTS or PAGE + self.slots * self.slot_bytes != status.st_size:
             raise MessageError(f"{name} has a broken head")
@@ -45,7 +47,7 @@ class Segment:
         if slot >= self.slots:
             raise MessageError(f"slot {slot} of a ring of {self.slots}")
         # Through /proc, since the name may be gone while the segment lives on in this mapping.
-        fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+        fd = _open(f"/proc/self/fd/{self._fd}", follow=True)
         if lock_shared(fd, slot_byte(slot)) and int(self._generations[slot]) == generation:
             return Lease(fd, self._map, self._address + PAGE + slot * self.slot_bytes, self.slot_bytes)
         os.close(fd)
@@ -55,6 +57,18 @@ class Segment:
         fd, self._fd = getattr(self, "_fd", -1), -1
         if fd >= 0:
             os.close(fd)
+
+
+def _open(path: str, *, follow: bool = False) -> int:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise BusError("too many open files: are messages kept? Every kept one holds a slot") from error
+        raise MessageError(f"{path} cannot be opened: {error.strerror}") from error
 
 
 class Lease:
@@ -105,3 +119,13 @@ def release(message: msgspec.Struct) -> None:
             base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
         if base is not None:
             base.lease.release()
+
+
+def detach(message: Message) -> Message:
+    """The same message with arrays of its own, which hold no slot: for whoever keeps messages for long."""
+    copies = {
+        name: value.copy()
+        for name in message.__struct_fields__
+        if isinstance(value := getattr(message, name), np.ndarray)
+    }
+    return msgspec.structs.replace(message, **copies) if copies else message

@@ -18,6 +18,7 @@ a reader sees its slot whole and unchanged or not at all, and nobody ever waits.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -25,7 +26,7 @@ import secrets
 import struct
 import weakref
 from collections.abc import Sequence
-from mmap import mmap
+from mmap import MAP_POPULATE, MAP_SHARED, mmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class Ring:
         size = PAGE + self.slots * self.slot_bytes
         sweep()
         self.name, self._fd = _create(size)
-        self._map = mmap(self._fd, size)
+        self._map = mmap(self._fd, size, flags=MAP_SHARED | MAP_POPULATE)
         HEAD.pack_into(self._map, 0, MAGIC, slots, 0, self.slot_bytes)
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._generations = self._bytes[HEAD.size : HEAD.size + 8 * slots].view("<u8")
@@ -171,8 +172,6 @@ def _create(size: int) -> tuple[str, int]:
 
 def _remove(name: str, fd: int, owner: int) -> None:
     if os.getpid() == owner:  # a forked child is not the owner
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{FOLDER}/{name}")
-        except FileNotFoundError:
-            pass
     os.close(fd)

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
@@ -75,7 +74,7 @@ def prefix(topic: str) -> bytes:
     """What a subscription to exactly this topic filters by. Raises BusError for a name that cannot be one."""
     if not TOPIC.fullmatch(topic):
         raise BusError(
-            f"topic {topic[:80]!r}: use 1 to 64 letters, digits, '_', '-' and '.', not starting with '.' or '-'"
+            f"topic {topic[:80]!r}: use 1 to 64 letters, digits, '_', '-', '.'; the first is no '-' or '.'"
         )
     return topic.encode() + b"\0"
 
@@ -86,7 +85,7 @@ def encode(topic: bytes, envelope: Envelope, inline: Sequence[NDArray[Any]]) -> 
     parts = [topic, _LENGTH.pack(PROTOCOL_VERSION, len(body)), body]
     length = sum(map(len, parts))
     for array in inline:
-        parts += (b"\0" * (-length % INLINE_ALIGN), memoryview(array.reshape(-1).view(np.uint8)))
+        parts += [b"\0" * (-length % INLINE_ALIGN), array.tobytes()]
         length += -length % INLINE_ALIGN + array.nbytes
     return b"".join(parts)
 
@@ -127,5 +126,5 @@ def decode(frame: bytes) -> tuple[str, Envelope, memoryview]:
 def inline_view(body: memoryview, place: Place) -> memoryview:
     """The bytes of one inline array, read-only. Raises MessageError beyond the frame's end."""
     if place.offset + place.nbytes > len(body):
-        raise MessageError(f"bytes {place.offset} to {place.offset + place.nbytes} of {len(body)} in the frame")
+        raise MessageError(f"bytes from {place.offset}, {place.nbytes} of them, in a frame with {len(body)}")
     return body[place.offset : place.offset + place.nbytes]

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct, field, structs
 
 from fusion_rt.tracking.assignment import assign
 from fusion_rt.tracking.detections import Detections
@@ -59,11 +59,13 @@ class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     position_std_m: Positive = 0.15
     velocity_std: Positive = 1.5
     horizon_s: Positive = 3.0
-    classes: dict[str, ClassMotion] = {
-        "car": ClassMotion(accel=3.0, turn_accel=0.8, yaw_std=0.15, max_turn=1.0),
-        "pedestrian": ClassMotion(accel=1.5, turn_accel=2.0, yaw_std=0.6, max_turn=2.0),
-        "cyclist": ClassMotion(accel=2.0, turn_accel=1.2, yaw_std=0.25, max_turn=1.5),
-    }
+    classes: dict[str, ClassMotion] = field(
+        default_factory=lambda: {
+            "car": ClassMotion(accel=3.0, turn_accel=0.8, yaw_std=0.15, max_turn=1.0),
+            "pedestrian": ClassMotion(accel=1.5, turn_accel=2.0, yaw_std=0.6, max_turn=2.0),
+            "cyclist": ClassMotion(accel=2.0, turn_accel=1.2, yaw_std=0.25, max_turn=1.5),
+        }
+    )
 
 
 class Track(Struct, kw_only=True):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pyproj import Transformer
 
-from fusion_rt import config
+from fusion_rt import config, logs
 from fusion_rt.errors import ConfigError
 from fusion_rt.messages import GnssFix, Image, ImuSample, PointCloud, pack
 from fusion_rt.sim import truth
-from fusion_rt.sim.drive import Drive
+from fusion_rt.sim.drive import Drive, record
 from fusion_rt.sim.drive_config import DriveConfig
 from fusion_rt.transforms import inverse, transform_points
 
@@ -166,3 +166,22 @@ def test_what_cannot_be_is_refused(change, message, monkeypatch):
     monkeypatch.setattr("fusion_rt.sim.drive._TRIES", 3)
     with pytest.raises(ConfigError, match=message):
         Drive(config.parse(SMALL.replace(*change), DriveConfig, "small"), 3)
+
+
+def test_record_writes_log_truth_and_raw(small, played, tmp_path):
+    told = []
+    drive = record(
+        small,
+        3,
+        tmp_path / "drive.mcap",
+        truth_path=tmp_path / "truth.jsonl",
+        kitti_raw=tmp_path / "raw",
+        on_time=told.append,
+    )
+    log = logs.open(tmp_path / "drive.mcap")
+    assert log.rig == drive.rig
+    ours = sorted((p.header.sensor_id, p.header.seq) for p in played[1])
+    assert sorted((p.header.sensor_id, p.header.seq) for p in log) == ours
+    assert truth.read(tmp_path / "truth.jsonl") == played[0].truth
+    assert len(list((tmp_path / "raw").glob("*/*/velodyne_points/data/*.bin"))) == 4
+    assert 0.3 < told[-1] <= 0.4

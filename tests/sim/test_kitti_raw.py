@@ -8,7 +8,8 @@ import pytest
 
 from fusion_rt import config
 from fusion_rt.errors import ConfigError
-from fusion_rt.messages import Image, PointCloud
+from fusion_rt.logs.kitti_raw import KittiDrive
+from fusion_rt.messages import GnssFix, Image, ImuSample, PointCloud
 from fusion_rt.sim import imu
 from fusion_rt.sim.drive import Drive
 from fusion_rt.sim.drive_config import DriveConfig
@@ -120,3 +121,22 @@ def test_what_the_layout_cannot_hold_is_refused(tmp_path):
     drive = Drive(config.parse(text, DriveConfig, "small"), 5)
     with pytest.raises(ConfigError, match="rate_hz 10"):
         KittiRawWriter(tmp_path, drive)
+
+
+def test_the_importer_reads_the_same_drive(written):
+    drive, packets, folder = written
+    imported = KittiDrive(folder)
+    back = list(imported)
+    assert not imported.skipped
+    for kind in (Image, PointCloud):
+        ours = [p for p in packets if isinstance(p, kind)]
+        theirs = [p for p in back if isinstance(p, kind)]
+        assert [p.header.stamp_ns for p in theirs] == [p.header.stamp_ns for p in ours]
+    sweep = next(p for p in back if isinstance(p, PointCloud))
+    np.testing.assert_array_equal(sweep.xyz, next(p for p in packets if isinstance(p, PointCloud)).xyz)
+    camera, mounted = next(iter(imported.rig.cameras.values())), drive.rig.cameras["camera"]
+    np.testing.assert_allclose(camera.intrinsics, mounted.intrinsics, rtol=1e-9)
+    np.testing.assert_allclose(camera.T_camera_ego, mounted.T_camera_ego, atol=1e-9)
+    (unit,) = imported.rig.imus.values()
+    np.testing.assert_allclose(unit.T_ego_imu, drive.rig.imus["imu"].T_ego_imu, atol=1e-9)
+    assert sum(isinstance(p, ImuSample) for p in back) == sum(isinstance(p, GnssFix) for p in back) == 3

@@ -13,6 +13,7 @@ from fusion_rt.messages import Prediction
 from fusion_rt.metrics.latency import Histogram, Percentiles, span_ms
 
 PREDICTION = "prediction"
+NETWORK = ("camera_encode", "fuse", "refine")  # stages that are inference and nothing else
 RECENT = 100  # predictions that the live percentiles look back on
 
 
@@ -57,6 +58,8 @@ class Monitor:
         self._predictions = bus.subscriber([prediction])
         self._lives: dict[tuple[str, int], NodeHealth] = {}  # (node, pid) -> its last words
         self.latency = Histogram()
+        self.rest = Histogram()  # latency without what the network took
+        self.stages: dict[str, Histogram] = {}
         self.predictions = 0
         self.rungs: Counter[str] = Counter()
         self.objects: Counter[str] = Counter()
@@ -73,6 +76,10 @@ class Monitor:
             message = self._predictions.recv(0)
         while (health := self._health.recv(0)) is not None:
             self._lives[health.node, health.pid] = health
+
+    def start_over(self) -> None:
+        """Forget how long things took so far; what was counted stays counted."""
+        self.latency, self.rest, self.stages, self.deadlines_missed = Histogram(), Histogram(), {}, 0
 
     def recent(self) -> Percentiles:
         """Latency of the last 100 predictions, ms."""
@@ -150,6 +157,10 @@ class Monitor:
         if ms is not None:
             self.latency.add(ms)
             self._recent.append(ms)
+            network_ms = sum(prediction.certificate.stage_ms.get(stage, 0.0) for stage in NETWORK)
+            self.rest.add(max(0.0, ms - network_ms))
+        for stage, spent_ms in prediction.certificate.stage_ms.items():
+            self.stages.setdefault(stage, Histogram()).add(spent_ms)
         labels = Counter(o.label for o in prediction.objects)
         certificate = prediction.certificate
         self.predictions += 1

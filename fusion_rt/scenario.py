@@ -77,6 +77,30 @@ def load(path: str | Path) -> Scenario:
     return config.load(path, Scenario)
 
 
+def find_file(name: str, kind: str = "") -> Path:
+    """A file of configs/, or of configs/`kind`: a path, or the name of one that comes with the package.
+
+    Raises ConfigError where there is neither."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    bundled = {p.stem: p for p in sorted((_package_folder("configs") / kind).glob("*.yaml"))}
+    if name not in bundled:
+        near = difflib.get_close_matches(name, bundled, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"{name}: no such file; {hint}bundled: {', '.join(sorted(bundled))}")
+    return bundled[name]
+
+
+def rig_of(scenario: Scenario, source: str | Path) -> str:
+    """The rig that the scenario's fusion node works with. Raises ConfigError where it has none."""
+    for node in scenario.processes(str(source)):
+        if node.use == "fusion" and isinstance(node.config.get("rig"), str):
+            rig: str = node.config["rig"]
+            return rig
+    raise ConfigError(f"{source}: no fusion node with a `rig`, so the sensors are not known")
+
+
 def find(use: str) -> Run:
     """The function that an installed package declares under this name.
 
@@ -104,7 +128,7 @@ def locate(path: str) -> Path:
     Raises ConfigError where the package has no such file."""
     if not path.startswith(BUNDLED):
         return Path(path).expanduser()
-    folder = Path(str(files("fusion_rt"))) / "data"
+    folder = _package_folder("data")
     found = folder / path.removeprefix(BUNDLED)
     if not found.is_file():
         names = sorted(p.name for p in folder.glob("*")) if folder.is_dir() else []
@@ -121,6 +145,10 @@ def load_rig(path: str) -> Rig:
 
     with logs.open(file) as log:
         return log.rig
+
+
+def _package_folder(name: str) -> Path:
+    return Path(str(files("fusion_rt").joinpath(name)))
 
 
 def _node(name: str, content: Mapping[str, Any], source: str) -> Node:

@@ -50,6 +50,8 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     first_prediction_s  from the start to the first answer; None: there was none
     latency_ms          packet that asked published -> prediction published
+    rest_ms             the same without what the network took
+    stages_ms           stage of the engine -> its share
     objects_mean        label -> objects a prediction
     rungs               how complete the answers were -> predictions
     missing             messages that did not reach a listener, all topics together
@@ -59,6 +61,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     first_prediction_s: float | None
     predictions: int
     latency_ms: Percentiles
+    rest_ms: Percentiles
+    stages_ms: dict[str, Percentiles]
     deadlines_missed: int
     objects_mean: dict[str, float]
     rungs: dict[str, int]
@@ -72,16 +76,18 @@ def run(
     *,
     source: str = "scenario",
     duration_s: float | None = None,
+    warmup_s: float = 0.0,
     hang_s: float = HANG_S,
     show: Callable[[Status], None] = lambda status: None,
     say: Callable[[str, str], None] = lambda node, line: None,
 ) -> Summary:
     """Until Ctrl-C, SIGTERM, `duration_s`, or the end of a node with `ends_run`. Main thread only.
 
-    source  names the scenario in errors
-    hang_s  a node whose loop has not turned for so long is killed and started again
-    show    is given the picture about ten times a second
-    say     is given each line that a node prints, and what happens to it
+    source    names the scenario in errors
+    warmup_s  how long after the first prediction durations begin to count
+    hang_s    a node whose loop has not turned for so long is killed and started again
+    show      is given the picture about ten times a second
+    say       is given each line that a node prints, and what happens to it
 
     A second Ctrl-C kills what has not stopped yet. Raises ConfigError where a node refuses its
     configuration, BusError where another run uses the same folder; everything is stopped then as well."""
@@ -91,7 +97,7 @@ def run(
         config = replace(scenario.bus, run_dir=str(bus.run_dir))
         processes = [NodeProcess(node, config) for node in entries]
         with Monitor(bus, [node.name for node in entries]) as monitor:
-            supervisor = _Supervisor(processes, monitor, interrupts, show, say, hang_s)
+            supervisor = _Supervisor(processes, monitor, interrupts, show, say, hang_s, warmup_s)
             try:
                 supervisor.watch(duration_s)
             finally:
@@ -125,9 +131,11 @@ class _Supervisor:
         show: Callable[[Status], None],
         say: Callable[[str, str], None],
         hang_s: float,
+        warmup_s: float,
     ):
         self._processes, self._monitor, self._interrupts = processes, monitor, interrupts
-        self._show, self._say, self._hang_s = show, say, hang_s
+        self._show, self._say, self._hang_s, self._warmup_s = show, say, hang_s, warmup_s
+        self._warm = warmup_s <= 0
         self._began = time.monotonic()
         self._first_prediction_s: float | None = None
 
@@ -178,6 +186,8 @@ class _Supervisor:
             first_prediction_s=self._first_prediction_s,
             predictions=monitor.predictions,
             latency_ms=monitor.latency.percentiles(),
+            rest_ms=monitor.rest.percentiles(),
+            stages_ms={stage: histogram.percentiles() for stage, histogram in monitor.stages.items()},
             deadlines_missed=monitor.deadlines_missed,
             objects_mean={label: n / count for label, n in sorted(monitor.objects.items())},
             rungs=dict(monitor.rungs),
@@ -194,6 +204,10 @@ class _Supervisor:
         self._monitor.poll(timeout_s)
         if self._first_prediction_s is None and self._monitor.predictions:
             self._first_prediction_s = self._elapsed_s
+        first_s = self._first_prediction_s
+        if not self._warm and first_s is not None and self._elapsed_s - first_s >= self._warmup_s:
+            self._monitor.start_over()
+            self._warm = True
 
     def _tell(self, process: NodeProcess, lines: list[str]) -> None:
         for line in lines:

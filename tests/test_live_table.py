@@ -45,6 +45,8 @@ def test_the_summary_says_what_happened():
         first_prediction_s=1.5,
         predictions=9,
         latency_ms=LATENCY,
+        rest_ms=LATENCY,
+        stages_ms={},
         deadlines_missed=0,
         objects_mean={"car": 2.5},
         rungs={"all": 9},

@@ -1,0 +1,1 @@
+"""Honest milliseconds: real processes, real sockets, medians and tails."""

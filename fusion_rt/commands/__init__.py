@@ -1,0 +1,1 @@
+"""What a user types: each module parses one family of commands, calls the library, prints its answer."""

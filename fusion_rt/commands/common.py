@@ -1,0 +1,37 @@
+"""What the commands share: where they print, and the options that several have."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+console = Console()
+errors = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def print_json(value: Any) -> None:
+    """JSON to standard output, alone there: progress and tables go elsewhere."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Any]:
+    """A bar on standard error, gone when done; the value is called with (done, total), or a fraction alone."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(label, total=1.0)
+
+        def advance(done: float, total: float = 1.0) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,26 @@
+"""fusion-rt doctor"""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from fusion_rt.commands.common import Json, console, print_json
+
+COLOURS = {"ok": "green", "absent": "yellow", "wrong": "red"}
+
+
+def doctor(json: Json = False) -> None:
+    """What this machine can run, what is missing, and how to get it."""
+    from fusion_rt.doctor import examine
+
+    findings = examine()
+    if json:
+        print_json(findings)
+    else:
+        table = Table("part", "state", "detail", "remedy", box=None, header_style="bold")
+        for f in findings:
+            table.add_row(f.part, f"[{COLOURS[f.state]}]{f.state}", f.detail, f.remedy)
+        console.print(table)
+    if any(f.state == "wrong" for f in findings):
+        raise typer.Exit(1)

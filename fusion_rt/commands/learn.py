@@ -1,0 +1,164 @@
+"""fusion-rt sim | train | export: from a simulated world to a model package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusion_rt.commands.common import console, progress
+from fusion_rt.errors import ConfigError
+
+simulations = typer.Typer(
+    help="Simulate what sensors see, with the truth beside it: a drive, or frames to train on.",
+    no_args_is_help=True,
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="Another seed is another world; the same one the same bits.")]
+Frames = Annotated[Path, typer.Option(help="A folder of `fusion-rt sim frames`.", show_default=False)]
+
+
+@simulations.command("drive")
+def simulate_drive(
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="World and sensors: a file of configs/sim, or the name of a bundled one.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The log to write, .mcap.", show_default=False)],
+    seed: Seed = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="Also write all road users there, a JSON line a sweep.")
+    ] = None,
+    kitti_raw: Annotated[
+        Path | None, typer.Option(help="Also write a folder in the layout of KITTI's raw data there.")
+    ] = None,
+) -> None:
+    """Drive through a simulated street and record every sensor of a rig.
+
+    fusion-rt sim drive configs/sim/hdl64.yaml --seed 4 -o drive.mcap --truth truth.jsonl
+    """
+    from fusion_rt import config as typed
+    from fusion_rt.scenario import find_file
+    from fusion_rt.sim.drive import record
+    from fusion_rt.sim.drive_config import DriveConfig
+
+    settings = typed.load(find_file(config, "sim"), DriveConfig)
+    with progress("simulating") as advance:
+        drive = record(
+            settings,
+            seed,
+            out,
+            truth_path=truth,
+            kitti_raw=kitti_raw,
+            on_time=lambda t_s: advance(t_s, settings.duration_s),
+        )
+    sweeps, images = (
+        sum(drive.played[name] for name in part) for part in (settings.lidars, settings.cameras)
+    )
+    parts = [f"{settings.duration_s:g} s", f"{sweeps} sweeps", f"{images} images"]
+    parts.append(f"{out.stat().st_size / 1e6:.1f} MB")
+    if drive.truth:
+        seen = {thing.track_id for frame in drive.truth for thing in frame.objects if thing.points}
+        parts.append(f"{len(seen)} road users that the lidar met")
+    _say(f"{out}: {', '.join(parts)}")
+
+
+@simulations.command("frames")
+def simulate_frames(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder; scenes that it has are kept.", show_default=False)
+    ],
+    scenes: Annotated[int, typer.Option(min=1, help="How many; about 0.3 MB each.")] = 6000,
+    seed: Seed = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+) -> None:
+    """Write scenes to train on: two sweeps and images 0.1 s apart with their boxes, one .npz each.
+
+    Stop it and start it again: it goes on where it was. `train` may already read the folder.
+
+    fusion-rt sim frames --out out/frames --scenes 6000 --workers 2
+    """
+    from fusion_rt.sim.frames import write_frames
+
+    with progress("scenes") as advance:
+        for done, _ in enumerate(write_frames(out, scenes=scenes, seed=seed, workers=workers), 1):
+            advance(done, scenes)
+    size = sum(path.stat().st_size for path in out.glob(f"{seed}_*.npz"))
+    _say(f"{out}: {scenes} scenes of seed {seed}, {size / 1e6:.1f} MB")
+
+
+def train(
+    frames: Frames,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="How long to train; the learning rate ends with it.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Or: how many updates.")] = None,
+    preset: Annotated[str, typer.Option(help="Sizes of the network.")] = "driving-s",
+    batch: Annotated[int, typer.Option(min=1, help="Scenes an update.")] = 4,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="At its peak.")] = 2.5e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first weights and of the order of scenes.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read scenes; 0: read in turn.")] = 1,
+) -> None:
+    """Train a network on simulated frames; the folder may still be filling.
+
+    fusion-rt train --frames out/frames --out out/train --minutes 60
+    """
+    with _extra("train"):
+        from fusion_rt.train import loop
+    config = loop.TrainConfig(
+        frames=frames,
+        out=out,
+        preset=preset,
+        minutes=minutes,
+        steps=steps,
+        batch=batch,
+        seed=seed,
+        learning_rate=learning_rate,
+        workers=workers,
+        threads=threads,
+    )
+    loop.train(config, say=_say)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="last.pt of `fusion-rt train`.", show_default=False)],
+    frames: Frames,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the package.", show_default=False)],
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes INT8 is calibrated on.")] = 64,
+    thresholds: Annotated[
+        tuple[float, float, float],
+        typer.Option(metavar="CAR PEDESTRIAN CYCLIST", help="Smallest score worth showing."),
+    ] = (0.3, 0.3, 0.3),
+    version: Annotated[str, typer.Option(help="Stands in every prediction's certificate.")] = "1",
+) -> None:
+    """Make a model package of a checkpoint: ONNX in float and INT8, and model.yaml.
+
+    fusion-rt export --checkpoint out/train/last.pt --frames out/frames --out out/model
+    """
+    with _extra("train"):
+        from fusion_rt.train.write_package import write_package
+    package = write_package(checkpoint, frames, out, scenes=scenes, thresholds=thresholds, version=version)
+    for precision, files in package.spec.precisions.items():
+        size = sum((package.folder / name).stat().st_size for name in files.values())
+        _say(f"{precision}: {size / 1e6:.1f} MB")
+    _say(f"{out}: {package.identity}; try it with `fusion-rt replay LOG --fast --model {out}`")
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Imports of what an extra brings. Raises ConfigError where it is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"this needs {error.name}: pip install 'fusion-rt[{name}]'") from error
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ run: $(VENV)/.run
 	$(BIN)/fusion-rt run configs/driving.yaml
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/pytest
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

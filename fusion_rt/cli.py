@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import typer
+from rich.markup import escape
 
-from fusion_rt.commands import doctor, evaluate, learn, recordings, run, schema
 from fusion_rt.commands import bench as benchmarks
+from fusion_rt.commands import doctor, evaluate, learn, recordings, run, schema
 from fusion_rt.commands.common import errors
 from fusion_rt.errors import FusionError
 
@@ -37,7 +38,7 @@ def main() -> None:
     try:
         app()
     except FusionError as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         sys.stderr.close()

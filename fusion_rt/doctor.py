@@ -92,7 +92,9 @@ def _kernels() -> Finding:
         device = CpuDevice()
         return Finding("CPU kernels", "ok", str(device))
     except (FusionError, OSError) as error:
-        return Finding("CPU kernels", "wrong", str(error), "reinstall: pip install --force-reinstall fusion-rt")
+        return Finding(
+            "CPU kernels", "wrong", str(error), "reinstall: pip install --force-reinstall fusion-rt"
+        )
 
 
 def _model() -> Finding:

@@ -20,7 +20,8 @@ def predictions(
 
     progress is called with the fraction of the recording's time that is done.
     Raises LogError when the recording cannot be read or holds no rig."""
-    with logs.open(path) as log, FusionPipeline.from_config(config, log.rig) as pipeline:
+    with logs.open(path) as log:
+        pipeline = FusionPipeline.from_config(config, log.rig)
         duration = max(log.end_ns - log.start_ns, 1)
         for packet in log:
             prediction = pipeline.push(packet)

@@ -108,7 +108,6 @@ class Perception:
         self._rows = device.empty((self.spec.max_objects, 16), np.float32)
         self._keep = device.empty((self.spec.max_objects,), np.int32)
         self._recalled = False
-        self._state = device.empty(self._bev.outputs["next_state"].shape[1:], np.float32)
 
     def _load(self, part: str, runtime: str, threads: int) -> engine.Engine:
         path, tensors = self.package.path(part, self.precision), self.spec.tensors[part]
@@ -130,12 +129,12 @@ class Perception:
 
     def see(self, image: Image, camera: Camera) -> ImageFeatures:
         """Encode an image. Raises MessageError when it does not decode or is not of the rig's size."""
-        pixels = decode_image(image)
-        if pixels.shape[:2] != (camera.height, camera.width):
+        if (image.height, image.width) != (camera.height, camera.width):
             raise MessageError(
-                f"{image.header.sensor_id}: image {pixels.shape[1]}x{pixels.shape[0]}, the rig says"
+                f"{image.header.sensor_id}: image {image.width}x{image.height}, the rig says"
                 f" {camera.width}x{camera.height}; correct the rig or the camera's mode"
             )
+        pixels = decode_image(image)
         self._lap("image_decode")
         spec = self.spec.image
         K = network_intrinsics(camera, spec.width, spec.height)
@@ -162,17 +161,12 @@ class Perception:
         self._recall(motion)
         self._bev.inputs["context"][0] = self._context(motion, bool(sweeps), bool(views))
         self._bev.run()
-        np.copyto(self._state, self._bev.outputs["next_state"][0])
         self._lap("fuse")
         rows = self._decode()
         rows = self._look_again(rows)
         rows = self._suppress(rows)
         self._lap("decode")
         return Perceived(self._as_detections(rows), points_in, dropped)
-
-    def forget(self) -> None:
-        """Drop the memory: the stream was cut."""
-        self._state[...] = 0
 
     def _encode_points(self, sweeps: Sequence[Sweep]) -> tuple[int, dict[str, int]]:
         total = sum(len(s.cloud.xyz) for s in sweeps)
@@ -183,8 +177,9 @@ class Perception:
         start = 0
         for sweep in sweeps:
             end = start + len(sweep.cloud.xyz)
-            out = self._xyz[start:end]
-            self._kernels["deskew"](sweep.cloud.xyz, sweep.cloud.t, sweep.knots_t, sweep.knots_T, out)
+            # Columns of a wider array are welcome: what is contiguous already is not copied.
+            xyz, t = np.ascontiguousarray(sweep.cloud.xyz), np.ascontiguousarray(sweep.cloud.t)
+            self._kernels["deskew"](xyz, t, sweep.knots_t, sweep.knots_T, self._xyz[start:end])
             self._intensity[start:end] = sweep.cloud.intensity
             start = end
         self._lap("deskew")
@@ -200,7 +195,7 @@ class Perception:
             self._bev.inputs["pillars"][0],
         )
         self._lap("pillars")
-        return total, {cause: n for cause, n in counts.items() if cause != "points_in" and n}
+        return total, {cause: counts[cause] for cause in ("not_finite", "outside") if counts[cause]}
 
     def _encode_views(self, views: Sequence[View]) -> None:
         canvas, valid = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_valid"][0, 0]
@@ -221,7 +216,10 @@ class Perception:
         if motion.T_prev_now is None:
             state[...] = 0
             return
-        self._kernels["bev_warp"](self._state, motion.T_prev_now, self.spec.head, state)
+        # The engine's output of the last run still stands.
+        self._kernels["bev_warp"](
+            self._bev.outputs["next_state"][0], motion.T_prev_now, self.spec.head, state
+        )
         self._lap("warp")
 
     def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:
@@ -292,15 +290,15 @@ class Perception:
         iy = np.clip((rows[:, 1] - head.y_min) / head.cell_m, 0, head.ny - 1).astype(np.intp)
         kind = rows[:, refinement.CLASS].astype(np.intp)
         # Each class's first score at the same cell, the decoded class with its refined one.
-        scores = 1 / (1 + np.exp(-self._bev.outputs["heatmap"][0][:, iy, ix].T))
+        scores = refinement.sigmoid(self._bev.outputs["heatmap"][0][:, iy, ix].T)
         scores[np.arange(len(rows)), kind] = rows[:, refinement.SCORE]
         return Detections(
-            boxes=rows[:, :7].copy(),
-            velocity=rows[:, 7:9].copy(),
+            boxes=rows[:, :7],
+            velocity=rows[:, 7:9],
             scores=scores,
             labels=kind,
-            std=rows[:, refinement.SIGMA].copy(),
-            contributions=self._bev.outputs["contribution"][0][:, iy, ix].T.copy(),
+            std=rows[:, refinement.SIGMA],
+            contributions=self._bev.outputs["contribution"][0][:, iy, ix].T,
             velocity_known=self._recalled,
         )
 
@@ -308,10 +306,12 @@ class Perception:
 def decode_image(image: Image) -> Array:
     """Pixels (h, w, 3) uint8, BGR (RGB for rgb8). Raises MessageError when they do not decode."""
     if image.encoding in ("bgr8", "rgb8"):
-        return image.data
+        return np.ascontiguousarray(image.data)
     if image.encoding == "mono8":
         return cv2.cvtColor(image.data, cv2.COLOR_GRAY2BGR)
-    pixels = cv2.imdecode(image.data, cv2.IMREAD_COLOR) if image.data.size else None
+    # The rig describes the sensor's own rows and columns: a note on how to hold the picture is ignored.
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(image.data, how) if image.data.size else None
     if pixels is None:
         raise MessageError(
             f"{image.header.sensor_id}: image {image.header.seq} does not decode as {image.encoding}"

@@ -17,7 +17,8 @@ from msgspec import Meta, Struct
 
 from fusion_rt.align.aligner import AlignConfig, Aligner, Snapshot
 from fusion_rt.device import CpuDevice, Device
-from fusion_rt.ego.filter import EgoConfig, EgoFilter
+from fusion_rt.ego.config import EgoConfig
+from fusion_rt.ego.filter import EgoFilter
 from fusion_rt.errors import ConfigError, MessageError
 from fusion_rt.messages import (
     Certificate,
@@ -34,11 +35,13 @@ from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import MODALITIES, ImageFeatures, Motion, Perceived, Perception, Sweep, View
 from fusion_rt.rig import Rig
 from fusion_rt.stopwatch import Stopwatch
+from fusion_rt.tracking.config import TrackerConfig
 from fusion_rt.tracking.objects import tracked_objects
-from fusion_rt.tracking.tracker import Tracker, TrackerConfig
+from fusion_rt.tracking.tracker import Tracker
 from fusion_rt.transforms import Array, from_rotation_translation, matrix_from_quaternion
 
 SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
+SWEEP_S = 0.5  # a point farther from its sweep's stamp has a wrong time
 MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
 
 
@@ -84,11 +87,12 @@ class FusionPipeline:
             raise ConfigError("the rig has neither a lidar nor a camera: there is nothing to perceive with")
         self._aligner = Aligner(config.align, self._modality)
         self._ego = EgoFilter(rig, config.ego)
-        self._tracker = Tracker(config.tracker, package.spec.classes)
+        self._tracker = Tracker(config.tracker, package.spec.classes, package.spec.score_thresholds)
         self._classes = package.spec.classes
         self._features: dict[str, ImageFeatures] = {}
         self._seq = 0
-        self._previous_ns: int | None = None
+        self._remembered: EgoState | None = None  # where we were when the network last looked
+        self._placed = False  # whether the tracks are on a map
 
     @classmethod
     def from_config(
@@ -116,16 +120,18 @@ class FusionPipeline:
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """Packets accepted and dropped, by sensor and cause; "ego" and "tracker" count what they refused."""
-        own = {"ego": dict(self._ego.counters), "tracker": {k: n for k, n in self._tracker.refused.items() if n}}
+        own = {
+            "ego": dict(self._ego.counters),
+            "tracker": {k: n for k, n in self._tracker.refused.items() if n},
+        }
         return {**self._aligner.counters, **{name: counts for name, counts in own.items() if counts}}
 
     def _restart(self) -> None:
         """Time began anew: nothing from before belongs to it."""
         self._ego = EgoFilter(self.rig, self.config.ego)
         self._tracker.reset()
-        self._perception.forget()
         self._features.clear()
-        self._previous_ns = None
+        self._remembered = None
 
     def _see(self, image: Image) -> None:
         """Encode on arrival: the features wait for the trigger."""
@@ -143,7 +149,12 @@ class FusionPipeline:
         sweeps, views = self._sweeps(snapshot, stamp_ns), self._views(snapshot, stamp_ns)
         perceived = None
         if sweeps or views:
-            perceived = self._perception.detect(sweeps, views, self._motion(stamp_ns, ego))
+            perceived = self._perception.detect(sweeps, views, self._motion(ego))
+            self._remembered = ego
+        placed = ego.source != "none"
+        if placed != self._placed:  # without a pose the map is the ego frame: nothing stays where it was
+            self._tracker.reset()
+            self._placed = placed
         T_map_ego = pose_matrix(ego)
         tracks = self._tracker.update(
             perceived.detections if perceived else None, stamp_ns=stamp_ns, T_map_ego=T_map_ego
@@ -154,13 +165,12 @@ class FusionPipeline:
             stamp_ns=stamp_ns,
             T_map_ego=T_map_ego,
             ego=ego,
-            local_map=self._ego.map if ego.source != "none" else None,
+            local_map=self._ego.map if placed else None,
             vehicle=self.rig.vehicle,
             classes=self._classes,
             modalities=MODALITIES,
         )
         self._watch.lap("forecast")
-        self._previous_ns = stamp_ns
         self._seq += 1
         return Prediction(
             header=Header(sensor_id="fusion", frame_id="ego", seq=self._seq - 1, stamp_ns=stamp_ns),
@@ -195,22 +205,24 @@ class FusionPipeline:
                 views.append(View(self._features[sensor], camera.T_camera_ego @ T_then_now))
         return views
 
-    def _motion(self, stamp_ns: int, ego: EgoState) -> Motion:
-        known = ego.source != "none"
-        previous = self._previous_ns
-        recalled = known and previous is not None and 0 < stamp_ns - previous <= MEMORY_S * 1e9
-        if not known:
+    def _motion(self, ego: EgoState) -> Motion:
+        """How we move, and where the network's memory lies: no memory where either pose is unknown."""
+        if ego.source == "none":
             return Motion()
-        T_prev_now = None
-        if recalled and previous is not None:
-            T = self._ego.relative(stamp_ns, previous)
-            T_prev_now = np.ascontiguousarray(T[:2][:, [0, 1, 3]], np.float32)
+        before, speed = self._remembered, float(np.linalg.norm(ego.velocity[:2]))
+        since_s = (ego.stamp_ns - before.stamp_ns) / 1e9 if before is not None else 0.0
+        if before is None or before.source == "none" or not 0 < since_s <= MEMORY_S:
+            return Motion(known=True, speed=speed, yaw_rate=ego.angular_rate[2])
+        T_prev_now = self._ego.relative(ego.stamp_ns, before.stamp_ns)
+        gained = speed - float(np.linalg.norm(before.velocity[:2]))
         return Motion(
             known=True,
-            speed=float(np.linalg.norm(ego.velocity[:2])),
+            speed=speed,
             yaw_rate=ego.angular_rate[2],
-            T_prev_now=T_prev_now,
-            since_prev_s=(stamp_ns - previous) / 1e9 if recalled and previous is not None else 0.0,
+            # A correction of the filter is no jerk of the car: more than brakes can do is not believed.
+            acceleration=min(max(gained / since_s, -10.0), 10.0),
+            T_prev_now=np.ascontiguousarray(T_prev_now[:2, [0, 1, 3]], np.float32),
+            since_prev_s=since_s,
         )
 
     def _certificate(
@@ -253,10 +265,13 @@ def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:
 
 
 def sweep_knots(t: Array) -> Array:
-    """(K,) float32: the times at which a sweep's motion is sampled; one where its points share one time."""
-    finite = t[np.isfinite(t)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-    count = SWEEP_KNOTS if high > low else 1
+    """(K,) float32, increasing: the times at which a sweep's motion is sampled; one where its points share
+    one time. t (N,) s after the sweep's stamp; what is not finite or beyond SWEEP_S does not stretch them."""
+    low, high = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
+    if not -SWEEP_S <= low <= high <= SWEEP_S:  # also where one is NaN
+        t = t[np.abs(t) <= SWEEP_S]
+        low, high = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
+    count = SWEEP_KNOTS if high - low > 1e-6 else 1  # closer ones may be one float32
     return np.linspace(low, high, count, dtype=np.float32)
 
 

@@ -44,8 +44,14 @@ def refine(rows: Array, score_delta: Array, deltas: Array) -> Array:
     out[:, 2] += deltas[:, 2]
     out[:, 3:6] *= np.exp(np.clip(deltas[:, 3:6], -1, 1))
     out[:, 6] += deltas[:, 6]
-    out[:, SCORE] = 1 / (1 + np.exp(-(_logit(rows[:, SCORE]) + score_delta[:, 0])))
+    out[:, SCORE] = sigmoid(_logit(rows[:, SCORE]) + score_delta[:, 0])
     return out
+
+
+def sigmoid(logit: Array) -> Array:
+    """1 / (1 + exp(-logit)) without overflow."""
+    p: Array = 0.5 + 0.5 * np.tanh(0.5 * logit)
+    return p
 
 
 def _logit(score: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -72,4 +73,6 @@ def _play(path: Path, publishers: dict[str, Publisher], speed: float, bus: Bus) 
             publisher.send(packet)
             sent += 1
             bus.detail["behind_s"] = round(max(0.0, -ahead_s), 4)
+        if log.recovered:
+            print(log.recovered, file=sys.stderr)
     return sent

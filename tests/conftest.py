@@ -1,8 +1,19 @@
 """Fixtures for every test."""
 
-from pathlib import Path
+from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+
+from fusion_rt.messages import Header, Image, PointCloud
+from fusion_rt.models.package import ModelPackage
+from fusion_rt.rig import Camera, Gnss, Imu, Lidar, Pose, Rig
+
+K = np.array([[371.8, 0.0, 314.1], [0.0, 371.8, 89.1], [0.0, 0.0, 1.0]])
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +23,136 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def rig() -> Rig:
+    """One sensor of each kind; the camera gives images of the network's own size."""
+    return Rig(
+        cameras={
+            "camera": Camera(
+                width=640,
+                height=192,
+                K=tuple(map(tuple, K.tolist())),
+                pose=Pose(translation=(0.27, 0.06, 1.65), rpy_deg=(-90.0, 0.0, -90.0)),
+            )
+        },
+        lidars={"lidar": Lidar(pose=Pose(translation=(0.0, 0.0, 1.73)))},
+        gnss={"gnss": Gnss(lever_arm=(-0.8, 0.3, 1.6))},
+        imus={"imu": Imu(pose=Pose(translation=(-0.81, 0.32, 0.93)))},
+    )
+
+
+@pytest.fixture(scope="session")
+def street(rig: Rig) -> Callable[..., tuple[PointCloud, Image]]:
+    """A sweep and an image of one moment: flat ground with six boxes, seen from x_m further along."""
+
+    def make(stamp_ns: int = 0, *, seq: int = 0, x_m: float = 0.0) -> tuple[PointCloud, Image]:
+        rng = np.random.default_rng(0)
+        ground = rng.uniform((0, -35, 0), (70, 35, 0.02), (3000, 3))
+        centers = np.column_stack([np.linspace(9, 50, 6), rng.uniform(-8, 8, 6), np.full(6, 0.8)])
+        boxes = centers[:, None] + rng.uniform(-0.5, 0.5, (6, 120, 3)) * (4.0, 1.8, 1.5)
+        seen = centers - (x_m, 0.0, 0.0)
+        points = np.concatenate([ground, boxes.reshape(-1, 3) - (x_m, 0, 0)])
+        pixels = np.full((192, 640, 3), 110, np.uint8)
+        camera = rig.cameras["camera"]
+        uvd = (seen @ camera.T_camera_ego[:3, :3].T + camera.T_camera_ego[:3, 3]) @ camera.intrinsics.T
+        for u, v, d in uvd[uvd[:, 2] > 2]:
+            r = int(200 / d)
+            rows = slice(max(int(v / d) - r, 0), max(int(v / d) + r, 0))
+            pixels[rows, max(int(u / d) - r, 0) : max(int(u / d) + r, 0)] = (40, 80, 220)
+        height = rig.lidars["lidar"].T_ego_lidar[2, 3]
+        n = len(points)
+        return PointCloud(
+            header=Header(sensor_id="lidar", frame_id="lidar", seq=seq, stamp_ns=stamp_ns),
+            xyz=(points - (0, 0, height)).astype(np.float32),
+            intensity=rng.random(n, dtype=np.float32),
+            t=np.zeros(n, np.float32),
+            ring=np.zeros(n, np.uint16),
+        ), Image(
+            header=Header(sensor_id="camera", frame_id="camera", seq=seq, stamp_ns=stamp_ns),
+            height=192,
+            width=640,
+            encoding="bgr8",
+            data=pixels,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def as_scene(rig: Rig) -> Callable[..., Any]:
+    """What `street` gives, as the training reads it: (previous, now, T_now_previous, motion) -> Scene."""
+
+    def convert(previous: Any, now: Any, T_now_previous: Any, motion: tuple[float, float, float]) -> Any:
+        from fusion_rt.train.frames import Frame, Scene
+
+        def frame(cloud: PointCloud, image: Image) -> Frame:
+            camera, T = rig.cameras["camera"], rig.lidars["lidar"].T_ego_lidar.astype(np.float32)
+            return Frame(
+                points=cloud.xyz + T[:3, 3],
+                intensity=cloud.intensity,
+                image=np.ascontiguousarray(image.data[:, :, ::-1]),
+                K=camera.intrinsics,
+                T_camera_ego=camera.T_camera_ego,
+                boxes=np.zeros((0, 9), np.float32),
+                cls=np.zeros(0, np.int64),
+                npoints=np.zeros(0, np.int64),
+                visible=np.zeros(0, np.float32),
+            )
+
+        return Scene(frame(*now), frame(*previous), T_now_previous, motion)
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def random_net(street: Callable[..., Any], as_scene: Callable[..., Any]) -> Any:
+    """A TrainingNet with random weights, scaled so that it finds a few dozen things on `street`."""
+    torch = pytest.importorskip("torch")
+    from fusion_rt.models.presets import DRIVING_S
+    from fusion_rt.train.samples import Use, collate, make_sample
+    from fusion_rt.train.step import TrainingNet
+
+    torch.set_num_threads(1)  # small tensors: threads only wait for each other
+    torch.manual_seed(0)
+    model = TrainingNet(DRIVING_S)
+    bev, refine = model.net.bev, model.net.refine.layers[-1]
+    for layer, std in ((bev.film[-1], 0.05), (refine, 0.05), (bev.boxes, 0.05), (bev.state, 0.3)):
+        torch.nn.init.normal_(layer.weight, std=std)
+    bev.camera.weight.data *= 8  # a camera alone finds something, too
+    scene = as_scene(street(), street(x_m=0.5), np.eye(4), (5.0, 0.1, -1.0))
+    batch = collate([make_sample(scene, Use(), DRIVING_S, None)], DRIVING_S)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = None  # exactly this batch's statistics
+        model.train()(batch)
+        # Logits of each class: the median at -7, one cell in a thousand above -1.
+        logits = model.eval()(batch)[0][0][0].flatten(1)
+        middle = logits.median(dim=1).values
+        scale = 6 / (torch.quantile(logits, 0.999, dim=1) - middle)
+        bev.heatmap.weight *= scale[:, None, None, None]
+        bev.heatmap.bias.copy_(scale * (bev.heatmap.bias - middle) - 7)
+    return model
+
+
+@pytest.fixture(scope="session")
+def model_package(tmp_path_factory: pytest.TempPathFactory, random_net: Any) -> ModelPackage:
+    """A float package of `random_net`."""
+    import msgspec
+    import yaml
+
+    from fusion_rt.models.package import PARTS
+    from fusion_rt.train.export import export_float
+    from fusion_rt.train.write_package import describe
+
+    folder = tmp_path_factory.mktemp("model")
+    export_float(random_net.net, folder)
+    for part in PARTS:
+        (folder / f"{part}.int8.onnx").touch()  # described below, but not in this package
+    thresholds = dict.fromkeys(random_net.preset.classes, 0.3)
+    spec = describe(random_net.preset, folder, thresholds, "1", "nothing")
+    spec = msgspec.structs.replace(spec, precisions={"f32": spec.precisions["f32"]}, precision="f32")
+    (folder / "model.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(spec)), encoding="utf-8")
+    return ModelPackage.load(folder)

@@ -1,7 +1,7 @@
 """Draw what the pipeline sees: boxes and ids over the camera image, and the scene from above.
 
-    python tools/draw.py LOG --out out/drawn                 # every answer as a PNG
-    python tools/draw.py LOG --out docs/images --at 4.0      # one moment, seconds after the first packet
+python tools/draw.py LOG --out out/drawn                 # every answer as a PNG
+python tools/draw.py LOG --out docs/images --at 4.0      # one moment, seconds after the first packet
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def draw_above(points: Array, prediction: Prediction) -> Array:
         path = np.array([thing.center[:2], *((f.x, f.y) for f in thing.forecast)])
         cv2.polylines(canvas, [pixel(path).astype(int)], False, colour, 1, cv2.LINE_AA)
         at = pixel(np.array(thing.center[:2])).astype(int)
-        cv2.putText(canvas, str(thing.track_id), (int(at[0]) + 8, int(at[1])), 0, 0.35, colour, 1, cv2.LINE_AA)
+        cv2.putText(
+            canvas, str(thing.track_id), (int(at[0]) + 8, int(at[1])), 0, 0.35, colour, 1, cv2.LINE_AA
+        )
     return canvas
 
 
@@ -108,14 +110,16 @@ def main() -> None:
     parser.add_argument("--at", type=float, help="only the first answer at or after this many seconds")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    drawn = 0
     for seconds, picture in pictures(args.log, PipelineConfig()):
         if args.at is not None and seconds < args.at:
             continue
+        drawn += 1
         name = args.out / f"{args.log.stem}_{seconds:07.3f}.png"
         cv2.imwrite(str(name), picture)
         if args.at is not None:
             break
-    print(f"pictures in {args.out}")
+    print(f"{drawn} pictures in {args.out}")
 
 
 if __name__ == "__main__":

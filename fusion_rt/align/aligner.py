@@ -1,7 +1,8 @@
 """When packets become an answer: what is accepted, what asks for an answer, what goes into it.
 
-Time is in the packets. The watermark is the newest accepted stamp; a packet far from it is refused, unless others
-agree with it: one wild clock cannot stop the rest, and a log that starts again from its beginning is followed.
+Time is in the packets. The watermark is the newest accepted stamp; a packet far from it is refused, unless
+others agree with it: one wild clock cannot stop the rest, and a log that starts again from its beginning is
+followed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Seconds = Annotated[float, Meta(gt=0)]
 class AlignConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When packets become a prediction: `align:` in a scenario.
 
-    triggers            sensors whose packet asks for an answer, the first that is alive; empty: lidars, then cameras
+    triggers            sensors whose packet asks for an answer, the first that is alive; empty: lidars, then
+                        cameras
     max_age_s           older packets are reported stale, not used
     lost_after_s        a trigger silent for so long hands over to the next; with all silent the tracks coast
     coast_every_s       answers a second while coasting, on the packets of whatever is left
@@ -43,13 +45,14 @@ class AlignConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def __post_init__(self) -> None:
         if self.deadline_s > self.max_age_s:
             raise ConfigError(
-                f"deadline_s {self.deadline_s} exceeds max_age_s {self.max_age_s}: packets would expire unused"
+                f"deadline_s {self.deadline_s} exceeds max_age_s {self.max_age_s}:"
+                " packets would expire unused"
             )
 
 
 class Verdict(Struct, frozen=True):
-    """What became of a packet. cause: why it was dropped, "" if accepted. trigger_ns: the stamp to answer for.
-    restarted: time began anew; everything remembered is void."""
+    """What became of a packet. cause: why it was dropped, "" if accepted. trigger_ns: the stamp to answer
+    for. restarted: time began anew; everything remembered is void."""
 
     accepted: bool
     cause: str = ""
@@ -62,6 +65,16 @@ class Snapshot(Struct, frozen=True):
 
     packets: dict[str, Packet]
     sensors: tuple[SensorUse, ...]
+
+
+class _Dissent(Struct, frozen=True):
+    """Refused packets of one sensor in a row: their first and newest stamp, how many, and `_taken` at the
+    first."""
+
+    first_ns: int
+    newest_ns: int
+    count: int
+    taken: int
 
 
 class Aligner:
@@ -79,14 +92,22 @@ class Aligner:
         self._triggers = list(config.triggers) or ranked
         self._dropped: dict[str, Counter[str]] = {s: Counter() for s in modalities}
         self._accepted: Counter[str] = Counter()
-        self._begin()
+        self._newest: dict[str, Packet] = {}
+        self._watermark: int | None = None
+        self._start: int | None = None
+        self._answered: int | None = None
+        self._dissent: dict[str, _Dissent] = {}
+        self._taken = 0  # packets accepted, of all sensors
+        # trigger -> other sensors' first stamp after the trigger's last packet
+        self._since: dict[str, dict[str, int]] = {s: {} for s in self._triggers}
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """sensor_id -> accepted, and dropped by cause; their sum is what came. "?" holds unknown sensors."""
         names = sorted({*self._dropped, *self._accepted})
         return {
-            s: {"accepted": self._accepted[s], **dict(sorted(self._dropped.get(s, Counter()).items()))} for s in names
+            s: {"accepted": self._accepted[s], **dict(sorted(self._dropped.get(s, Counter()).items()))}
+            for s in names
         }
 
     def push(self, packet: Packet) -> Verdict:
@@ -96,16 +117,22 @@ class Aligner:
             return self._drop("?", "unknown_sensor")
         cause = self._judge(sensor, stamp)
         restarted = False
-        if cause in ("future", "late", "out_of_order") and self._agreed(sensor, stamp):
+        if cause in ("future", "late", "out_of_order") and self._agreed(sensor, stamp, cause):
             self._begin()
             cause, restarted = "", True
         if cause:
             return self._drop(sensor, cause)
         self._dissent.pop(sensor, None)
         self._accepted[sensor] += 1
+        self._taken += 1
         self._newest[sensor] = packet
         self._watermark = stamp if self._watermark is None else max(self._watermark, stamp)
         self._start = stamp if self._start is None else self._start
+        for other, since in self._since.items():
+            if other == sensor:
+                since.clear()
+            else:
+                since.setdefault(sensor, stamp)
         trigger = self._asks(sensor, stamp)
         if trigger:
             self._answered = stamp
@@ -145,11 +172,8 @@ class Aligner:
         return Snapshot(packets, tuple(reports))
 
     def _begin(self) -> None:
-        self._newest: dict[str, Packet] = {}
-        self._watermark: int | None = None
-        self._start: int | None = None
-        self._answered: int | None = None
-        self._dissent: dict[str, tuple[int, int]] = {}  # sensor -> newest refused stamp, how many in a row
+        self._newest, self._dissent, self._since = {}, {}, {s: {} for s in self._triggers}
+        self._watermark = self._start = self._answered = None
 
     def _judge(self, sensor: str, stamp: int) -> str:
         previous = self._newest.get(sensor)
@@ -165,16 +189,25 @@ class Aligner:
             return "out_of_order"
         return ""
 
-    def _agreed(self, sensor: str, stamp: int) -> bool:
+    def _agreed(self, sensor: str, stamp: int, cause: str) -> bool:
         """Whether enough refused packets tell one other time: two sensors, or one alone many times in a row.
 
-        They must outnumber the sensors that still live at the watermark."""
-        count = self._dissent.get(sensor, (0, 0))[1] + 1
-        self._dissent[sensor] = (stamp, count)
+        They must outnumber the sensors that still live at the watermark. Packets that merely overtook each
+        other look the same at first, so that these must come many times."""
         tolerance = self.config.future_tolerance_s * 1e9
-        with_it = [s for s, (other, _) in self._dissent.items() if abs(other - stamp) <= tolerance]
-        against = [s for s in self._newest if s not in self._dissent]
-        return len(with_it) > max(len(against), 1) or (count >= _ALONE and not against)
+        before = self._dissent.get(sensor)
+        if before is None or abs(stamp - before.newest_ns) > tolerance:
+            dissent = _Dissent(stamp, stamp, 1, self._taken)
+        else:
+            dissent = _Dissent(before.first_ns, stamp, before.count + 1, before.taken)
+        self._dissent[sensor] = dissent
+        if cause == "out_of_order" and dissent.count < _ALONE:
+            return False
+        with_it = [s for s, other in self._dissent.items() if abs(other.newest_ns - stamp) <= tolerance]
+        # All that was accepted before may be of sensors that are gone: then nobody speaks for the old time.
+        silent = self._taken == dissent.taken and abs(stamp - dissent.first_ns) >= tolerance
+        against = [] if silent else [s for s in self._newest if s not in self._dissent]
+        return len(with_it) > max(len(against), 1) or (dissent.count >= _ALONE and not against)
 
     def _drop(self, sensor: str, cause: str) -> Verdict:
         self._dropped.setdefault(sensor, Counter())[cause] += 1
@@ -190,10 +223,12 @@ class Aligner:
         since = stamp - (self._answered if self._answered is not None else self._start)
         return since >= self.config.coast_every_s * 1e9
 
-    def _lost(self, sensor: str) -> bool:
-        """Silent for too long; before its first packet it has that time from the stream's start."""
-        assert self._watermark is not None
-        assert self._start is not None
-        newest = self._newest.get(sensor)
-        since = self._start if newest is None else newest.header.stamp_ns
-        return self._watermark - since > self.config.lost_after_s * 1e9
+    def _lost(self, trigger: str) -> bool:
+        """Silent for too long, as another sensor counts the time since the trigger's last packet (before its
+        first: since the stream's start). Differences of one clock: that it is set wrong does not matter."""
+        limit_ns = self.config.lost_after_s * 1e9
+        return any(
+            self._newest[s].header.stamp_ns - first > limit_ns
+            for s, first in self._since[trigger].items()
+            if s in self._newest
+        )

@@ -157,7 +157,8 @@ def _extra(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ConfigError(f"this needs {error.name}: pip install 'fusion-rt[{name}]'") from error
+        missing = (error.name or "more").split(".")[0]
+        raise ConfigError(f"this needs {missing}: pip install 'fusion-rt[{name}]'") from error
 
 
 def _say(line: str) -> None:

@@ -9,19 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_rt.errors import DeviceError
-from fusion_rt.kernels.launchers import KERNELS, library
+from fusion_rt.kernels import native
+from fusion_rt.kernels.launchers import KERNELS
 
 
 class CpuDevice:
     """`threads` workers share each kernel. instruction_set: "" picks the best, or "baseline", "x86-64-v3".
 
-    Raises DeviceError when the kernels were not built."""
+    Raises DeviceError for a number outside 1 to 256, and when the kernels were not built."""
 
     def __init__(self, threads: int = 2, instruction_set: str = "") -> None:
-        if threads < 1:
-            raise DeviceError(f"threads is {threads}, expected at least 1")
-        library(instruction_set)
-        self.threads = threads
+        self.threads = native.check_threads(threads)
+        native.library(instruction_set)
         self._instruction_set = instruction_set
 
     def __str__(self) -> str:

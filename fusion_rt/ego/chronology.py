@@ -17,14 +17,17 @@ class Chronology:
         self._newest: int | None = None
         self._other: tuple[int, int] | None = None  # newest refused stamp, how many of them follow each other
 
-    def judge(self, stamp_ns: int) -> str:
-        """"" to use it; "jump" to use it after forgetting all before; else "duplicate", "too_fast", "out_of_order"
-        or "future", and it must not be used."""
+    def judge(self, stamp_ns: int, *, vouched: bool = False) -> str:
+        """What to do with a packet of this stamp.
+
+        "" to use it; "jump" to use it after forgetting all before; else "duplicate", "too_fast",
+        "out_of_order" or "future", and it must not be used. vouched: another clock tells the same time, so a
+        long step is a gap."""
         if self._newest is None:
             self._newest = stamp_ns
             return ""
         step = stamp_ns - self._newest
-        if self._min <= step <= self._max:
+        if self._min <= step and (vouched or step <= self._max):
             self._newest, self._other = stamp_ns, None
             return ""
         if 0 <= step < self._min:

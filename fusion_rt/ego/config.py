@@ -13,7 +13,8 @@ NotNegative: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
 class ImuNoise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of a consumer MEMS unit in a vibrating car: densities, and one standard deviation of the biases at start.
+    """Of a consumer MEMS unit in a vibrating car: densities, and one standard deviation of the biases at
+    start.
 
     gyro          rad/s/sqrt(Hz)
     accel         m/s^2/sqrt(Hz)
@@ -69,4 +70,9 @@ class EgoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f"history_s {self.history_s} is below max_gap_s {self.max_gap_s}:"
                 " one gap of the IMU would empty the history"
+            )
+        if self.history_s < self.position_correlation_s:
+            raise ConfigError(
+                f"history_s {self.history_s} is below position_correlation_s {self.position_correlation_s}:"
+                " fixes would be forgotten before they are independent"
             )

@@ -59,6 +59,24 @@ def velocity_jacobian(swing: Array, R: Array, lever: Array) -> Array:
     return H
 
 
+def wheels(R: Array, velocity: Array) -> tuple[Array, Array]:
+    """Residual (2,) and H (2, 15) of a car that neither slides sideways nor jumps: ego y and z velocity are
+    0."""
+    H = np.zeros((2, 15))
+    H[:, V] = R.T[1:]
+    H[:, THETA] = (R.T @ skew(velocity))[1:]
+    return -(R.T @ velocity)[1:], H
+
+
+def standing(velocity: Array, rate: Array) -> tuple[Array, Array]:
+    """Residual (6,) and H (6, 15) of a vehicle at rest: no velocity, no turning; rate without its known
+    bias."""
+    H = np.zeros((6, 15))
+    H[:3, V] = _I3
+    H[3:, BG] = _I3
+    return np.concatenate([-velocity, rate]), H
+
+
 def skew(v: Array) -> Array:
     """(3, 3) with skew(v) @ u = v x u."""
     x, y, z = v
@@ -100,6 +118,11 @@ def _process_noise(t: float, noise: ImuNoise) -> Array:
     """Half of the noise of t seconds, (15, 15) diagonal."""
     half = 0.5 * t
     Q = np.zeros((15, 15))
-    for block, density in ((V, noise.accel), (THETA, noise.gyro), (BG, noise.gyro_walk), (BA, noise.accel_walk)):
+    for block, density in (
+        (V, noise.accel),
+        (THETA, noise.gyro),
+        (BG, noise.gyro_walk),
+        (BA, noise.accel_walk),
+    ):
         Q[block, block] = _I3 * (density * density * half)
     return Q

@@ -14,9 +14,12 @@ from fusion_rt.transforms import Array
 class LocalMap:
     """A tangent plane at (latitude_deg, longitude_deg, altitude_m); distances are exact, not flattened.
 
-    Its axes are east, north and up at the origin. Elsewhere the local ones differ (1.6 mrad at 10 km): `axes_at`."""
+    Its axes are east, north and up at the origin. Elsewhere the local ones differ (1.6 mrad at 10 km):
+    `axes_at`."""
 
     def __init__(self, latitude_deg: float, longitude_deg: float, altitude_m: float) -> None:
+        # A numpy float's repr is no number to PROJ, which would take it for zero without a word.
+        latitude_deg, longitude_deg, altitude_m = map(float, (latitude_deg, longitude_deg, altitude_m))
         self.origin: Vec3 = (latitude_deg, longitude_deg, altitude_m)
         self._R_map_ecef = _enu_axes(latitude_deg, longitude_deg).T
         self._transformer = Transformer.from_pipeline(
@@ -32,7 +35,8 @@ class LocalMap:
 
     def to_geodetic(self, enu: Array) -> Vec3:
         """Latitude, longitude (deg) and ellipsoidal altitude (m) of (3,) east, north, up in m."""
-        longitude, latitude, altitude = self._transformer.transform(*map(float, enu), direction="INVERSE")
+        east, north, up = enu.tolist()
+        longitude, latitude, altitude = self._transformer.transform(east, north, up, direction="INVERSE")
         return latitude, longitude, altitude
 
     def axes_at(self, latitude_deg: float, longitude_deg: float) -> Array:

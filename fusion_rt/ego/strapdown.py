@@ -24,15 +24,15 @@ FORCE, RATE = slice(10, 13), slice(13, 16)
 
 def row(p: Vec3, v: Vec3, q: Vec4, sample: Sample, gyro_bias: Vec3, accel_bias: Vec3) -> Row:
     """The row of a known pose and velocity."""
-    return (*p, *v, *q, *_rotated(*q, sample, accel_bias), *_rate(sample, gyro_bias))
+    return (*p, *v, *q, *_force(q, sample, accel_bias), *_rate(sample, gyro_bias))
 
 
 def step(before: Row, sample: Sample, dt: float, gyro_bias: Vec3, accel_bias: Vec3, gravity: Vec3) -> Row:
     """The row dt seconds later, when `sample` was taken. gravity: the vector in map axes, m/s^2."""
     px, py, pz, vx, vy, vz, qx, qy, qz, qw, fx, fy, fz, ux, uy, uz = before
-    wx, wy, wz = sample[3] - gyro_bias[0], sample[4] - gyro_bias[1], sample[5] - gyro_bias[2]
-    qx, qy, qz, qw = _turned(qx, qy, qz, qw, 0.5 * (ux + wx) * dt, 0.5 * (uy + wy) * dt, 0.5 * (uz + wz) * dt)
-    ex, ey, ez = _rotated(qx, qy, qz, qw, sample, accel_bias)
+    wx, wy, wz = _rate(sample, gyro_bias)
+    q = turned(qx, qy, qz, qw, 0.5 * (ux + wx) * dt, 0.5 * (uy + wy) * dt, 0.5 * (uz + wz) * dt)
+    ex, ey, ez = _force(q, sample, accel_bias)
     gx, gy, gz = gravity
     # Acceleration a0 -> a1 along a line: v += (a0 + a1) dt / 2, p += v dt + (2 a0 + a1) dt^2 / 6.
     h, k = 0.5 * dt, dt * dt / 6.0
@@ -43,16 +43,20 @@ def step(before: Row, sample: Sample, dt: float, gyro_bias: Vec3, accel_bias: Ve
         vx + h * (fx + ex + 2.0 * gx),
         vy + h * (fy + ey + 2.0 * gy),
         vz + h * (fz + ez + 2.0 * gz),
-        qx, qy, qz, qw, ex, ey, ez, wx, wy, wz,
+        *q, ex, ey, ez, wx, wy, wz,
     )  # fmt: skip
 
 
-def turn(before: Row, sample: Sample, dt: float) -> Row:
-    """As `step`, by the gyroscope alone: position and velocity stay, biases are unknown."""
-    ux, uy, uz = before[RATE]
-    wx, wy, wz = sample[3:]
-    q = _turned(*before[QUATERNION], 0.5 * (ux + wx) * dt, 0.5 * (uy + wy) * dt, 0.5 * (uz + wz) * dt)
-    return (*before[:6], *q, *_rotated(*q, sample, (0.0, 0.0, 0.0)), wx, wy, wz)
+def coast(before: Row, dt: float) -> Row:
+    """The row dt seconds later (or earlier) without samples: speed, course in the vehicle and turn rate
+    stay."""
+    qx, qy, qz, qw = before[QUATERNION]
+    wx, wy, wz = before[RATE]
+    forward = _rotated(-qx, -qy, -qz, qw, *before[VELOCITY])
+    vx, vy, vz = _rotated(*turned(qx, qy, qz, qw, 0.5 * wx * dt, 0.5 * wy * dt, 0.5 * wz * dt), *forward)
+    q = turned(qx, qy, qz, qw, wx * dt, wy * dt, wz * dt)
+    px, py, pz = before[POSITION]
+    return (px + vx * dt, py + vy * dt, pz + vz * dt, *_rotated(*q, *forward), *q, *before[10:])
 
 
 def between(first: Sample, second: Sample, u: float) -> Sample:
@@ -75,14 +79,18 @@ def _rate(sample: Sample, gyro_bias: Vec3) -> Vec3:
     return sample[3] - gyro_bias[0], sample[4] - gyro_bias[1], sample[5] - gyro_bias[2]
 
 
-def _rotated(x: float, y: float, z: float, w: float, sample: Sample, accel_bias: Vec3) -> Vec3:
-    """Specific force in map axes: v + 2 w (u x v) + 2 u x (u x v), u = (x, y, z)."""
-    a, b, c = sample[0] - accel_bias[0], sample[1] - accel_bias[1], sample[2] - accel_bias[2]
+def _force(q: Vec4, sample: Sample, accel_bias: Vec3) -> Vec3:
+    """Specific force in map axes."""
+    return _rotated(*q, sample[0] - accel_bias[0], sample[1] - accel_bias[1], sample[2] - accel_bias[2])
+
+
+def _rotated(x: float, y: float, z: float, w: float, a: float, b: float, c: float) -> Vec3:
+    """Quaternion times vector v = (a, b, c): v + 2 w (u x v) + 2 u x (u x v), u = (x, y, z)."""
     s, t, r = 2.0 * (y * c - z * b), 2.0 * (z * a - x * c), 2.0 * (x * b - y * a)
     return a + w * s + y * r - z * t, b + w * t + z * s - x * r, c + w * r + x * t - y * s
 
 
-def _turned(x: float, y: float, z: float, w: float, a: float, b: float, c: float) -> Vec4:
+def turned(x: float, y: float, z: float, w: float, a: float, b: float, c: float) -> Vec4:
     """q times the quaternion of the rotation vector (a, b, c), normalised. Solà 2017, eq. 101."""
     angle = math.sqrt(a * a + b * b + c * c)
     s = math.sin(0.5 * angle) / angle if angle > 1e-8 else 0.5

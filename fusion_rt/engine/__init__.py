@@ -44,7 +44,9 @@ class Engine(Protocol):
     def outputs(self) -> Mapping[str, NDArray[Any]]: ...
 
     def run(self) -> None:
-        """Outputs from inputs. Raises EngineError when an output is not finite."""
+        """Outputs from inputs. Raises EngineError when an output is not finite.
+
+        That does not find every NaN in the inputs: max(0, NaN) is 0 in some runtimes' ReLU."""
         ...
 
 

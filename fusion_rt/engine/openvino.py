@@ -33,7 +33,8 @@ class OpenVinoEngine:
                 },
             )
         except RuntimeError as error:
-            raise EngineError(f"{path}: OpenVINO cannot load it ({error}); export the model again") from error
+            what = " ".join(str(error).split())  # it comes in several lines
+            raise EngineError(f"{path}: OpenVINO cannot load it ({what}); export the model again") from error
         self.precision = precision
         self.identity = identity(self.name, openvino.__version__.split("-")[0], precision, path)
         self._path = path

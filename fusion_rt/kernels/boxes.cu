@@ -3,9 +3,13 @@
 
 #define FRT_BOX_CHANNELS 15
 #define FRT_ROW 16
+#define FRT_MAX_REGRESSION 1e6f  // beyond it an output is broken, not large
 
-// A cell is a peak of its class where no neighbour is higher; of equal neighbours the first is taken.
-FRT_KERNEL(decode_peaks)(const float* heatmap, int classes, Grid g, float threshold_logit, int capacity,
+enum { PEAKS = 0, BROKEN = 1, DECODE_COUNTERS = 2 };
+
+// A cell is a peak of its class where no neighbour is higher; of equal neighbours the first is taken. Peaks whose
+// box is not finite are counted apart.
+FRT_KERNEL(decode_peaks)(const float* heatmap, const float* regression, int classes, Grid g, float threshold_logit,
                          int* candidate, int* counters) {
   const int cells = g.nx * g.ny;
   FRT_FOR(i, classes * cells) {
@@ -26,8 +30,13 @@ FRT_KERNEL(decode_peaks)(const float* heatmap, int classes, Grid g, float thresh
         }
       }
     if (!peak) continue;
-    const int place = frt_add_shared(&counters[0], 1);
-    if (place < capacity) candidate[place] = i;
+    bool sound = frt_finite(value);
+    for (int c = 0; c < FRT_BOX_CHANNELS; ++c)
+      sound = sound && fabsf(regression[c * cells + cell]) <= FRT_MAX_REGRESSION;  // NaN is not
+    if (sound)
+      candidate[frt_add_shared(&counters[PEAKS], 1)] = i;
+    else
+      frt_add_shared(&counters[BROKEN], 1);
   }
 }
 
@@ -67,7 +76,9 @@ FRT_DEVICE float overlap_area(const float* a, const float* b) {
   const float dx = b[0] - a[0], dy = b[1] - a[1];
   const float bx = ca * dx + sa * dy, by = ca * dy - sa * dx;
   const float c = cosf(b[6] - a[6]), s = sinf(b[6] - a[6]);
-  float px[16], py[16], qx[16], qy[16];
+  // A clip emits each inner corner and two points for each run of them: at most 1.5 times the corners, whatever
+  // rounding does to their order; 4, 6, 9, 13, 19.
+  float px[20], py[20], qx[20], qy[20];
   int n = 4;
   for (int k = 0; k < 4; ++k) {
     const float u = (k == 0 || k == 3 ? 0.5f : -0.5f) * b[3], v = (k < 2 ? 0.5f : -0.5f) * b[4];
@@ -105,13 +116,18 @@ FRT_DEVICE float overlap_area(const float* a, const float* b) {
   return 0.5f * fabsf(twice);
 }
 
+// Two negative sizes would make an area again.
+FRT_DEVICE bool has_area(const float* box) {
+  return box[3] > 0.0f && box[4] > 0.0f && frt_finite(box[3]) && frt_finite(box[4]);
+}
+
 // overlap (n, n) bytes: whether the earlier (row) box suppresses the later (column) one.
 FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, int n, float threshold, unsigned char* overlap) {
   FRT_FOR(i, n * n) {
     const int a = i / n, b = i % n;
     bool hit = false;
-    if (a < b && classes[a] == classes[b]) {
-      const float *p = boxes + 7 * a, *q = boxes + 7 * b;
+    const float *p = boxes + 7 * a, *q = boxes + 7 * b;
+    if (a < b && classes[a] == classes[b] && has_area(p) && has_area(q)) {
       const float reach = 0.5f * (hypotf(p[3], p[4]) + hypotf(q[3], q[4]));
       const float dx = p[0] - q[0], dy = p[1] - q[1];
       if (dx * dx + dy * dy < reach * reach) {

@@ -72,6 +72,14 @@ FRT_DEVICE CellTaps cell_taps(Grid g, float x, float y) {
   return out;
 }
 
+// A tap without weight is not read: what lies there may be NaN.
+FRT_DEVICE float sample(const float* plane, const CellTaps& t) {
+  float sum = 0.0f;
+  for (int k = 0; k < 4; ++k)
+    if (t.weight[k] > 0.0f) sum = frt_mad(t.weight[k], plane[t.cell[k]], sum);
+  return sum;
+}
+
 // The previous canvas seen from the present ego frame. T (2, 3): present x, y -> previous x, y.
 FRT_KERNEL(bev_warp)(const float* state, int channels, const float* T, Grid g, float* out) {
   const int cells = g.nx * g.ny;
@@ -80,12 +88,8 @@ FRT_KERNEL(bev_warp)(const float* state, int channels, const float* T, Grid g, f
       const int i = row * g.nx + col;
       const float x = g.x_min + (float(col) + 0.5f) * g.cell, y = g.y_min + (float(row) + 0.5f) * g.cell;
       const CellTaps t = cell_taps(g, T[0] * x + T[1] * y + T[2], T[3] * x + T[4] * y + T[5]);
-      for (int c = 0; c < channels; ++c) {
-        const float* s = state + (long long)c * cells;
-        float sum = frt_mul(t.weight[0], s[t.cell[0]]);
-        for (int k = 1; k < 4; ++k) sum = frt_mad(t.weight[k], s[t.cell[k]], sum);
-        out[(long long)c * cells + i] = sum;
-      }
+      for (int c = 0; c < channels; ++c)
+        out[(long long)c * cells + i] = sample(state + (long long)c * cells, t);
     }
   }
 }
@@ -100,11 +104,7 @@ FRT_KERNEL(roi_sample)(const float* features, int channels, const float* boxes, 
     const float across = which == 3 ? 0.5f : (which == 4 ? -0.5f : 0.0f);
     const float s = sinf(box[6]), c0 = cosf(box[6]), l = along * box[3], w = across * box[4];
     const CellTaps t = cell_taps(g, box[0] + c0 * l - s * w, box[1] + s * l + c0 * w);
-    for (int c = 0; c < channels; ++c) {
-      const float* f = features + (long long)c * cells;
-      float sum = frt_mul(t.weight[0], f[t.cell[0]]);
-      for (int k = 1; k < 4; ++k) sum = frt_mad(t.weight[k], f[t.cell[k]], sum);
-      out[(long long)i * channels + c] = sum;
-    }
+    for (int c = 0; c < channels; ++c)
+      out[(long long)i * channels + c] = sample(features + (long long)c * cells, t);
   }
 }

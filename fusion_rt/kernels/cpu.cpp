@@ -89,14 +89,21 @@ FRT_EXPORT void frt_bev_warp(int threads, const float* state, int channels, cons
   launch([&] { bev_warp(state, channels, T, grid, out); });
 }
 
+// candidate has a place for every cell of the heatmap.
 FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,
-                          float threshold_logit, int k, int* candidate, int capacity, int* counters, float* rows) {
+                          float threshold_logit, int k, int* candidate, int* counters, float* rows) {
   Launch launch(threads);
-  counters[0] = 0;
-  launch([&] { decode_peaks(heatmap, classes, grid, threshold_logit, capacity, candidate, counters); });
-  const int n = std::min(counters[0], capacity);
+  std::fill(counters, counters + DECODE_COUNTERS, 0);
+  launch([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
+  const int peaks = counters[PEAKS], n = std::min(peaks, k);
+  // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
+  if (peaks > k) {
+    std::nth_element(candidate, candidate + k, candidate + peaks, [heatmap](int a, int b) {
+      return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
+    });
+  }
   launch([&] { decode_boxes(heatmap, regression, grid, candidate, n, k, rows); });
-  return std::min(n, k);
+  return n;
 }
 
 FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, float threshold,

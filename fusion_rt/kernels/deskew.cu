@@ -2,7 +2,8 @@
 #include "frt.h"
 
 // knots_t (knots,) increasing; knots_T (knots, 3, 4) = T_out_lidar at each. Between two knots the matrices are
-// mixed linearly: for the 0.02 rad of a fast turn between knots that is 3 mm at 60 m.
+// mixed linearly: for the 0.02 rad of a fast turn between knots that is 3 mm at 60 m. Before the first knot and
+// after the last the nearest holds; a point whose time is NaN becomes NaN where there is more than one.
 FRT_KERNEL(deskew)(const float* xyz, const float* t, int n, const float* knots_t, const float* knots_T, int knots,
                    float* out) {
   FRT_FOR(i, n) {
@@ -11,7 +12,7 @@ FRT_KERNEL(deskew)(const float* xyz, const float* t, int n, const float* knots_t
     float u = 0.0f;
     if (knots > 1) {
       u = (t[i] - knots_t[k]) / (knots_t[k + 1] - knots_t[k]);
-      u = u > 0.0f ? (u < 1.0f ? u : 1.0f) : 0.0f;  // NaN becomes 0
+      u = u < 0.0f ? 0.0f : (u > 1.0f ? 1.0f : u);
     }
     const float* A = knots_T + 12 * k;
     const float* B = knots > 1 ? A + 12 : A;

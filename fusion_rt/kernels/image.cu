@@ -7,26 +7,39 @@ struct Lens {
   float dfx, dfy, dcx, dcy;    // of the destination, px
 };
 
+// The part of [centre - half, centre + half] inside [0, size), and the pixels that it touches.
+struct Span {
+  float low, high;
+  int first, last;
+};
+
+// Clamped before the conversion: a bound far outside has no integer. NaN gives a span inside the image.
+FRT_DEVICE Span span_of(float centre, float half, int size) {
+  const float low = fminf(fmaxf(centre - half, 0.0f), float(size));
+  const float high = fmaxf(fminf(centre + half, float(size)), low);
+  return Span{low, high, int(floorf(low)), int(ceilf(high))};
+}
+
 // Without distortion, the mapping is separable. Rows first: each destination row is a mean over the source rows
-// that its footprint covers (box filter). tmp (dst_h, src_w, 3) float.
+// that its footprint covers (box filter); of a footprint that leaves the source, the inner part counts.
+// tmp (dst_h, src_w, 3) float.
 FRT_KERNEL(image_rows)(const unsigned char* src, int src_h, int src_w, Lens lens, int dst_h, float* tmp) {
   const float ratio = lens.fy / lens.dfy, half = ratio > 1.0f ? 0.5f * ratio : 0.5f;
   FRT_FOR(y, dst_h) {
     const float centre = (float(y) + 0.5f - lens.dcy) * ratio + lens.cy;
-    const float low = centre - half, high = centre + half;
+    const Span span = span_of(centre, half, src_h);
     float* row = tmp + (long long)y * src_w * 3;
     for (int x = 0; x < 3 * src_w; ++x) row[x] = 0.0f;
-    const int first = int(floorf(fmaxf(low, 0.0f))), last = int(ceilf(fminf(high, float(src_h))));
-    for (int v = first; v < last; ++v) {
-      const float cover = fminf(high, float(v + 1)) - fmaxf(low, float(v));
-      const float w = cover / (2.0f * half);
+    for (int v = span.first; v < span.last; ++v) {
+      const float cover = fminf(span.high, float(v + 1)) - fmaxf(span.low, float(v));
+      const float w = cover / (span.high - span.low);
       const unsigned char* line = src + (long long)v * src_w * 3;
       for (int x = 0; x < 3 * src_w; ++x) row[x] = frt_mad(w, float(line[x]), row[x]);
     }
   }
 }
 
-// Then columns. Pixels whose footprint leaves the source are zero after normalising: the mean colour.
+// Then columns. Pixels whose centre lies outside the source are zero after normalising: the mean colour.
 FRT_KERNEL(image_columns)(const float* tmp, int src_h, int src_w, Lens lens, int dst_h, int dst_w, int bgr,
                           const float* mean, const float* std, float* out) {
   const float ratio = lens.fx / lens.dfx, half = ratio > 1.0f ? 0.5f * ratio : 0.5f;
@@ -41,10 +54,10 @@ FRT_KERNEL(image_columns)(const float* tmp, int src_h, int src_w, Lens lens, int
       float sum[3] = {0.0f, 0.0f, 0.0f};
       const bool inside = row_inside && u >= 0.0f && u < float(src_w);
       if (inside) {
-        const float low = u - half, high = u + half;
-        const int first = int(floorf(fmaxf(low, 0.0f))), last = int(ceilf(fminf(high, float(src_w))));
-        for (int s = first; s < last; ++s) {
-          const float w = (fminf(high, float(s + 1)) - fmaxf(low, float(s))) / (2.0f * half);
+        const Span span = span_of(u, half, src_w);
+        for (int s = span.first; s < span.last; ++s) {
+          const float cover = fminf(span.high, float(s + 1)) - fmaxf(span.low, float(s));
+          const float w = cover / (span.high - span.low);
           for (int c = 0; c < 3; ++c) sum[c] = frt_mad(w, row[3 * s + c], sum[c]);
         }
       }

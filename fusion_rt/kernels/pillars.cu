@@ -44,6 +44,7 @@ FRT_KERNEL(pillars_group)(const int* cell, int n, int* start, int* grouped) {
 }
 
 // After grouping, start[c] is one past the cell's last point. W is (8, channels), out (channels + 1, ny, nx).
+// Intensity is held to 0..1: one absurd value would fill the network's memory with infinities.
 FRT_KERNEL(pillars_encode)(const float* xyz, const float* intensity, const int* grouped, const int* start,
                            const int* count, const int* pillar, int pillars, const float* W, const float* b,
                            int channels, Grid g, float* out) {
@@ -68,8 +69,8 @@ FRT_KERNEL(pillars_encode)(const float* xyz, const float* intensity, const int* 
     for (int k = 0; k < n; ++k) {
       const float* point = xyz + 3 * mine[k];
       const float dx = point[0] - cx, dy = point[1] - cy;
-      const float f[8] = {dx / g.cell, dy / g.cell, point[2], intensity[mine[k]], dx - mx, dy - my,
-                          point[2] - mz, crowd};
+      const float bright = fminf(fmaxf(intensity[mine[k]], 0.0f), 1.0f);
+      const float f[8] = {dx / g.cell, dy / g.cell, point[2], bright, dx - mx, dy - my, point[2] - mz, crowd};
       float y[FRT_MAX_CHANNELS];
       for (int j = 0; j < channels; ++j) y[j] = b[j];
       for (int i = 0; i < 8; ++i)

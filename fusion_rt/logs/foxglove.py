@@ -1,8 +1,8 @@
 """Packets as Foxglove messages, so that any MCAP viewer opens our recordings.
 
 A Foxglove message cannot hold all of ours (sequence numbers, fix types, ...). The packet's own header, as
-`messages.pack` makes it, rides in one more protobuf field with a number that the schemas do not use: viewers skip
-it, we read it back, and the round trip is exact.
+`messages.pack` makes it, rides in one more protobuf field with a number that the schemas do not use: viewers
+skip it, we read it back, and the round trip is exact.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OWN_TAG = _varint(OWN_FIELD << 3 | 2)  # wire type 2: bytes with their length
 
 def encode(packet: Packet) -> bytes:
     """The packet as a serialised message of `schema(packet)`."""
-    header, arrays = pack(packet)
+    header, _ = pack(packet)
     message = _TO_FOXGLOVE[type(packet)](packet)
     message.timestamp.FromNanoseconds(packet.header.stamp_ns)
     if hasattr(message, "frame_id"):
@@ -64,10 +64,15 @@ def decode(schema: str, data: bytes) -> Packet | None:
         message.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError is not exported by every implementation
         raise LogError(f"a {schema} message is damaged: {error}") from error
-    own = [field.data for field in UnknownFieldSet(message) if field.field_number == OWN_FIELD]
+    fields: Any = UnknownFieldSet(message)  # iterable, though its type stub does not say so
+    own = [field.data for field in fields if field.field_number == OWN_FIELD]
     if not own:
         return None
-    return unpack(own[-1], _ARRAYS[schema](message))  # type: ignore[return-value]
+    try:
+        arrays = _ARRAYS[schema](message)
+    except ValueError as error:  # a length that is no whole number of points
+        raise LogError(f"a {schema} message is damaged: {error}") from error
+    return unpack(own[-1], arrays)  # type: ignore[return-value]
 
 
 def schema(packet: Packet) -> Any:
@@ -131,7 +136,9 @@ def _location(packet: GnssFix) -> Any:
 
 
 def _audio(packet: AudioChunk) -> Any:
-    return RawAudio(data=packet.pcm.tobytes(), format="pcm-s16", sample_rate=packet.rate, number_of_channels=1)
+    return RawAudio(
+        data=packet.pcm.tobytes(), format="pcm-s16", sample_rate=packet.rate, number_of_channels=1
+    )
 
 
 def _point_arrays(message: Any) -> list[Any]:
@@ -154,5 +161,6 @@ _ARRAYS: dict[str, Callable[[Any], list[Any]]] = {
     "foxglove.RawAudio": lambda m: [m.data],
 }
 _BY_SCHEMA = {
-    kind.DESCRIPTOR.full_name: kind for kind in (CompressedImage, RawImage, FoxglovePointCloud, LocationFix, RawAudio)
+    kind.DESCRIPTOR.full_name: kind
+    for kind in (CompressedImage, RawImage, FoxglovePointCloud, LocationFix, RawAudio)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,29 @@ from fusion_rt.errors import LogError
 from fusion_rt.messages import Header, Image, PointCloud
 from fusion_rt.transforms import Array
 
+# Where there are no time stamps: 26 September 2011, when the drives were recorded, and 10 frames a second.
+EPOCH_NS = 1_317_000_000_000_000_000
+FRAME_NS = 100_000_000
 SWEEP_S = 0.1
+IMAGES, SWEEPS, RECORDS = (".png", ".jpg", ".jpeg"), (".bin",), (".txt",)
+
+
+def frame_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
+    """Frame number -> file, for files named by a number; empty where there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    return {int(path.stem): path for path in found if path.stem.isdecimal()}
+
+
+def size_of_first(images: Iterable[Path]) -> tuple[int, int] | None:
+    """Width, height in px of the first image that decodes; None where none does."""
+    for path in images:
+        try:
+            return image_size(path)
+        except LogError:
+            continue  # reported when its packet is asked for
+    return None
 
 
 def image_packet(path: Path, seq: int, stamp_ns: int) -> Image:
@@ -33,11 +56,16 @@ def image_size(path: Path, data: Array | None = None) -> tuple[int, int]:
 
 
 def sweep_packet(path: Path, seq: int, stamp_ns: int) -> PointCloud:
-    """A velodyne .bin. The files hold no times: they follow from the azimuth. The HDL-64E turns clockwise, seen from
-    above, ten times a second, and looks forward at the stamp (KITTI raw devkit, readme). Raises LogError."""
+    """A velodyne .bin. Raises LogError when it is empty or cut within a point.
+
+    The files hold no times: they follow from the azimuth. The scanner turns counter-clockwise, seen from
+    above, ten times a second, and looks forward at the stamp (KITTI raw data, devkit/readme.txt)."""
     data = _bytes(path)
-    if len(data) % 16:
-        raise LogError(f"{path}: {len(data)} bytes are no multiple of 16 (x, y, z, reflectance); it is cut short")
+    if not data or len(data) % 16:
+        raise LogError(
+            f"{path}: {len(data)} bytes are no whole number of points (16 bytes each: x, y, z, reflectance);"
+            " it is cut short"
+        )
     values = np.frombuffer(data, "<f4").reshape(-1, 4)
     xyz = np.ascontiguousarray(values[:, :3])
     azimuth = np.arctan2(np.nan_to_num(xyz[:, 1]), np.nan_to_num(xyz[:, 0]))
@@ -45,7 +73,7 @@ def sweep_packet(path: Path, seq: int, stamp_ns: int) -> PointCloud:
         header=Header(sensor_id="lidar", frame_id="lidar", seq=seq, stamp_ns=stamp_ns),
         xyz=xyz,
         intensity=np.ascontiguousarray(values[:, 3]),
-        t=(-azimuth * (SWEEP_S / (2 * np.pi))).astype(np.float32),
+        t=(azimuth * (SWEEP_S / (2 * np.pi))).astype(np.float32),
         ring=np.zeros(len(values), np.uint16),
     )
 

@@ -9,9 +9,8 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
-from fusion_rt.logs.kitti_calibration import object_rig
-from fusion_rt.logs.kitti_files import image_packet, image_size, sweep_packet
-from fusion_rt.logs.kitti_raw import EPOCH_NS
+from fusion_rt.logs.kitti_calibration import object_rig, only
+from fusion_rt.logs.kitti_files import EPOCH_NS, image_packet, image_size, sweep_packet
 from fusion_rt.messages import Packet
 from fusion_rt.rig import Camera, Rig
 from fusion_rt.transforms import Array, from_translation_rpy, transform_points, wrap_angle
@@ -49,11 +48,15 @@ class KittiFrame(Struct, frozen=True):
 
 
 def training_folder(folder: str | Path) -> Path:
-    """The folder that holds velodyne/, image_2/, calib/: the one given, or `training` in it. Raises LogError."""
+    """The folder that holds velodyne/, image_2/, calib/: the one given, or `training` or `testing` in it.
+
+    Raises LogError."""
     for place in (Path(folder), Path(folder) / "training", Path(folder) / "testing"):
         if (place / "calib").is_dir() and ((place / "velodyne").is_dir() or (place / "image_2").is_dir()):
             return place
-    raise LogError(f"{folder}: no KITTI object layout (calib/ beside velodyne/ or image_2/), nor in training/")
+    raise LogError(
+        f"{folder}: no KITTI object layout (calib/ beside velodyne/ or image_2/), nor in training/"
+    )
 
 
 def frame_names(folder: str | Path) -> list[str]:
@@ -79,12 +82,13 @@ def read_frame(folder: str | Path, name: str, *, index: int = 0) -> KittiFrame:
         packets.append(sweep_packet(sweep, index, stamp))
     if not packets:
         raise LogError(f"{place}: frame {name} has neither image_2 nor velodyne")
-    rig = Rig(cameras=rig.cameras if images else {}, lidars=rig.lidars if sweep.is_file() else {})
+    rig = only(rig, camera=bool(images), lidar=sweep.is_file(), oxts=False)
     return KittiFrame(name, rig, tuple(packets), tuple(read_labels(labels)) if labels.is_file() else None)
 
 
 def frames(folder: str | Path, *, errors: list[str] | None = None) -> Iterator[KittiFrame]:
-    """All frames in order. With a list for `errors`, a damaged frame is noted there and left out; without, it raises."""
+    """All frames in order. With a list for `errors`, a damaged frame is noted there and left out; without
+    one, it raises LogError."""
     for index, name in enumerate(frame_names(folder)):
         try:
             yield read_frame(folder, name, index=index)

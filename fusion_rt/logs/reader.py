@@ -1,30 +1,30 @@
-"""An MCAP recording as a stream of packets, also when its end is missing."""
+"""An MCAP recording as a stream of packets, also when its end is missing or a part of it is damaged."""
 
 from __future__ import annotations
 
-import struct
+import heapq
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import msgspec
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
-from mcap.records import Channel, Message as McapMessage, Metadata, Schema
-from mcap.stream_reader import StreamReader
-from zstandard import ZstdError
+from mcap.records import Channel, Schema
+from mcap.records import Message as McapMessage
+from msgspec import Struct
 
 from fusion_rt.errors import FusionError, LogError
-from fusion_rt.logs import foxglove
-from fusion_rt.logs.writer import RIG
+from fusion_rt.logs import foxglove, json_form, scene
+from fusion_rt.logs.chunks import MAGIC, Contents, McapFile, Place, read_chunk, read_index, survey
 from fusion_rt.messages import Message, Packet, Prediction
 from fusion_rt.rig import Rig
 
-_MAGIC = b"\x89MCAP0\r\n"
-# What the mcap library lets through when bytes are missing or wrong.
-_DAMAGE = (McapError, ZstdError, struct.error, EOFError, ValueError, OSError, AssertionError, LookupError)
+
+class Topic(Struct, frozen=True):
+    """What is written under one name: the schemas of its messages, and how many there are."""
+
+    schema: str
+    messages: int
 
 
 class Log:
@@ -32,8 +32,10 @@ class Log:
 
     rig              the sensors
     start_ns, end_ns stamps of the first and last message
-    recovered        "" or why the index is missing and what is read without it
-    skipped          messages that are not packets of ours, or are damaged, by topic
+    topics           what the file holds, by name
+    recovered        "" or what is missing: no index, damaged chunks; what is there is read. Chunks are
+                     looked at when they are read, so it is complete after a pass
+    skipped          messages that are not ours, or are damaged, by topic; of the latest pass
 
     Raises LogError when the file is missing, is no MCAP file, or holds no rig."""
 
@@ -41,15 +43,20 @@ class Log:
         self.path = Path(path)
         self.recovered = ""
         self.skipped: Counter[str] = Counter()
+        self._damaged: set[int] = set()
         try:
-            self._file = self.path.open("rb")
+            self._file = McapFile(self.path)
         except OSError as error:
-            raise LogError(f"{path}: cannot be opened: {error}") from error
+            raise LogError(f"{path}: cannot be opened: {error.strerror}") from error
         try:
-            self._open()
+            self._contents = self._open()
+            self.rig = _rig(self._contents.rig, self.path)
         except BaseException:
             self._file.close()
             raise
+        self.start_ns, self.end_ns = self._contents.start_ns, self._contents.end_ns
+        if self._contents.lost:
+            self._note(self._contents.lost)
 
     def __iter__(self) -> Iterator[Packet]:
         return self.packets()
@@ -66,6 +73,19 @@ class Log:
             if isinstance(message, Prediction):
                 yield message
 
+    @property
+    def topics(self) -> dict[str, Topic]:
+        """By name, in alphabetical order."""
+        found: dict[str, Topic] = {}
+        for number, channel in self._contents.channels.items():
+            schema = self._contents.schemas.get(channel.schema_id)
+            name, count = schema.name if schema else "", self._contents.counts[number]
+            if channel.topic in found:  # a camera that changed from raw to JPEG, say
+                before = found[channel.topic]
+                name, count = f"{before.schema}, {name}", before.messages + count
+            found[channel.topic] = Topic(name, count)
+        return dict(sorted(found.items()))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -78,95 +98,80 @@ class Log:
     ) -> None:
         self.close()
 
-    def _open(self) -> None:
-        if self._file.read(len(_MAGIC)) != _MAGIC:
+    def _open(self) -> Contents:
+        if self._file.read(len(MAGIC)) != MAGIC:
             raise LogError(
                 f"{self.path}: not an MCAP recording; bring other formats in with `fusion-rt import --help`"
             )
-        self._file.seek(0)
-        rig_yaml = None
         try:
-            reader = make_reader(self._file)
-            summary = reader.get_summary()
-            if summary is None or summary.statistics is None:
-                raise EOFError("no index")
-            self.start_ns = summary.statistics.message_start_time
-            self.end_ns = summary.statistics.message_end_time
-            rig_yaml = next((m.metadata["yaml"] for m in reader.iter_metadata() if m.name == RIG), None)
-        except _DAMAGE as error:
-            rig_yaml = self._survey(error)
-        if rig_yaml is None:
-            raise LogError(f"{self.path}: holds no rig: it was not recorded by fusion_rt, or its start is damaged")
-        self.rig = Rig.from_yaml(rig_yaml, f"{self.path} (rig)")
+            return read_index(self._file)
+        except LogError as cause:
+            return survey(self._file, str(cause))
 
-    def _survey(self, cause: BaseException) -> str | None:
-        """Without an index: read through once for the rig and the span of time."""
-        rig_yaml, stamps, count = None, [], 0
-        for record in self._stream():
-            if isinstance(record, Metadata) and record.name == RIG:
-                rig_yaml = record.metadata["yaml"]
-            elif isinstance(record, tuple):
-                count += 1
-                stamps.append(record[2].log_time)
-        self.start_ns, self.end_ns = min(stamps, default=0), max(stamps, default=0)
-        self.recovered = (
-            f"{self.path}: the index is missing ({cause or type(cause).__name__}): the recorder was cut off;"
-            f" {count} messages up to there are read"
-        )
-        return rig_yaml
+    def _records(self, start_ns: int | None) -> Iterator[tuple[Schema | None, Channel | None, McapMessage]]:
+        """By stamp. Chunks overlap in time: one is opened when its first message is due."""
+        waiting: list[tuple[int, int, int, Place | McapMessage]] = [
+            (chunk.start_ns, chunk.offset, -1, chunk)
+            for chunk in self._contents.chunks
+            if start_ns is None or chunk.end_ns >= start_ns
+        ]
+        heapq.heapify(waiting)
+        while waiting:
+            _, offset, _, entry = heapq.heappop(waiting)
+            if isinstance(entry, McapMessage):
+                channel = self._contents.channels.get(entry.channel_id)
+                schema = self._contents.schemas.get(channel.schema_id) if channel else None
+                yield schema, channel, entry
+                continue
+            for index, message in enumerate(self._read(entry)):
+                if start_ns is None or message.log_time >= start_ns:
+                    heapq.heappush(waiting, (message.log_time, offset, index, message))
 
-    def _stream(self) -> Iterator[Any]:
-        """Metadata records, and (schema, channel, message), until the end or the first damage."""
-        self._file.seek(0)
-        schemas: dict[int, Schema] = {}
-        channels: dict[int, Channel] = {}
+    def _read(self, place: Place) -> list[McapMessage]:
         try:
-            for record in StreamReader(self._file).records:
-                if isinstance(record, Schema):
-                    schemas[record.id] = record
-                elif isinstance(record, Channel):
-                    channels[record.id] = record
-                elif isinstance(record, McapMessage):
-                    channel = channels[record.channel_id]
-                    yield schemas.get(channel.schema_id), channel, record
-                elif isinstance(record, Metadata):
-                    yield record
-        except _DAMAGE:
-            return
+            return read_chunk(self._file, place)
+        except LogError as error:
+            if place.offset not in self._damaged:
+                self._damaged.add(place.offset)
+                start, end = ((t - self.start_ns) / 1e9 for t in (place.start_ns, place.end_ns))
+                self._note(f"{start:.2f} s to {end:.2f} s is damaged ({error}) and left out")
+            return []
 
-    def _records(self, start_ns: int | None) -> Iterator[Any]:
-        if self.recovered:
-            records = [r for r in self._stream() if isinstance(r, tuple)]
-            yield from sorted(records, key=lambda r: r[2].log_time)  # stable: ties keep their order
-            return
-        self._file.seek(0)
-        try:
-            yield from make_reader(self._file).iter_messages(start_time=start_ns, log_time_order=True)
-        except _DAMAGE as error:
-            raise LogError(f"{self.path}: damaged ({error}); what comes before was read") from error
+    def _note(self, text: str) -> None:
+        self.recovered = f"{self.recovered}; {text}" if self.recovered else f"{self.path}: {text}"
 
     def _decoded(self, start_ns: int | None) -> Iterator[Message]:
+        self.skipped.clear()
         for schema, channel, record in self._records(start_ns):
-            if start_ns is not None and record.log_time < start_ns:
+            if schema is not None and schema.name in scene.DRAWN:
                 continue
             try:
                 message = _decode(schema, channel, record)
             except FusionError:
                 message = None
             if message is None:
-                self.skipped[channel.topic] += 1
+                self.skipped[channel.topic if channel else "without a channel"] += 1
             else:
                 yield message
 
 
-def _decode(schema: Any, channel: Channel, record: McapMessage) -> Message | None:
-    name = schema.name if schema else ""
+def _rig(yaml: str | None, path: Path) -> Rig:
+    if yaml is None:
+        raise LogError(
+            f"{path}: holds no rig: it was not recorded by fusion_rt, or its start is damaged;"
+            " record again, or see `fusion-rt import --help`"
+        )
+    try:
+        return Rig.from_yaml(yaml, f"{path} (rig)")
+    except FusionError as error:
+        raise LogError(f"{error}; was the recording written by another version of fusion_rt?") from error
+
+
+def _decode(schema: Schema | None, channel: Any, record: McapMessage) -> Message | None:
+    if schema is None or channel is None:
+        return None
     if channel.message_encoding == "protobuf":
-        return foxglove.decode(name, record.data)
-    if channel.message_encoding == "json" and name.startswith("fusion_rt."):
-        try:
-            message: Message = msgspec.json.decode(record.data, type=Message)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise LogError(f"{channel.topic}: {error}") from error
-        return message
+        return foxglove.decode(schema.name, record.data)
+    if channel.message_encoding == "json" and schema.name.startswith(json_form.PREFIX):
+        return json_form.decode(record.data)
     return None

@@ -18,6 +18,10 @@ from fusion_rt.transforms import Array, inverse, quaternion_from_matrix
 
 COLOURS = {"car": (0.3, 0.85, 0.3), "pedestrian": (1.0, 0.55, 0.2), "cyclist": (0.3, 0.6, 1.0)}
 LIFETIME_NS = 300_000_000
+# Schemas of what is drawn from other messages: nothing to read back.
+DRAWN = frozenset(
+    kind.DESCRIPTOR.full_name for kind in (CameraCalibration, FrameTransforms, PoseInFrame, SceneUpdate)
+)
 
 
 def scene_update(prediction: Prediction) -> SceneUpdate:
@@ -39,7 +43,9 @@ def _add_shapes(entity: Any, thing: TrackedObject) -> None:
     cube.color.r, cube.color.g, cube.color.b, cube.color.a = r, g, b, 0.35
     x, y, z = thing.center
     text = entity.texts.add(
-        text=f"{thing.label} {thing.track_id} {math.hypot(*thing.velocity):.1f} m/s", font_size=0.5, billboard=True
+        text=f"{thing.label} {thing.track_id} {math.hypot(*thing.velocity):.1f} m/s",
+        font_size=0.5,
+        billboard=True,
     )
     _set(text.pose, (x, y, z + thing.size[2] / 2 + 0.5), (0.0, 0.0, 0.0, 1.0))
     text.color.r = text.color.g = text.color.b = text.color.a = 1.0
@@ -99,7 +105,9 @@ def calibration(sensor_id: str, camera: Camera, stamp_ns: int) -> CameraCalibrat
     return message
 
 
-def _add(message: FrameTransforms, parent: str, child: str, position: Any, orientation: Any, stamp_ns: int) -> None:
+def _add(
+    message: FrameTransforms, parent: str, child: str, position: Any, orientation: Any, stamp_ns: int
+) -> None:
     transform: FrameTransform = message.transforms.add(parent_frame_id=parent, child_frame_id=child)
     transform.timestamp.FromNanoseconds(stamp_ns)
     transform.translation.x, transform.translation.y, transform.translation.z = map(float, position)

@@ -16,7 +16,16 @@ Rng = np.random.Generator
 
 # Metallic and plain car colours as they are seen on roads, RGB, with their shares.
 _PAINTS = np.array(
-    [[225, 225, 228], [25, 26, 30], [150, 153, 158], [90, 93, 98], [40, 60, 120], [150, 25, 30], [70, 90, 70], [180, 160, 120]]
+    [
+        [225, 225, 228],
+        [25, 26, 30],
+        [150, 153, 158],
+        [90, 93, 98],
+        [40, 60, 120],
+        [150, 25, 30],
+        [70, 90, 70],
+        [180, 160, 120],
+    ]
 )
 _PAINT_SHARES = np.array([0.22, 0.24, 0.18, 0.13, 0.10, 0.07, 0.03, 0.03])
 
@@ -76,19 +85,28 @@ def car(rng: Rng) -> Shape:
     tail = rear + length * ((0.03, 0.18, 0.02, 0.03)[kind] + rng.uniform(0.0, 0.03))
     bumper = clearance + (belt - clearance) * 0.45
     lower = [
-        (front * 0.93, clearance), (front, bumper * 0.75), (front * 0.99, bumper), (front * 0.90, hood * 0.93),
-        (windscreen, hood), (windscreen, belt), (tail, belt), (rear * 0.97, belt * 0.97), (rear, bumper),
-        (rear * 0.99, bumper * 0.75), (rear * 0.93, clearance),
+        (front * 0.93, clearance), (front, bumper * 0.75), (front * 0.99, bumper),
+        (front * 0.90, hood * 0.93), (windscreen, hood), (windscreen, belt), (tail, belt),
+        (rear * 0.97, belt * 0.97), (rear, bumper), (rear * 0.99, bumper * 0.75), (rear * 0.93, clearance),
     ]  # fmt: skip
     y = width / 2 * np.array([-1.0, -0.86, -0.4, 0.4, 0.86, 1.0])
-    parts = [meshes.extrusion(np.array(lower), y, np.array([0.93, 0.98, 1, 1, 0.98, 0.93]), Material.PAINT, paint)]
+    parts = [
+        meshes.extrusion(np.array(lower), y, np.array([0.93, 0.98, 1, 1, 0.98, 0.93]), Material.PAINT, paint)
+    ]
     parts.append(_cabin(rng, width, height, belt, windscreen, tail, paint, kind))
     radius = height * rng.uniform(0.19, 0.22)
     for x in (front - length * 0.19, rear + length * 0.18):
         for side in (-1, 1):
             outer = side * (width / 2 - 0.01)
             parts.append(
-                meshes.tube((x, outer - side * 0.2, radius), (x, outer, radius), radius, Material.TYRE, (28, 28, 30), around=10)
+                meshes.tube(
+                    (x, outer - side * 0.2, radius),
+                    (x, outer, radius),
+                    radius,
+                    Material.TYRE,
+                    (28, 28, 30),
+                    around=10,
+                )
             )
             hub = (x, outer + side * 0.005, radius)
             parts.append(
@@ -99,7 +117,14 @@ def car(rng: Rng) -> Shape:
 
 
 def _cabin(
-    rng: Rng, width: float, height: float, belt: float, windscreen: float, tail: float, paint: Array, kind: int
+    rng: Rng,
+    width: float,
+    height: float,
+    belt: float,
+    windscreen: float,
+    tail: float,
+    paint: Array,
+    kind: int,
 ) -> TriMesh:
     """Roof and windows: a frustum whose sides are glass between painted pillars."""
     slant_front = (height - belt) * rng.uniform(1.0, 1.6)
@@ -109,7 +134,8 @@ def _cabin(
     r0, r1 = windscreen - slant_front, tail + slant_rear
     corner = {
         "fl": (x0, low, belt), "fr": (x0, -low, belt), "rl": (x1, low, belt), "rr": (x1, -low, belt),
-        "FL": (r0, high, height), "FR": (r0, -high, height), "RL": (r1, high, height), "RR": (r1, -high, height),
+        "FL": (r0, high, height), "FR": (r0, -high, height),
+        "RL": (r1, high, height), "RR": (r1, -high, height),
     }  # fmt: skip
     c = {k: np.array(v) for k, v in corner.items()}
     glass_color = np.array([38, 44, 50]) * rng.uniform(0.6, 1.4)
@@ -125,7 +151,9 @@ def _cabin(
 
 def _quad(a: Array, b: Array, c: Array, d: Array, material: Material, color: Array, bulge: float) -> TriMesh:
     points = np.array([[a, b], [c, d]])
-    return meshes.grid_surface(points, np.full((1, 1), int(material)), np.broadcast_to(np.clip(color, 0, 255), (1, 1, 3)))
+    return meshes.grid_surface(
+        points, np.full((1, 1), int(material)), np.broadcast_to(np.clip(color, 0, 255), (1, 1, 3))
+    )
 
 
 def _window(a: Array, b: Array, c: Array, d: Array, frame: float, paint: Array, glass: Array) -> TriMesh:
@@ -144,8 +172,12 @@ def _lamps(front: float, rear: float, width: float, bumper: float, belt: float) 
     parts = []
     for side in (-1, 1):
         y = side * width * 0.36
-        parts.append(meshes.box((0.06, width * 0.2, 0.12), (front * 0.955, y, z), Material.LAMP, (235, 235, 225)))
-        parts.append(meshes.box((0.05, width * 0.16, 0.16), (rear * 0.985, y, z), Material.LAMP, (160, 20, 22)))
+        parts.append(
+            meshes.box((0.06, width * 0.2, 0.12), (front * 0.955, y, z), Material.LAMP, (235, 235, 225))
+        )
+        parts.append(
+            meshes.box((0.05, width * 0.16, 0.16), (rear * 0.985, y, z), Material.LAMP, (160, 20, 22))
+        )
     parts.append(meshes.box((0.02, 0.5, 0.11), (rear * 0.999, 0, bumper), Material.SIGN, (230, 230, 220)))
     return parts
 
@@ -176,13 +208,22 @@ def van(rng: Rng) -> Shape:
         for at in (front - cab * 0.7, rear + length * 0.2):
             outer = side * (width / 2 - 0.02)
             parts.append(
-                meshes.tube((at, outer - side * 0.25, 0.42), (at, outer, 0.42), 0.42, Material.TYRE, (28, 28, 30), around=12)
+                meshes.tube(
+                    (at, outer - side * 0.25, 0.42),
+                    (at, outer, 0.42),
+                    0.42,
+                    Material.TYRE,
+                    (28, 28, 30),
+                    around=12,
+                )
             )
     return _shape(("van", "truck", "bus")[kind], parts, (length, width, height))
 
 
 def _clothes(rng: Rng) -> Array:
-    color: Array = np.clip(rng.choice([35, 70, 110, 170], p=[0.4, 0.3, 0.2, 0.1]) + rng.normal(0, 25, 3), 5, 240)
+    color: Array = np.clip(
+        rng.choice([35, 70, 110, 170], p=[0.4, 0.3, 0.2, 0.1]) + rng.normal(0, 25, 3), 5, 240
+    )
     return color
 
 
@@ -204,10 +245,20 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
     top, trousers = _clothes(rng), _clothes(rng)
     hip, shoulder = np.array([0.0, 0.0, 0.50 * h]), np.array([lean * h, 0.0, 0.82 * h])
     parts = [
-        meshes.ellipsoid((0.10, 0.085, 0.125), (lean * h * 1.1, 0, h - 0.125), Material.SKIN, (190, 150, 125)),
-        meshes.ellipsoid((0.115, 0.10, 0.10), (lean * h * 1.1 - 0.015, 0, h - 0.10), Material.CLOTH, rng.uniform(15, 120, 3)),
         meshes.ellipsoid(
-            (0.13 * girth, 0.20 * girth, 0.19 * h), (hip + shoulder) / 2 + (0, 0, 0.01 * h), Material.CLOTH, top
+            (0.10, 0.085, 0.125), (lean * h * 1.1, 0, h - 0.125), Material.SKIN, (190, 150, 125)
+        ),
+        meshes.ellipsoid(
+            (0.115, 0.10, 0.10),
+            (lean * h * 1.1 - 0.015, 0, h - 0.10),
+            Material.CLOTH,
+            rng.uniform(15, 120, 3),
+        ),
+        meshes.ellipsoid(
+            (0.13 * girth, 0.20 * girth, 0.19 * h),
+            (hip + shoulder) / 2 + (0, 0, 0.01 * h),
+            Material.CLOTH,
+            top,
         ),
     ]
     for side, angle in zip((-1, 1), swing):
@@ -233,16 +284,20 @@ def cyclist(rng: Rng) -> Shape:
     base = rng.uniform(0.98, 1.10)
     paint = np.clip(_PAINTS[rng.integers(len(_PAINTS))] * 1.0, 0, 255)
     parts = [
-        meshes.ring((x, 0, wheel), wheel, wheel - 0.055, Material.TYRE, (30, 30, 30)) for x in (base / 2, -base / 2)
+        meshes.ring((x, 0, wheel), wheel, wheel - 0.055, Material.TYRE, (30, 30, 30))
+        for x in (base / 2, -base / 2)
     ]
     crank, saddle = np.array([-0.05, 0, 0.30]), np.array([-0.22, 0, rng.uniform(0.88, 1.0)])
     head, bar = np.array([base / 2 - 0.14, 0, 0.78]), np.array([base / 2 - 0.2, 0, rng.uniform(0.98, 1.1)])
     for a, b in (
         (crank, saddle), (crank, head), (saddle - (0, 0, 0.15), head), (head, np.array([base / 2, 0, wheel])),
-        (crank, np.array([-base / 2, 0, wheel])), (saddle - (0, 0, 0.15), np.array([-base / 2, 0, wheel])), (head, bar),
+        (crank, np.array([-base / 2, 0, wheel])), (saddle - (0, 0, 0.15), np.array([-base / 2, 0, wheel])),
+        (head, bar),
     ):  # fmt: skip
         parts.append(meshes.tube(a, b, 0.025, Material.METAL, paint, around=5))
-    parts.append(meshes.tube(bar - (0, 0.27, 0), bar + (0, 0.27, 0), 0.018, Material.METAL, (60, 60, 60), around=5))
+    parts.append(
+        meshes.tube(bar - (0, 0.27, 0), bar + (0, 0.27, 0), 0.018, Material.METAL, (60, 60, 60), around=5)
+    )
     parts.append(_rider(rng, saddle, bar, crank))
     if rng.random() < 0.25:
         parts.append(meshes.box((0.35, 0.3, 0.25), (-base / 2 - 0.05, 0, 0.8), Material.CLOTH, _clothes(rng)))
@@ -258,7 +313,9 @@ def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
     middle = (saddle + shoulder) / 2
     parts = [
         meshes.ellipsoid((0.11, 0.09, 0.13), head, Material.SKIN, (190, 150, 125)),
-        meshes.ellipsoid((0.14, 0.12, 0.09), head + (-0.01, 0, 0.07), Material.CLOTH, rng.uniform(20, 230, 3)),
+        meshes.ellipsoid(
+            (0.14, 0.12, 0.09), head + (-0.01, 0, 0.07), Material.CLOTH, rng.uniform(20, 230, 3)
+        ),
         meshes.tube(saddle, shoulder, 0.15, Material.CLOTH, top, end_radius=0.17),
         meshes.ellipsoid((0.17, 0.19, 0.2), middle, Material.CLOTH, top),
     ]
@@ -276,7 +333,12 @@ def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
     return merge(parts)
 
 
-MAKERS: dict[str, Callable[[Rng], Shape]] = {"car": car, "van": van, "pedestrian": pedestrian, "cyclist": cyclist}
+MAKERS: dict[str, Callable[[Rng], Shape]] = {
+    "car": car,
+    "van": van,
+    "pedestrian": pedestrian,
+    "cyclist": cyclist,
+}
 
 
 def _shape(label: str, parts: list[TriMesh], size: Vec3 | None, slack: Array | float = 0.0) -> Shape:

@@ -1,13 +1,13 @@
 """A simulated drive: every packet of a rig's sensors along a path, with the truth beside it.
 
-python -m fusion_rt.sim.drive configs/sim/bundled.yaml --seed 7 -o drive.mcap --truth truth.jsonl
+fusion-rt sim drive configs/sim/bundled.yaml --seed 7 -o drive.mcap --truth truth.jsonl
 """
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,6 @@ import cv2
 import msgspec
 import numpy as np
 
-from fusion_rt import config
 from fusion_rt.errors import ConfigError
 from fusion_rt.logs import LogWriter
 from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud
@@ -35,7 +34,8 @@ _TRIES = 100
 
 
 class Drive:
-    """One drive of a seed. `packets` plays it; `truth` grows by a frame with every sweep played."""
+    """One drive of a seed. `packets` plays it: `truth` grows by a frame with every sweep, `played` counts
+    the packets of each sensor_id."""
 
     def __init__(self, config: DriveConfig, seed: int) -> None:
         self.config, self.seed, self.rig = config, seed, config.rig
@@ -44,6 +44,7 @@ class Drive:
         self.local_map = gnss.LocalMap(origin.latitude_deg, origin.longitude_deg, origin.altitude_m)
         self.T_map_world = from_translation_rpy((0, 0, 0), (0, 0, math.radians(origin.heading_deg)))
         self.truth: list[TruthFrame] = []
+        self.played: Counter[str] = Counter()
 
     def ego_pose(self, t_s: float) -> Array:
         """T_map_ego (4, 4), t_s after the start; the map is east, north, up about `config.origin`."""
@@ -67,7 +68,9 @@ class Drive:
             streams.append(_due(self._sweeps(name, lidar_model), lidar_model.latency_s, order))
             order += 1
         self.truth.clear()
+        self.played.clear()
         for _, _, packet in heapq.merge(*streams, key=lambda item: item[:2]):
+            self.played[packet.header.sensor_id] += 1
             yield packet
 
     def _rng(self, sensor_id: str) -> np.random.Generator:
@@ -281,34 +284,3 @@ def _rounded(values: Array, step: float) -> Array:
         return values
     rounded: Array = np.round(values / np.float32(step)) * np.float32(step)
     return rounded
-
-
-def main() -> None:
-    """The command line; see `--help`."""
-    from rich.progress import Progress
-
-    parser = argparse.ArgumentParser(prog="python -m fusion_rt.sim.drive", description="Simulates a drive.")
-    parser.add_argument("config", type=Path, help="what to simulate, such as configs/sim/bundled.yaml")
-    parser.add_argument("--seed", type=int, default=0, help="another seed is another world")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the log to write, .mcap")
-    parser.add_argument("--truth", type=Path, help="where to write the truth, a JSON line a sweep")
-    parser.add_argument("--kitti-raw", type=Path, help="also write a folder in KITTI's raw layout there")
-    args = parser.parse_args()
-    drive_config = config.load(args.config, DriveConfig)
-    with Progress() as bar:
-        task = bar.add_task("simulating", total=drive_config.duration_s)
-        drive = record(
-            drive_config,
-            args.seed,
-            args.out,
-            truth_path=args.truth,
-            kitti_raw=args.kitti_raw,
-            on_time=lambda t_s: bar.update(task, completed=t_s),
-        )
-        bar.update(task, completed=drive_config.duration_s)
-    size = args.out.stat().st_size / 1e6
-    print(f"{args.out}: {drive_config.duration_s:g} s, {len(drive.truth)} sweeps, {size:.1f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Training frames: pairs of a sweep and an image 0.1 s apart, with their boxes, one .npz a scene.
 
-    python -m fusion_rt.sim.frames --out DIR --scenes 6000 --seed 1 --workers 2
+    fusion-rt sim frames --out DIR --scenes 6000 --seed 1 --workers 2
 
 Keys, for k = 0 and 1 (1 is the newer): points{k} (N, 3) int16 of 4 mm in the ego frame; intensity{k} (N,)
 uint8; image{k} (bytes,) uint8, a JPEG of 640 x 192; boxes{k} (M, 9) float32 x y z l w h yaw vx vy;
@@ -11,7 +11,6 @@ ego_speed, ego_yaw_rate, ego_accel.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -121,7 +120,9 @@ def _outline_px(box: Array, rig: _Rig) -> float:
     """Area in px of the projected box's bounding rectangle inside the image; 0 behind the camera."""
     x, y, z, length, width, height, yaw = box[:7]
     corners = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
-    corners = transform_points(from_translation_rpy((x, y, z), (0, 0, yaw)), corners * (length, width, height))
+    corners = transform_points(
+        from_translation_rpy((x, y, z), (0, 0, yaw)), corners * (length, width, height)
+    )
     seen = transform_points(rig.T_camera_ego, corners)
     if seen[:, 2].min() < 0.3:
         return 0.0
@@ -137,9 +138,10 @@ def _write(job: tuple[Path, int, int]) -> int:
     folder, seed, index = job
     path = folder / f"{seed}_{index:06d}.npz"
     if not path.exists():
+        scene = make_scene(seed, index)
         partial = path.with_suffix(f".{os.getpid()}.part")
         with partial.open("wb") as file:
-            np.savez(file, **make_scene(seed, index))
+            np.savez(file, **scene)
         partial.rename(path)
     return index
 
@@ -157,21 +159,3 @@ def write_frames(folder: Path, *, scenes: int, seed: int, workers: int) -> Itera
 
 def _single_thread() -> None:
     cv2.setNumThreads(1)
-
-
-def main() -> None:
-    from rich.progress import track
-
-    parser = argparse.ArgumentParser(description="Simulated training frames.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=6000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
-    args = parser.parse_args()
-    finished = write_frames(args.out, scenes=args.scenes, seed=args.seed, workers=args.workers)
-    for _ in track(finished, total=args.scenes, description="scenes"):
-        pass
-
-
-if __name__ == "__main__":
-    main()

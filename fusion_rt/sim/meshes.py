@@ -6,6 +6,7 @@ import functools
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fusion_rt.sim.raycast import Material, TriMesh, make
 from fusion_rt.transforms import Array
@@ -18,13 +19,15 @@ _BOX_FACES = np.array(
 )  # fmt: skip
 
 
-def box(size: Array, center: Array, material: Material, color: Array) -> TriMesh:
+def box(size: ArrayLike, center: ArrayLike, material: Material, color: ArrayLike) -> TriMesh:
     """An axis-aligned box: size and center in metres."""
     corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
     return make(corners * np.asarray(size) + np.asarray(center), _BOX_FACES, material, color)
 
 
-def ellipsoid(radii: Array, center: Array, material: Material, color: Array, *, around: int = 10) -> TriMesh:
+def ellipsoid(
+    radii: ArrayLike, center: ArrayLike, material: Material, color: ArrayLike, *, around: int = 10
+) -> TriMesh:
     """A closed ellipsoid of `around` meridians."""
     rows = around // 2 + 1
     polar = np.linspace(0, np.pi, rows)
@@ -35,25 +38,32 @@ def ellipsoid(radii: Array, center: Array, material: Material, color: Array, *, 
 
 
 def tube(
-    start: Array, end: Array, radius: float, material: Material, color: Array, *, end_radius: float | None = None, around: int = 8
+    start: ArrayLike,
+    end: ArrayLike,
+    radius: float,
+    material: Material,
+    color: ArrayLike,
+    *,
+    end_radius: float | None = None,
+    around: int = 8,
 ) -> TriMesh:
     """A closed cylinder or cone from `start` to `end`, metres."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
+    first, last = np.asarray(start, float), np.asarray(end, float)
     # Written out: np.cross takes ten times longer for two vectors, and a street has thousands of tubes.
-    x, y, z = (end - start) / max(math.dist(end, start), 1e-9)
+    x, y, z = (last - first) / max(math.dist(last, first), 1e-9)
     side = np.array((y, -x, 0.0) if abs(z) < 0.9 else (0.0, z, -y))
     side /= math.hypot(*side)
-    other = np.array(
-        (y * side[2] - z * side[1], z * side[0] - x * side[2], x * side[1] - y * side[0])
-    )
+    other = np.array((y * side[2] - z * side[1], z * side[0] - x * side[2], x * side[1] - y * side[0]))
     turn = np.arange(around)[:, None] * (2 * np.pi / around)
     ring = np.cos(turn) * side + np.sin(turn) * other
-    last = radius if end_radius is None else end_radius
-    rows = np.concatenate([0 * ring + start, start + radius * ring, end + last * ring, 0 * ring + end])
+    tip = radius if end_radius is None else end_radius
+    rows = np.concatenate([0 * ring + first, first + radius * ring, last + tip * ring, 0 * ring + last])
     return make(rows, _tube_faces(4, around), material, color)
 
 
-def ring(center: Array, outer: float, inner: float, material: Material, color: Array, *, around: int = 16) -> TriMesh:
+def ring(
+    center: ArrayLike, outer: float, inner: float, material: Material, color: ArrayLike, *, around: int = 16
+) -> TriMesh:
     """A flat ring in the x z plane: a bicycle's wheel with its open middle."""
     turn = np.linspace(0, 2 * np.pi, around, endpoint=False)
     circle = np.stack([np.cos(turn), np.zeros(around), np.sin(turn)], axis=1)
@@ -63,9 +73,7 @@ def ring(center: Array, outer: float, inner: float, material: Material, color: A
     return make(np.concatenate(rows) + np.asarray(center), _tube_faces(5, around), material, color)
 
 
-def extrusion(
-    profile: Array, y: Array, shrink: Array, material: Material, color: Array
-) -> TriMesh:
+def extrusion(profile: Array, y: Array, shrink: Array, material: Material, color: ArrayLike) -> TriMesh:
     """A side profile swept along y, closed at both ends.
 
     profile: (P, 2) x, z, star-shaped about its mean. y: (S,) m. shrink: (S,) scale of x about the middle.
@@ -97,7 +105,9 @@ def grid_surface(points: Array, material: Array, color: Array) -> TriMesh:
     )
 
 
-def leaves(radii: Array, center: Array, count: int, size: float, rng: np.random.Generator, color: Array) -> TriMesh:
+def leaves(
+    radii: ArrayLike, center: ArrayLike, count: int, size: float, rng: np.random.Generator, color: ArrayLike
+) -> TriMesh:
     """Loose triangles filling an ellipsoid: a crown that lets some rays through."""
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -105,7 +115,7 @@ def leaves(radii: Array, center: Array, count: int, size: float, rng: np.random.
     return loose(at, size, rng, color)
 
 
-def loose(at: Array, size: float, rng: np.random.Generator, color: Array) -> TriMesh:
+def loose(at: Array, size: float, rng: np.random.Generator, color: ArrayLike) -> TriMesh:
     """One small leaf of random shape at each point (N, 3)."""
     count = len(at)
     corners = at[:, None] + rng.normal(scale=size, size=(count, 3, 3))

@@ -11,7 +11,6 @@ from fusion_rt.sim import actors, meshes, scenery
 from fusion_rt.sim.actors import Actor, Shape
 from fusion_rt.sim.raycast import Material, TriMesh
 from fusion_rt.sim.roads import Road, draw_road, surface
-from fusion_rt.transforms import Array
 
 VARIANTS = 300  # different shapes of a kind; each is drawn once a process, then stretched and turned
 
@@ -56,8 +55,8 @@ STREETS: dict[str, Street] = {
         (0.1, 0.95), 2.0, 4.0, 4.0, 2.2, 0.75, (0.5, 8.0), 9.0, 7.0, 7.0, 5.0,
     ),
     "city": Street(
-        (3.2, 8.0), (1.8, 6.0), (Material.PAVEMENT, Material.PAVEMENT, Material.GRASS), 1 / 150, 0.03, 1.5, (0, 15),
-        (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.85, (0.0, 3.0), 6.0, 2.0, 10.0, 8.0,
+        (3.2, 8.0), (1.8, 6.0), (Material.PAVEMENT, Material.PAVEMENT, Material.GRASS), 1 / 150, 0.03, 1.5,
+        (0, 15), (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.85, (0.0, 3.0), 6.0, 2.0, 10.0, 8.0,
     ),
     "road": Street(
         (3.0, 8.5), (0.0, 1.5), (Material.GRASS,), 1 / 120, 0.06, 0.5, (5, 26),
@@ -113,7 +112,9 @@ class Builder:
         self._furniture()
         self._backdrop()
 
-    def _claim(self, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.25) -> bool:
+    def _claim(
+        self, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.25
+    ) -> bool:
         """Takes the ground under a rectangle, if nobody has it yet."""
         n = max(1, int(np.ceil(length / width)))
         along = (np.arange(n) - (n - 1) / 2) * (length / n)
@@ -126,7 +127,14 @@ class Builder:
         return True
 
     def _user(
-        self, kind: str, s: float, d: float, yaw: float, along: float = 0.0, across: float = 0.0, margin: float = 0.25
+        self,
+        kind: str,
+        s: float,
+        d: float,
+        yaw: float,
+        along: float = 0.0,
+        across: float = 0.0,
+        margin: float = 0.25,
     ) -> bool:
         """Puts a road user down where there is room."""
         shape = _shape(kind, int(self.rng.integers(VARIANTS)))
@@ -138,7 +146,9 @@ class Builder:
         self.actors.append(Actor(scaled, s, d, yaw, along, across))
         return True
 
-    def _thing(self, kind: str, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.2) -> bool:
+    def _thing(
+        self, kind: str, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.2
+    ) -> bool:
         """Puts a piece of scenery down where there is room."""
         if not self._claim(s, d, yaw, length, width, margin):
             return False
@@ -163,7 +173,9 @@ class Builder:
 
     def _traffic(self) -> None:
         rng, half = self.rng, self.road.half_width
-        lanes = [-self.lane, self.lane] if half < 5.5 else [-3 * self.lane, -self.lane, self.lane, 3 * self.lane]
+        lanes = (
+            [-self.lane, self.lane] if half < 5.5 else [-3 * self.lane, -self.lane, self.lane, 3 * self.lane]
+        )
         jam = rng.random() < 0.25
         for lane in lanes:
             own = lane == -self.lane
@@ -179,7 +191,9 @@ class Builder:
                 s = (low + high) / 2 - turn * (high - low) / 4
                 d = float(rng.choice([-1, 1]) * rng.uniform(half + 3, half + 30))
                 moving = rng.uniform(0, 8) if rng.random() < 0.6 else 0.0
-                self._user(self._vehicle(), s, d, turn * np.pi / 2 + rng.normal(0, 0.05), across=turn * moving)
+                self._user(
+                    self._vehicle(), s, d, turn * np.pi / 2 + rng.normal(0, 0.05), across=turn * moving
+                )
 
     def _parked(self, side: int) -> None:
         """A row along one kerb: parallel, perpendicular or angled, on the road or beyond the kerb."""
@@ -198,18 +212,32 @@ class Builder:
                 continue
             flip = np.pi if rng.random() < (0.2 if (side < 0) == (style == 0) else 0.7) else 0.0
             self._user(
-                self._vehicle(), s + rng.normal(0, 0.3), d + rng.normal(0, 0.15), yaw + flip + rng.normal(0, 0.05), margin=0.1
+                self._vehicle(),
+                s + rng.normal(0, 0.3),
+                d + rng.normal(0, 0.15),
+                yaw + flip + rng.normal(0, 0.05),
+                margin=0.1,
             )
         if rng.random() < 0.15:  # a car park: a second row
             for s in np.arange(self.start, self.end, 2.8):
                 if rng.random() < 0.6 and not self.road.in_crossing(s, 3.0):
-                    self._user(self._vehicle(), s, d + side * rng.uniform(7, 9), np.pi / 2 + rng.normal(0, 0.06), margin=0.1)
+                    self._user(
+                        self._vehicle(),
+                        s,
+                        d + side * rng.uniform(7, 9),
+                        np.pi / 2 + rng.normal(0, 0.06),
+                        margin=0.1,
+                    )
 
     def _strewn(self) -> None:
         rng = self.rng
         for _ in range(self._count(self.street.strewn * self.busy)):
             d = rng.choice([-1, 1]) * (self.road.half_width + rng.uniform(1.5, 28))
-            yaw = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.1)
+            yaw = (
+                rng.uniform(-np.pi, np.pi)
+                if rng.random() < 0.6
+                else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.1)
+            )
             self._user(self._vehicle(), self._somewhere(), float(d), float(yaw))
 
     def _people(self) -> None:
@@ -230,11 +258,19 @@ class Builder:
             if rng.random() < 0.3:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             speed = float(np.clip(rng.normal(1.3, 0.35), 0.0, 2.5)) if rng.random() < 0.7 else 0.0
-            for _ in range(1 + int(rng.geometric(0.6)) - 1 if rng.random() < 0.7 else int(rng.integers(2, 6))):
+            for _ in range(
+                1 + int(rng.geometric(0.6)) - 1 if rng.random() < 0.7 else int(rng.integers(2, 6))
+            ):
                 at = s + rng.normal(0, 0.8), d + rng.normal(0, 0.7)
                 turn = yaw + rng.normal(0, 0.2 if speed > 0 else 1.5)
                 self._user(
-                    "pedestrian", at[0], at[1], turn, along=speed * np.cos(yaw), across=speed * np.sin(yaw), margin=0.05
+                    "pedestrian",
+                    at[0],
+                    at[1],
+                    turn,
+                    along=speed * np.cos(yaw),
+                    across=speed * np.sin(yaw),
+                    margin=0.05,
                 )
         bikes = self._count(self.street.cyclists * busy)
         if rng.random() < 0.5:
@@ -250,7 +286,13 @@ class Builder:
             if rng.random() < 0.2:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             self._user(
-                "cyclist", self._somewhere(), d, yaw, along=speed * np.cos(yaw), across=speed * np.sin(yaw), margin=0.1
+                "cyclist",
+                self._somewhere(),
+                d,
+                yaw,
+                along=speed * np.cos(yaw),
+                across=speed * np.sin(yaw),
+                margin=0.1,
             )
 
     def _houses(self, side: int) -> None:
@@ -285,7 +327,9 @@ class Builder:
         for s in np.arange(low, high, pitch):
             if not self.road.in_crossing(s, 2.0):
                 kind = "tree" if rng.random() < share else "bush"
-                self._thing(kind, s, side * (distance + rng.uniform(0, depth)), rng.uniform(-3, 3), 0.8, 0.8, 0.0)
+                self._thing(
+                    kind, s, side * (distance + rng.uniform(0, depth)), rng.uniform(-3, 3), 0.8, 0.8, 0.0
+                )
 
     def _boundaries(self) -> None:
         rng = self.rng
@@ -297,19 +341,32 @@ class Builder:
             d = side * (edge + rng.uniform(0.3, 2.0) + (6.0 if across else 0.0))
             s = self._somewhere()
             if not self.road.in_crossing(s, 3.0):
-                self._thing(kind, s, float(d), (np.pi / 2 if across else 0.0) + rng.normal(0, 0.03), 8.0, 0.7, 0.1)
+                self._thing(
+                    kind, s, float(d), (np.pi / 2 if across else 0.0) + rng.normal(0, 0.03), 8.0, 0.7, 0.1
+                )
 
     def _furniture(self) -> None:
         rng, half = self.rng, self.road.half_width
-        plan = (("pole", self.street.furniture * 0.6), ("sign", self.street.furniture * 0.4), ("clutter", self.street.clutter),
-                ("parked_bicycle", self.street.clutter * 0.3), ("tree", self.street.trees), ("bush", self.street.trees * 0.6))  # fmt: skip
+        street = self.street
+        plan = (
+            ("pole", street.furniture * 0.6),
+            ("sign", street.furniture * 0.4),
+            ("clutter", street.clutter),
+            ("parked_bicycle", street.clutter * 0.3),
+            ("tree", street.trees),
+            ("bush", street.trees * 0.6),
+        )
         for kind, mean in plan:
             reach = 14.0 if kind in ("tree", "bush") else 4.0
             for _ in range(self._count(mean * rng.uniform(0.2, 1.8))):
                 d = rng.choice([-1, 1]) * (half + 0.35 + rng.exponential(reach / 2))
                 s = self._somewhere()
                 if abs(d) < 65 and not self.road.in_crossing(s):
-                    yaw = rng.uniform(-np.pi, np.pi) if kind in ("clutter", "parked_bicycle") else rng.choice([0, np.pi])
+                    yaw = (
+                        rng.uniform(-np.pi, np.pi)
+                        if kind in ("clutter", "parked_bicycle")
+                        else rng.choice([0, np.pi])
+                    )
                     size = {"tree": 0.6, "bush": 1.4, "clutter": 1.2, "parked_bicycle": 0.8}.get(kind, 0.3)
                     self._thing(kind, s, float(d), float(yaw), size, size, 0.05)
 
@@ -326,10 +383,16 @@ class Builder:
         for turn in np.arange(-1.9, 1.9, 0.12):  # woods and blocks on the horizon, beyond the lidar
             if rng.random() < 0.75:
                 far, height = rng.uniform(125, 240), rng.uniform(3, 14)
-                color = rng.uniform((35, 50, 25), (75, 85, 60)) if rng.random() < 0.75 else rng.uniform(90, 190, 3)
+                color = (
+                    rng.uniform((35, 50, 25), (75, 85, 60))
+                    if rng.random() < 0.75
+                    else rng.uniform(90, 190, 3)
+                )
                 at = (far * np.cos(turn), far * np.sin(turn), height / 2 - 4)
                 material = Material.LEAVES if color.max() < 90 else Material.WALL
-                self.statics.append(meshes.box(rng.uniform(10, 36, 3) * (1, 1, 0) + (0, 0, height + 8), at, material, color))
+                self.statics.append(
+                    meshes.box(rng.uniform(10, 36, 3) * (1, 1, 0) + (0, 0, height + 8), at, material, color)
+                )
         if rng.random() < 0.5:  # the street closes behind a bend or at a house
             d = float(rng.uniform(-12, 12))
             self._thing("building", self.end - 6.0, d, np.pi / 2 * rng.choice([-1, 1]), 12.0, 8.0)

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import ArrayLike
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.transforms import Array, transform_points
@@ -82,7 +83,7 @@ class TriMesh(Struct, frozen=True):
         return TriMesh(self.vertices, self.faces, self.material, whole, self.color)
 
 
-def make(vertices: Array, faces: Array, material: Material, color: Array) -> TriMesh:
+def make(vertices: ArrayLike, faces: Array, material: Material, color: ArrayLike) -> TriMesh:
     """A static mesh of one material and colour."""
     n = len(faces)
     return TriMesh(

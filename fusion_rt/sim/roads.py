@@ -110,12 +110,20 @@ class Road(Struct, frozen=True):
 
 
 def draw_road(
-    rng: np.random.Generator, *, start_m: float, end_m: float, half_width: float, pavement: tuple[float, float],
-    beyond: Material, bend: float, steepness: float, crossings: int,
-) -> Road:  # fmt: skip
+    rng: np.random.Generator,
+    *,
+    start_m: float,
+    end_m: float,
+    half_width: float,
+    pavement: tuple[float, float],
+    beyond: Material,
+    bend: float,
+    steepness: float,
+    crossings: float,
+) -> Road:
     """A road from s = start_m to end_m.
 
-    bend: largest curvature, 1/m; steepness: largest slope; crossings: side streets in 100 m at most.
+    bend: largest curvature, 1/m; steepness: largest slope; crossings: side streets in 100 m, mean.
     """
     s = np.arange(start_m, end_m + STEP_M, STEP_M)
     curvature = np.zeros(len(s))

@@ -50,7 +50,11 @@ def building(rng: Rng) -> TriMesh:
     if rng.random() < 0.3:  # a balcony, bay or porch
         x, z = rng.uniform(-width / 3, width / 3), rng.uniform(0, height * 0.6)
         jut = rng.uniform(0.5, 1.5)
-        parts.append(meshes.box((rng.uniform(1, 4), jut, rng.uniform(1, 2.5)), (x, -jut / 2, z), Material.WALL, wall * 0.9))
+        parts.append(
+            meshes.box(
+                (rng.uniform(1, 4), jut, rng.uniform(1, 2.5)), (x, -jut / 2, z), Material.WALL, wall * 0.9
+            )
+        )
     return merge(parts)
 
 
@@ -58,7 +62,9 @@ def wall(rng: Rng) -> TriMesh:
     """A garden wall along x."""
     length, height = rng.uniform(3, 16), rng.uniform(0.5, 2.4)
     color = np.clip(rng.uniform(90, 200) + rng.normal(0, 12, 3), 0, 255)
-    return meshes.box((length, rng.uniform(0.15, 0.5), height + _SUNK), (0, 0, (height - _SUNK) / 2), Material.WALL, color)
+    return meshes.box(
+        (length, rng.uniform(0.15, 0.5), height + _SUNK), (0, 0, (height - _SUNK) / 2), Material.WALL, color
+    )
 
 
 def fence(rng: Rng) -> TriMesh:
@@ -109,7 +115,9 @@ def bush(rng: Rng) -> TriMesh:
     radius = rng.uniform(0.35, 1.6)
     height = radius * rng.uniform(0.6, 1.3)
     color = _green(rng)
-    return meshes.leaves((radius, radius, height), (0, 0, height * 0.8), int(160 + 260 * radius), 0.12, rng, color)
+    return meshes.leaves(
+        (radius, radius, height), (0, 0, height * 0.8), int(160 + 260 * radius), 0.12, rng, color
+    )
 
 
 def tree(rng: Rng) -> TriMesh:
@@ -126,20 +134,30 @@ def tree(rng: Rng) -> TriMesh:
         parts.append(meshes.tube(fork, tip, radius * 0.4, Material.POLE, bark, end_radius=0.02, around=5))
     if rng.random() < 0.8:
         center = fork + (0, 0, crown[2] * 0.55)
-        parts.append(meshes.leaves(crown, center, int(rng.uniform(250, 700)), rng.uniform(0.14, 0.3), rng, _green(rng)))
+        parts.append(
+            meshes.leaves(crown, center, int(rng.uniform(250, 700)), rng.uniform(0.14, 0.3), rng, _green(rng))
+        )
     return merge(parts)
 
 
 def pole(rng: Rng) -> TriMesh:
     """A lamp post, bollard or trunk-like post: what a pedestrian is mistaken for."""
     kind = rng.choice(3, p=[0.45, 0.35, 0.2])
-    height, radius = ((rng.uniform(4, 9), 0.06), (rng.uniform(0.6, 1.3), 0.07), (rng.uniform(1.5, 3.0), 0.13))[kind]
+    height, radius = (
+        (rng.uniform(4, 9), 0.06),
+        (rng.uniform(0.6, 1.3), 0.07),
+        (rng.uniform(1.5, 3.0), 0.13),
+    )[kind]
     radius *= rng.uniform(0.6, 1.7)
     color = np.clip(rng.uniform(40, 190) + rng.normal(0, 12, 3), 0, 255)
-    parts = [meshes.tube((0, 0, -_SUNK), (0, 0, height), radius, Material.POLE, color, end_radius=radius * 0.8)]
+    parts = [
+        meshes.tube((0, 0, -_SUNK), (0, 0, height), radius, Material.POLE, color, end_radius=radius * 0.8)
+    ]
     if kind == 0:
         arm = rng.uniform(0.5, 2.0)
-        parts.append(meshes.tube((0, 0, height), (0, -arm, height + 0.1), 0.04, Material.POLE, color, around=5))
+        parts.append(
+            meshes.tube((0, 0, height), (0, -arm, height + 0.1), 0.04, Material.POLE, color, around=5)
+        )
         parts.append(meshes.box((0.25, 0.5, 0.12), (0, -arm, height + 0.05), Material.LAMP, (200, 200, 190)))
     return merge(parts)
 
@@ -147,12 +165,18 @@ def pole(rng: Rng) -> TriMesh:
 def sign(rng: Rng) -> TriMesh:
     """A traffic sign or light on its post, facing along x."""
     height, plate = rng.uniform(1.8, 3.0), rng.uniform(0.4, 0.9)
-    parts = [meshes.tube((0, 0, -_SUNK), (0, 0, height + plate / 2), 0.035, Material.POLE, (130, 130, 132), around=6)]
+    parts = [
+        meshes.tube(
+            (0, 0, -_SUNK), (0, 0, height + plate / 2), 0.035, Material.POLE, (130, 130, 132), around=6
+        )
+    ]
     if rng.random() < 0.25:
         parts.append(meshes.box((0.25, 0.3, 0.9), (-0.1, 0, height), Material.POLE, (30, 35, 32)))
     else:
         color = np.array([[200, 30, 30], [30, 60, 170], [235, 235, 235], [235, 200, 40]])[rng.integers(4)]
-        parts.append(meshes.box((0.03, plate, plate * rng.uniform(0.7, 1.3)), (-0.05, 0, height), Material.SIGN, color))
+        parts.append(
+            meshes.box((0.03, plate, plate * rng.uniform(0.7, 1.3)), (-0.05, 0, height), Material.SIGN, color)
+        )
     return merge(parts)
 
 
@@ -186,11 +210,28 @@ def parked_bicycle(rng: Rng) -> TriMesh:
     """A bicycle without its rider: no cyclist."""
     wheel, base = 0.34, rng.uniform(0.98, 1.1)
     color = rng.uniform(20, 200, 3)
-    parts = [meshes.ring((x, 0, wheel), wheel, wheel - 0.05, Material.TYRE, (30, 30, 30)) for x in (-base / 2, base / 2)]
-    crank, saddle, head = np.array([-0.05, 0, 0.3]), np.array([-0.22, 0, 0.92]), np.array([base / 2 - 0.15, 0, 0.95])
-    for a, b in ((crank, saddle), (crank, head), (saddle, head), (head, (base / 2, 0, wheel)), (crank, (-base / 2, 0, wheel))):
+    parts = [
+        meshes.ring((x, 0, wheel), wheel, wheel - 0.05, Material.TYRE, (30, 30, 30))
+        for x in (-base / 2, base / 2)
+    ]
+    crank, saddle, head = (
+        np.array([-0.05, 0, 0.3]),
+        np.array([-0.22, 0, 0.92]),
+        np.array([base / 2 - 0.15, 0, 0.95]),
+    )
+    for a, b in (
+        (crank, saddle),
+        (crank, head),
+        (saddle, head),
+        (head, (base / 2, 0, wheel)),
+        (crank, (-base / 2, 0, wheel)),
+    ):
         parts.append(meshes.tube(a, b, 0.025, Material.METAL, color, around=5))
-    parts.append(meshes.tube(head - (0, 0.28, -0.1), head + (0, 0.28, 0.1), 0.02, Material.METAL, (50, 50, 50), around=5))
+    parts.append(
+        meshes.tube(
+            head - (0, 0.28, -0.1), head + (0, 0.28, 0.1), 0.02, Material.METAL, (50, 50, 50), around=5
+        )
+    )
     return merge(parts)
 
 
@@ -200,6 +241,7 @@ def _green(rng: Rng) -> Array:
 
 
 MAKERS: dict[str, Callable[[Rng], TriMesh]] = {
-    "building": building, "wall": wall, "fence": fence, "guard_rail": guard_rail, "hedge": hedge, "bush": bush,
-    "tree": tree, "pole": pole, "sign": sign, "clutter": clutter, "parked_bicycle": parked_bicycle,
+    "building": building, "wall": wall, "fence": fence, "guard_rail": guard_rail, "hedge": hedge,
+    "bush": bush, "tree": tree, "pole": pole, "sign": sign, "clutter": clutter,
+    "parked_bicycle": parked_bicycle,
 }  # fmt: skip

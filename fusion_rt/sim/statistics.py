@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,11 @@ class Sample(Struct, frozen=True):
 
 
 def simulated(folder: Path) -> Iterator[Sample]:
-    """The newer frame of every scene in a folder of training frames."""
-    for path in sorted(folder.glob("*.npz")):
+    """The newer frame of every scene in a folder of training frames. Raises LogError where there is none."""
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise LogError(f"{folder}: no .npz scenes; make some with `fusion-rt sim frames --out {folder}`")
+    for path in paths:
         with np.load(path) as data:
             P = data["K"] @ data["T_camera_ego"][:3]
             points, intensity = data["points1"] * np.float32(POINT_M), data["intensity1"] / np.float32(255)
@@ -64,7 +68,9 @@ def kitti(folder: Path) -> Iterator[Sample]:
 
 def _kitti_frame(folder: Path, name: str) -> Sample:
     rows = (folder / "calib" / f"{name}.txt").read_text().split("\n")
-    calib = {key: np.array(value.split(), float) for key, _, value in (row.partition(":") for row in rows) if value}
+    calib = {
+        key: np.array(value.split(), float) for key, _, value in (row.partition(":") for row in rows) if value
+    }
     R, V = np.eye(4), np.eye(4)
     R[:3, :3], V[:3] = calib["R0_rect"].reshape(3, 3), calib["Tr_velo_to_cam"].reshape(3, 4)
     T_ego_lidar = from_translation_rpy((0, 0, LIDAR_HEIGHT_M), (0, 0, 0))
@@ -129,7 +135,7 @@ def tabulate(samples: Iterator[Sample]) -> Table:
 
 def report(real: Table, sim: Table) -> str:
     """The comparison as markdown: median points (objects) real / simulated."""
-    bands = [f"{a}-{b} m" for a, b in zip(EDGES_M, EDGES_M[1:])]
+    bands = [f"{a}-{b} m" for a, b in pairwise(EDGES_M)]
     lines = ["| points an object, real / sim | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|"]
     for kind, name in enumerate(CLASSES):
         cells = []
@@ -139,12 +145,20 @@ def report(real: Table, sim: Table) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines.append("")
     for kind, name in enumerate(CLASSES):
-        means = [np.mean(t.sizes[kind], axis=0) if kind in t.sizes else np.full(3, np.nan) for t in (real, sim)]
+        means = [
+            np.mean(t.sizes[kind], axis=0) if kind in t.sizes else np.full(3, np.nan) for t in (real, sim)
+        ]
         sizes = " / ".join("x".join(f"{v:.2f}" for v in m) for m in means)
         lines.append(f"mean size of a {name}, m, real / sim: {sizes}")
-    for name, field in (("points in view", "points_seen"), ("intensity", "intensity"), ("ground z at 8 m", "ground_z")):
-        means = " / ".join(f"{np.mean(getattr(t, field)):.5g} ± {np.std(getattr(t, field)):.3g}" for t in (real, sim))
-        lines.append(f"{name}, mean over frames ± spread, real / sim: {means}")
+    for name, field in (
+        ("points in view", "points_seen"),
+        ("intensity", "intensity"),
+        ("ground z at 8 m", "ground_z"),
+    ):
+        spread = " / ".join(
+            f"{np.mean(getattr(t, field)):.5g} ± {np.std(getattr(t, field)):.3g}" for t in (real, sim)
+        )
+        lines.append(f"{name}, mean over frames ± spread, real / sim: {spread}")
     return "\n".join(lines)
 
 

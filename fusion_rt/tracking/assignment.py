@@ -8,30 +8,34 @@ from fusion_rt.transforms import Array
 
 
 def assign(cost: Array) -> list[tuple[int, int]]:
-    """Pairs (row, column) that match as many as possible and, of those, cost least; inf forbids a pair.
+    """Pairs (row, column) that match as many as possible and, of those, cost least; inf or NaN forbids one.
 
-    cost: (n, m) float64. Shortest augmenting paths (Jonker and Volgenant 1987), on each group of rows and columns
-    that are connected by allowed pairs: gating leaves groups of a few. Ties go to the first.
+    cost: (n, m) float64. Shortest augmenting paths (Jonker and Volgenant 1987), on each group of rows and
+    columns that are connected by allowed pairs: gating leaves groups of a few. Equal costs give equal pairs.
     """
-    pairs = []
-    for rows, columns in _groups(np.isfinite(cost)):
+    allowed = np.isfinite(cost)
+    # Most have one candidate that nobody else wants.
+    alone = allowed & (allowed.sum(axis=1, keepdims=True) == 1) & (allowed.sum(axis=0, keepdims=True) == 1)
+    pairs = list(zip(*(index.tolist() for index in np.nonzero(alone))))
+    for rows, columns in _groups(allowed & ~alone):
         block = cost[np.ix_(rows, columns)]
         pairs += [(int(rows[i]), int(columns[j])) for i, j in _solve(block)]
     return sorted(pairs)
 
 
 def _groups(allowed: Array) -> list[tuple[Array, Array]]:
+    """Rows and columns of each connected part, in the order of their first rows."""
     groups = []
-    free = allowed.any(1)
-    for start in range(len(allowed)):
+    free = np.any(allowed, axis=1)
+    for start in np.flatnonzero(free).tolist():
         if not free[start]:
             continue
         rows = np.zeros(len(allowed), bool)
         rows[start] = True
         while True:
-            columns = allowed[rows].any(0)
-            grown = allowed[:, columns].any(1)
-            if (grown == rows).all():
+            columns = np.any(allowed[rows], axis=0)
+            grown = np.any(allowed[:, columns], axis=1)
+            if np.array_equal(grown, rows):
                 break
             rows = grown
         free &= ~rows
@@ -40,9 +44,9 @@ def _groups(allowed: Array) -> list[tuple[Array, Array]]:
 
 
 def _solve(cost: Array) -> list[tuple[int, int]]:
-    if cost.shape == (1, 1):
-        return [(0, 0)]
     n, m = cost.shape
+    if min(n, m) == 1:  # one that several want, or that wants several: by far the most frequent
+        return [divmod(int(np.argmin(cost)), m)]
     finite = cost[np.isfinite(cost)]
     # A forbidden pair, or no partner at all, costs more than any pairing of allowed ones.
     forbidden = float(np.abs(finite).sum() + 1.0) * 2

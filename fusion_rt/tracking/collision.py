@@ -15,8 +15,8 @@ def time_to_collision(
 ) -> list[float | None]:
     """Seconds until the oriented footprints touch, None if not within 6 s; 0.0 where they touch now.
 
-    centers (n, 2) m, yaws (n,), sizes (n, 2) length and width, velocities (n, 2) over ground, all in the ego frame;
-    ego_velocity (2,). Two rectangles are apart where one of their four axes separates them.
+    centers (n, 2) m, yaws (n,), sizes (n, 2) length and width, velocities (n, 2) over ground, all in the ego
+    frame; ego_velocity (2,). Two rectangles are apart where one of their four axes separates them.
     """
     if len(centers) == 0:
         return []

@@ -54,6 +54,6 @@ class Detections(Struct, frozen=True, kw_only=True):
     @property
     def finite(self) -> Array:
         """(n,) bool: all numbers finite, sizes positive."""
-        rows = np.concatenate([self.boxes, self.velocity, self.scores, self.std], axis=1)
+        rows = np.concatenate([self.boxes, self.velocity, self.scores, self.std, self.contributions], axis=1)
         good: Array = np.isfinite(rows).all(1) & (self.boxes[:, 3:6] > 0).all(1)
         return good

@@ -10,11 +10,13 @@ from fusion_rt.ego.geodesy import LocalMap
 from fusion_rt.messages import EgoState, ForecastPoint, TrackedObject
 from fusion_rt.rig import Vehicle
 from fusion_rt.tracking.collision import time_to_collision
-from fusion_rt.tracking.motion import SPEED, TURN, YAW, advance
+from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y
 from fusion_rt.tracking.tracker import Track
 from fusion_rt.transforms import Array, inverse, transform_points, wrap_angle, yaw_of
 
 FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
+_STEP_S = 0.1
+_FADING = 0.9  # what is left of a turn after each step
 
 
 def tracked_objects(
@@ -28,96 +30,113 @@ def tracked_objects(
     classes: Sequence[str],
     modalities: Sequence[str],
 ) -> tuple[TrackedObject, ...]:
-    """One message an object, in the order given."""
+    """One message an object, in the order given. local_map: None where the place on Earth is unknown."""
     if not tracks:
         return ()
     T_ego_map = inverse(T_map_ego)
-    turn = yaw_of(T_ego_map)
+    turn = -yaw_of(T_map_ego)
     c, s = np.cos(turn), np.sin(turn)
     R = np.array([[c, -s], [s, c]])
     states = np.stack([t.state for t in tracks])
-    centers = transform_points(T_ego_map, np.column_stack([states[:, :2], [t.z for t in tracks]]))
+    covariances = np.stack([t.covariance for t in tracks])
+    positions = np.column_stack([states[:, :2], [t.z for t in tracks]])
+    centers = transform_points(T_ego_map, positions)
     yaws = wrap_angle(states[:, YAW] + turn)
-    velocity_map = states[:, SPEED, None] * np.column_stack([np.cos(states[:, YAW]), np.sin(states[:, YAW])])
-    velocities = velocity_map @ R.T
-    ego_velocity = R @ np.array(ego.velocity[:2])
+    headings = np.column_stack([np.cos(yaws), np.sin(yaws)])
+    velocities = states[:, SPEED, None] * headings
     sizes = np.stack([t.size for t in tracks])
-    meets = time_to_collision(centers[:, :2], yaws, sizes[:, :2], velocities, ego_velocity, vehicle)
-    later = _forecast(states, T_ego_map, turn)
-    return tuple(
-        _message(
-            track, stamp_ns, centers[i], float(yaws[i]), velocities[i], R, later[i], meets[i], local_map, classes, modalities
+    meets = time_to_collision(
+        centers[:, :2], yaws, sizes[:, :2], velocities, R @ np.array(ego.velocity[:2]), vehicle
+    )
+    forecasts = _forecasts(states, covariances, positions[:, 2], T_ego_map, turn)
+    box_covariances = _box_covariances(covariances, np.array([t.z_variance for t in tracks]), R)
+    velocity_covariances = _velocity_covariances(states[:, SPEED], covariances, headings)
+    probabilities = class_probabilities(np.stack([t.log_classes for t in tracks]))
+    shares = np.stack([t.contributions for t in tracks])
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
+    labels = probabilities.argmax(axis=1).tolist()
+    numbers = zip(
+        tracks,
+        labels,
+        *(a.tolist() for a in (probabilities, centers, sizes, yaws, velocities, shares)),
+        *(a.reshape(len(tracks), -1).tolist() for a in (box_covariances, velocity_covariances)),
+        positions,
+        forecasts,
+        meets,
+    )
+    objects = []
+    for track, label, probability, center, size, yaw, velocity, share, box, spread, at, later, ttc in numbers:
+        latitude, longitude = local_map.to_geodetic(at)[:2] if local_map is not None else (None, None)
+        objects.append(
+            TrackedObject(
+                track_id=track.track_id,
+                label=classes[label],
+                class_probabilities=dict(zip(classes, probability)),
+                existence=track.existence,
+                center=tuple(center),
+                size=tuple(size),
+                yaw=yaw,
+                box_covariance=tuple(box),
+                velocity=tuple(velocity),
+                velocity_covariance=tuple(spread),
+                yaw_rate=float(track.state[TURN]),
+                age_s=(stamp_ns - track.born_ns) / 1e9,
+                hits=track.hits,
+                coasting_s=(stamp_ns - track.seen_ns) / 1e9,
+                contributions=dict(zip(modalities, share)),
+                latitude_deg=latitude,
+                longitude_deg=longitude,
+                forecast=later,
+                time_to_collision_s=ttc,
+            )
         )
-        for i, track in enumerate(tracks)
-    )
+    return tuple(objects)
 
 
-def _forecast(states: Array, T_ego_map: Array, turn: float) -> list[list[tuple[float, float, float]]]:
-    """x, y, yaw in today's ego frame at each of FORECAST_S. A turn does not last: it fades within a second."""
-    paths: list[list[tuple[float, float, float]]] = [[] for _ in states]
-    state, t = states.copy(), 0.0
-    for horizon in FORECAST_S:
-        while t < horizon - 1e-9:
-            state = advance(state, 0.1)
-            state[:, TURN] *= 0.9
-            t += 0.1
-        xy = transform_points(T_ego_map, np.column_stack([state[:, :2], np.zeros(len(state))]))
-        for i in range(len(state)):
-            paths[i].append((float(xy[i, 0]), float(xy[i, 1]), float(wrap_angle(state[i, YAW] + turn))))
-    return paths
+def class_probabilities(log_classes: Array) -> Array:
+    """(n, classes) summing to 1, of logarithms up to a constant."""
+    p = np.exp(log_classes - log_classes.max(axis=1, keepdims=True))
+    probabilities: Array = p / p.sum(axis=1, keepdims=True)
+    return probabilities
 
 
-def _message(
-    track: Track,
-    stamp_ns: int,
-    center: Array,
-    yaw: float,
-    velocity: Array,
-    R: Array,
-    later: list[tuple[float, float, float]],
-    meets: float | None,
-    local_map: LocalMap | None,
-    classes: Sequence[str],
-    modalities: Sequence[str],
-) -> TrackedObject:
-    C = track.covariance
-    box = np.zeros((4, 4))
-    box[:2, :2] = R @ C[:2, :2] @ R.T
-    box[2, 2] = track.z_variance
-    box[:2, 3] = box[3, :2] = R @ C[:2, YAW]
-    box[3, 3] = C[YAW, YAW]
-    heading = np.array([np.cos(yaw), np.sin(yaw)])
-    across = np.array([-heading[1], heading[0]]) * track.state[SPEED]
-    spread = np.outer(heading, heading) * C[SPEED, SPEED] + np.outer(across, across) * C[YAW, YAW]
-    probabilities = track.class_probabilities
-    shares = track.contributions / max(float(track.contributions.sum()), 1e-9)
-    start, growth = float(np.sqrt(max(np.trace(C[:2, :2]) / 2, 0.0))), float(np.sqrt(C[SPEED, SPEED]))
-    place = (None, None)
-    if local_map is not None:
-        place = local_map.to_geodetic(np.array([track.state[0], track.state[1], track.z]))[:2]  # type: ignore[assignment]
-    x, y, z = (float(v) for v in center)
-    length, width, height = (float(v) for v in track.size)
-    return TrackedObject(
-        track_id=track.track_id,
-        label=classes[int(np.argmax(probabilities))],
-        class_probabilities={name: float(p) for name, p in zip(classes, probabilities)},
-        existence=track.existence,
-        center=(x, y, z),
-        size=(length, width, height),
-        yaw=yaw,
-        box_covariance=tuple(box.reshape(-1).tolist()),
-        velocity=(float(velocity[0]), float(velocity[1])),
-        velocity_covariance=tuple(spread.reshape(-1).tolist()),  # type: ignore[arg-type]
-        yaw_rate=float(track.state[TURN]),
-        age_s=(stamp_ns - track.born_ns) / 1e9,
-        hits=track.hits,
-        coasting_s=(stamp_ns - track.seen_ns) / 1e9,
-        contributions={name: float(p) for name, p in zip(modalities, shares)},
-        latitude_deg=place[0],
-        longitude_deg=place[1],
-        forecast=tuple(
-            ForecastPoint(t, x, y, yaw, float(np.hypot(start, growth * t + 0.25 * t * t)))
-            for t, (x, y, yaw) in zip(FORECAST_S, later)
-        ),
-        time_to_collision_s=meets,
-    )
+def _forecasts(
+    states: Array, covariances: Array, heights: Array, T_ego_map: Array, turn: float
+) -> list[tuple[ForecastPoint, ...]]:
+    """At each of FORECAST_S, in today's ego frame. A turn does not last: it fades within a second."""
+    steps = round(FORECAST_S[-1] / _STEP_S)
+    turns = states[:, TURN, None] * _FADING ** np.arange(steps)  # (n, steps), as `advance` would step
+    yaws = states[:, YAW, None] + np.cumsum(turns, axis=1) * _STEP_S
+    middles = yaws - 0.5 * _STEP_S * turns
+    way = states[:, SPEED, None] * _STEP_S
+    x = states[:, X, None] + np.cumsum(way * np.cos(middles), axis=1)
+    y = states[:, Y, None] + np.cumsum(way * np.sin(middles), axis=1)
+    at = [round(t / _STEP_S) - 1 for t in FORECAST_S]
+    z = np.broadcast_to(heights[:, None], (len(states), len(at)))
+    points = np.stack([x[:, at], y[:, at], z], axis=2)
+    xy = transform_points(T_ego_map, points.reshape(-1, 3)).reshape(points.shape)[..., :2]
+    t = np.array(FORECAST_S)
+    start = np.sqrt(np.maximum((covariances[:, X, X] + covariances[:, Y, Y]) / 2, 0.0))
+    growth = np.sqrt(np.maximum(covariances[:, SPEED, SPEED], 0.0))
+    std = np.hypot(start[:, None], growth[:, None] * t + 0.25 * t * t)
+    rows = np.concatenate([xy, wrap_angle(yaws[:, at] + turn)[..., None], std[..., None]], axis=2).tolist()
+    return [tuple(ForecastPoint(t, *row) for t, row in zip(FORECAST_S, path)) for path in rows]
+
+
+def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:
+    """(n, 4, 4) over x, y, z, yaw along ego axes."""
+    out = np.zeros((len(covariances), 4, 4))
+    out[:, :2, :2] = R @ covariances[:, :2, :2] @ R.T
+    out[:, 2, 2] = z_variances
+    out[:, :2, 3] = out[:, 3, :2] = covariances[:, :2, YAW] @ R.T
+    out[:, 3, 3] = covariances[:, YAW, YAW]
+    return out
+
+
+def _velocity_covariances(speeds: Array, covariances: Array, headings: Array) -> Array:
+    """(n, 2, 2) along ego axes: J P J' of v (cos yaw, sin yaw)."""
+    across = np.column_stack([-headings[:, 1], headings[:, 0]]) * speeds[:, None]
+    J = np.stack([across, headings], axis=2)  # (n, 2, [yaw, speed])
+    P = covariances[:, [[YAW], [SPEED]], [YAW, SPEED]]
+    out: Array = J @ P @ J.transpose(0, 2, 1)
+    return out

@@ -1,15 +1,15 @@
-"""Boxes in torch and numpy: decoding the head, refining, overlap in bird's-eye view."""
+"""Boxes in torch: decoding the head, refining; and their overlap."""
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.models.presets import Preset
-from fusion_rt.train.frames import Array
+
+__all__ = ["bev_iou", "box_context", "decode", "refine"]
 
 LOG_SIZE_LIMIT = (-2.0, 3.0)
 
@@ -85,24 +85,3 @@ def refine(rows: Tensor, score_delta: Tensor, deltas: Tensor) -> Tensor:
     size = rows[..., 3:6] * deltas[..., 3:6].clamp(-1, 1).exp()
     yaw = rows[..., 6:7] + deltas[..., 6:7]
     return torch.cat([moved, size, yaw, rows[..., 7:9], score[..., None], rows[..., 10:]], dim=-1)
-
-
-def bev_iou(a: Array, b: Array) -> Array:
-    """Rotated overlap over union of boxes (n, 7) and (m, 7) in the plane: (n, m) float32."""
-    out = np.zeros((len(a), len(b)), np.float32)
-    if not (len(a) and len(b)):
-        return out
-    reach_a, reach_b = np.hypot(a[:, 3], a[:, 4]) / 2, np.hypot(b[:, 3], b[:, 4]) / 2
-    distance = np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1])
-    for i, j in zip(*np.nonzero(distance < reach_a[:, None] + reach_b[None])):
-        # Relative to one centre: float32 in OpenCV loses accuracy far from the origin.
-        first = ((0.0, 0.0), (float(a[i, 3]), float(a[i, 4])), float(np.degrees(a[i, 6])))
-        offset = (float(b[j, 0] - a[i, 0]), float(b[j, 1] - a[i, 1]))
-        second = (offset, (float(b[j, 3]), float(b[j, 4])), float(np.degrees(b[j, 6])))
-        kind, corners = cv2.rotatedRectangleIntersection(first, second)
-        if kind == cv2.INTERSECT_NONE or corners is None:
-            continue
-        area = float(cv2.contourArea(cv2.convexHull(corners)))
-        union = float(a[i, 3] * a[i, 4] + b[j, 3] * b[j, 4]) - area
-        out[i, j] = area / max(union, 1e-6)
-    return out

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from fusion_rt.errors import ConfigError, FusionError
 from fusion_rt.models.presets import PRESETS
 from fusion_rt.train.losses import total_loss
-from fusion_rt.train.samples import Batch, SceneBatches
+from fusion_rt.train.samples import Batch, SceneBatches, list_scenes
 from fusion_rt.train.step import TrainingNet
 
 
@@ -164,7 +164,11 @@ def learning_rate(progress: float, peak: float) -> float:
 
 
 def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer:
-    """Train until the budget is spent; resumes from `out/last.pt` where that exists."""
+    """Train until the budget is spent; resumes from `out/last.pt` where that exists.
+
+    Raises LogError where `frames` holds no scene, ConfigError for a foreign last.pt, FusionError when the
+    loss is not finite."""
+    list_scenes(config.frames)  # where there is none, say so here and not from within a worker
     torch.set_num_threads(config.threads)
     trainer = Trainer(config)
     last = config.out / "last.pt"

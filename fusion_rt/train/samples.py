@@ -278,7 +278,5 @@ def list_scenes(folder: Path) -> list[Path]:
     """The scenes of a folder in name order. Raises LogError when there is none."""
     files = sorted(p for p in folder.glob("*.npz") if not p.name.startswith("."))
     if not files:
-        raise LogError(
-            f"{folder}: no .npz scenes; make some with `python -m fusion_rt.sim.frames --out {folder}`"
-        )
+        raise LogError(f"{folder}: no .npz scenes; make some with `fusion-rt sim frames --out {folder}`")
     return files

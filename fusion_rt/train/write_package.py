@@ -1,17 +1,15 @@
-"""`python -m fusion_rt.train.write_package --checkpoint FILE --frames DIR --out DIR`: a model package."""
+"""A checkpoint as a model package: the exported files and the model.yaml that describes them."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import yaml
 
-from fusion_rt.errors import FusionError
+from fusion_rt.errors import ConfigError
 from fusion_rt.models.package import PARTS, GridSpec, ImageSpec, ModelPackage, ModelSpec, TensorSpec, digest
 from fusion_rt.models.presets import Preset
 from fusion_rt.train.export import MAX_OBJECTS, export_float, load_average, tensor_shapes
@@ -72,16 +70,23 @@ DELTAS = ("along m", "across m", "z m", "log length", "log width", "log height",
 
 
 def write_package(
-    checkpoint: Path, frames: Path, out: Path, *, scenes: int, thresholds: dict[str, float], version: str
+    checkpoint: Path, frames: Path, out: Path, *, scenes: int, thresholds: Sequence[float], version: str
 ) -> ModelPackage:
-    """Export a checkpoint's averaged weights and calibrate INT8 on the first `scenes` scenes."""
+    """Export a checkpoint's averaged weights and calibrate INT8 on the first `scenes` scenes.
+
+    thresholds: smallest score worth showing, one a class. Raises ConfigError for those or the checkpoint,
+    LogError for the frames."""
     model = load_average(checkpoint)
+    classes = model.preset.classes
+    if len(thresholds) != len(classes) or not all(0 <= t <= 1 for t in thresholds):
+        raise ConfigError(f"thresholds {tuple(thresholds)}: must be 0..1 for each of {', '.join(classes)}")
+    list_scenes(frames)  # before anything is written
     export_float(model.net, out)
     for part in PARTS:
         quantize_part(
             part, out / f"{part}.onnx", out / f"{part}.int8.onnx", calibration(model, part, frames, scenes)
         )
-    spec = describe(model.preset, out, thresholds, version, _trained_with(checkpoint))
+    spec = describe(model.preset, out, dict(zip(classes, thresholds)), version, _trained_with(checkpoint))
     text = yaml.safe_dump(msgspec.to_builtins(spec), sort_keys=False, width=110)
     (out / "model.yaml").write_text(text, encoding="utf-8")
     return ModelPackage.load(out)
@@ -145,39 +150,8 @@ def _trained_with(checkpoint: Path) -> str:
     c = data["config"]
     budget = f"--minutes {c['minutes']:g}" if c["minutes"] is not None else f"--steps {c['steps']}"
     return (
-        f"python -m fusion_rt.train --frames DIR --out DIR --preset {data['preset']} {budget}"
-        f" --batch {c['batch']} --seed {c['seed']}: {data['step']} steps,"
-        f" {data['step'] * c['batch']} samples, {data['spent_s'] / 60:.0f} min on {c['threads']} threads"
+        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']} {budget}"
+        f" --batch {c['batch']} --learning-rate {c['learning_rate']:g} --seed {c['seed']}:"
+        f" {data['step']} steps, {data['step'] * c['batch']} samples,"
+        f" {data['spent_s'] / 60:.0f} min on {c['threads']} threads"
     )
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Export a checkpoint to ONNX (float and INT8) with model.yaml."
-    )
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--frames", type=Path, required=True, help="training scenes to calibrate INT8 on")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=64)
-    parser.add_argument("--version", default="1")
-    parser.add_argument("--thresholds", type=float, nargs=3, default=(0.3, 0.3, 0.3), help="score a class")
-    args = parser.parse_args()
-    try:
-        preset = load_average(args.checkpoint).preset
-        package = write_package(
-            args.checkpoint,
-            args.frames,
-            args.out,
-            scenes=args.scenes,
-            thresholds=dict(zip(preset.classes, args.thresholds)),
-            version=args.version,
-        )
-    except FusionError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(package.identity)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

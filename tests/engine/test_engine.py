@@ -1,7 +1,9 @@
 import tracemalloc
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from fusion_rt.engine import RUNTIMES, load
 from fusion_rt.errors import EngineError
@@ -42,12 +44,35 @@ def test_running_allocates_no_arrays(package, runtime):
         tracemalloc.stop()
 
 
+@pytest.fixture(scope="module")
+def gain(tmp_path_factory):
+    """y = 1e30 x: a network without a ReLU, in which some runtimes turn NaN into 0."""
+    path = tmp_path_factory.mktemp("gain") / "gain.onnx"
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy")
+    k = helper.make_tensor("k", TensorProto.FLOAT, [1], [1e30])
+    graph = helper.make_graph([helper.make_node("Mul", ["x", "k"], ["y"])], "gain", [x], [y], [k])
+    # The oldest format that knows opset 17: runtimes lag behind the onnx package.
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_outputs_that_are_not_finite(package, runtime):
-    engine = load(package / "camera.onnx", runtime=runtime, precision="f32")
-    engine.inputs["image"][...] = np.nan
-    with pytest.raises(EngineError, match=r"camera\.onnx: \d+ of 61440 values of features are not finite"):
+@pytest.mark.parametrize(
+    ("values", "bad"), [((np.nan, 1.0), 1), ((np.inf, -np.inf), 2), ((1e30, -1e30), 2)], ids=str
+)
+def test_outputs_that_are_not_finite(gain, runtime, values, bad):
+    engine = load(gain, runtime=runtime, precision="f32")
+    engine.inputs["x"][0, 1:3] = values
+    with pytest.raises(EngineError, match=rf"gain\.onnx: {bad} of 4 values of y are not finite"):
         engine.run()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_large_outputs_are_finite(gain, runtime):
+    engine = load(gain, runtime=runtime, precision="f32")
+    engine.inputs["x"][...] = 3e8  # their sum overflows
+    engine.run()
+    assert (engine.outputs["y"] > 1e38).all()
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -6,8 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from fusion_rt.train.frames import Frame, Scene, read_scene
+
+# Two threads of torch wait for each other on a machine that is busy with other tests.
+torch.set_num_threads(1)
 
 SIZES = {0: (4.0, 1.7, 1.5), 1: (0.7, 0.6, 1.75), 2: (1.7, 0.6, 1.7)}
 

@@ -34,5 +34,5 @@ def test_a_bad_file_is_named(tmp_path, write_scene, damage):
         else:
             values["image1"] = np.zeros(10, np.uint8)
         np.savez(path, **values)
-    with pytest.raises(LogError, match=r"a\.npz: not a training frame .*fusion_rt\.sim\.frames"):
+    with pytest.raises(LogError, match=r"a\.npz: not a training frame .*fusion-rt sim frames"):
         read_scene(path)

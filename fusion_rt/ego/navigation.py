@@ -1,0 +1,299 @@
+"""Dead reckoning with corrections: inertial samples and fixes in order of arrival, the state at any stamp
+out.
+
+The history holds a row a sample and, every 0.1 s and at every fix, an anchor: the covariance and the biases
+that hold from there on. A fix that comes late is applied at its own time, and only what follows it is
+propagated again, with the later fixes that had been accepted.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from fusion_rt.ego.config import EgoConfig
+from fusion_rt.ego.error_state import (
+    BA,
+    BG,
+    THETA,
+    P,
+    V,
+    correct,
+    distance,
+    propagate,
+    standing,
+    wheels,
+)
+from fusion_rt.ego.estimate import Estimate, coasted, pose
+from fusion_rt.ego.measured import Measured, position_residual, velocity_residual
+from fusion_rt.ego.strapdown import (
+    POSITION,
+    QUATERNION,
+    RATE,
+    VELOCITY,
+    Row,
+    Sample,
+    between,
+    coast,
+    matrices,
+    row,
+    step,
+    turned,
+)
+from fusion_rt.messages import Vec3
+from fusion_rt.transforms import Array, inverse
+
+_ANCHOR_NS = 100_000_000
+_AXLE_M = 2.0  # how far the point that does not slide, the rear axle, may be from the IMU
+_CALM_FORCE_MPS2, _CALM_RATE_RADPS = 0.15, 0.02  # spread of a standing vehicle's samples over half a second
+_STILL_NOISE = np.diag([0.1**2] * 3 + [0.01**2] * 3)  # m/s, rad/s
+
+
+class _Anchor(NamedTuple):
+    stamp_ns: int
+    C: Array
+    gyro_bias: Vec3
+    accel_bias: Vec3
+    gravity: Vec3
+    constrained_ns: int  # when wheels or standing still were last used
+
+
+class Navigation:
+    """One IMU, from a known start. `counters` counts the fixes that were refused, by cause."""
+
+    def __init__(
+        self,
+        config: EgoConfig,
+        counters: Counter[str],
+        *,
+        start: tuple[int, Row, Sample],
+        C: Array,
+        gravity: Vec3,
+    ) -> None:
+        """start: stamp, row and sample (ego axes) there; C: covariance (15, 15)."""
+        self._config, self._counters = config, counters
+        stamp, first, sample = start
+        self._stamps, self._rows, self._samples = [stamp], [first], [sample]
+        self._anchors = [_Anchor(stamp, C, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gravity, stamp)]
+        self._fixes: list[Measured] = []  # accepted, by stamp
+        self.fixed_ns = stamp  # newest fix that was accepted
+        self.refused_in_a_row = 0
+
+    def beyond_s(self, stamp_ns: int) -> float:
+        """How far outside the history a stamp lies, s; 0 inside."""
+        return max(stamp_ns - self._stamps[-1], self._stamps[0] - stamp_ns, 0) / 1e9
+
+    def add(self, stamp_ns: int, sample: Sample) -> None:
+        """A sample newer than all before."""
+        self._step(stamp_ns, sample)
+        keep = self._before(stamp_ns - int(self._config.history_s * 1e9))
+        if keep > 0:
+            oldest = self._anchors[keep].stamp_ns
+            first = bisect.bisect_left(self._stamps, oldest)
+            del self._anchors[:keep], self._stamps[:first], self._rows[:first], self._samples[:first]
+            self._fixes = [fix for fix in self._fixes if fix.stamp_ns > oldest]
+
+    def apply(self, fix: Measured) -> None:
+        """A fix not newer than the newest sample. One that contradicts the estimate is counted."""
+        if self._before(fix.stamp_ns) < 0:
+            self._counters["fix_too_late"] += 1
+            return
+        here, C, gate = self._row(fix.stamp_ns), self._covariance(fix.stamp_ns), self._config.gate_chi2
+        if distance(C, *position_residual(here, fix), fix.position_noise) > gate:
+            self._counters["fix_gated"] += 1
+            self.refused_in_a_row += 1
+            return
+        if fix.velocity is not None and distance(C, *velocity_residual(here, fix), fix.velocity_noise) > gate:
+            self._counters["velocity_gated"] += 1
+            self.refused_in_a_row += 1
+            fix = fix._replace(velocity=None)
+        else:
+            self.refused_in_a_row = 0
+        later_fixes = [f for f in self._fixes if f.stamp_ns > fix.stamp_ns]
+        self._replay(fix, later_fixes, self._rewind(fix.stamp_ns))
+
+    def believe(self, fix: Measured) -> None:
+        """Against the estimate, because so many fixes contradicted it: position and velocity were wrong."""
+        self.refused_in_a_row = 0
+        if self._before(fix.stamp_ns) < 0:
+            self._counters["fix_too_late"] += 1
+            return
+        later = self._rewind(fix.stamp_ns)
+        self._anchor()
+        C = self._anchors[-1].C.copy()
+        C[P, P] += np.eye(3) * (100.0 + float(np.sum(position_residual(self._rows[-1], fix)[0] ** 2)))
+        C[V, V] += np.eye(3) * 25.0
+        self._anchors[-1] = self._anchors[-1]._replace(C=C)
+        self._fixes = []
+        self._replay(fix, [], later)
+
+    def at(self, stamp_ns: int) -> Estimate:
+        """The estimate at a stamp; outside the history its motion goes on as it was."""
+        inside = min(max(stamp_ns, self._stamps[0]), self._stamps[-1])
+        C = self._covariance(inside)
+        if inside == stamp_ns:
+            return Estimate(self._row(stamp_ns), C, 0.0)
+        dt = (stamp_ns - inside) / 1e9
+        return Estimate(coast(self._row(inside), dt), coasted(C, dt), max(dt, 0.0))
+
+    def relative(self, from_ns: int, to_ns: int, arm: Array) -> Array:
+        """T_ego(to)_ego(from), (4, 4); arm (3,): the IMU in the ego frame.
+
+        By the samples between alone: a fix that pulled the estimate meanwhile did not move the vehicle."""
+        early, late = min(from_ns, to_ns), max(from_ns, to_ns)
+        anchor = self._anchors[max(self._before(late), 0)]
+        start = self.at(early).row if early < self._stamps[0] else self._row(min(early, self._stamps[-1]))
+        end, here_ns = start, min(early, self._stamps[-1])
+        if early < self._stamps[0] < late:
+            end, here_ns = self._rows[0], self._stamps[0]
+        until = min(late, self._stamps[-1])
+        first, last = bisect.bisect_right(self._stamps, here_ns), bisect.bisect_left(self._stamps, until)
+        nodes = list(zip(self._stamps[first:last], self._samples[first:last]))
+        if here_ns < until and self._stamps[0] <= until:
+            nodes.append((until, self._sample(until)))
+        for stamp, sample in nodes:
+            dt = (stamp - here_ns) / 1e9
+            end = step(end, sample, dt, anchor.gyro_bias, anchor.accel_bias, anchor.gravity)
+            here_ns = stamp
+        if early > here_ns:
+            start = coast(start, (early - here_ns) / 1e9)
+        if late > here_ns:
+            end = coast(end, (late - here_ns) / 1e9)
+        T = inverse(pose(end, arm)) @ pose(start, arm)
+        return T if from_ns <= to_ns else inverse(T)
+
+    def _step(self, stamp_ns: int, sample: Sample) -> None:
+        anchor = self._anchors[-1]
+        dt = (stamp_ns - self._stamps[-1]) / 1e9
+        after = step(self._rows[-1], sample, dt, anchor.gyro_bias, anchor.accel_bias, anchor.gravity)
+        self._rows.append(after)
+        self._stamps.append(stamp_ns)
+        self._samples.append(sample)
+        if stamp_ns - anchor.constrained_ns >= _ANCHOR_NS:
+            self._anchor()
+            self._constrain()
+
+    def _rewind(self, stamp_ns: int) -> list[tuple[int, Sample]]:
+        """Make a stamp the end of the history; returns what came after it."""
+        here, sample = self._row(stamp_ns), self._sample(stamp_ns)
+        cut = bisect.bisect_left(self._stamps, stamp_ns)
+        after = bisect.bisect_right(self._stamps, stamp_ns)
+        later = list(zip(self._stamps[after:], self._samples[after:]))
+        del self._stamps[cut:], self._rows[cut:], self._samples[cut:]
+        del self._anchors[self._before(stamp_ns) + 1 :]
+        self._stamps.append(stamp_ns)
+        self._rows.append(here)
+        self._samples.append(sample)
+        return later
+
+    def _replay(self, fix: Measured, later_fixes: list[Measured], later: list[tuple[int, Sample]]) -> None:
+        """The fix at the end of the history, then what came after it."""
+        self._fixes = [f for f in self._fixes if f.stamp_ns <= fix.stamp_ns]
+        self._take(fix)
+        for stamp, sample in later:
+            self._step(stamp, sample)
+            # Where a fix was taken there is a row, so that none is passed over.
+            while later_fixes and later_fixes[0].stamp_ns == stamp:
+                self._take(later_fixes.pop(0))
+
+    def _take(self, fix: Measured) -> None:
+        """Correct the end of the history."""
+        self._anchor()
+        self._anchors[-1] = self._anchors[-1]._replace(gravity=fix.gravity)
+        since_s = (fix.stamp_ns - self._fixes[-1].stamp_ns) / 1e9 if self._fixes else np.inf
+        shared = max(1.0, self._config.position_correlation_s / max(since_s, 0.01))
+        self._update(*position_residual(self._rows[-1], fix), fix.position_noise * shared)
+        if fix.velocity is not None:
+            self._update(*velocity_residual(self._rows[-1], fix), fix.velocity_noise)
+        self._fixes.append(fix)
+        self.fixed_ns = max(self.fixed_ns, fix.stamp_ns)
+
+    def _constrain(self) -> None:
+        """What is known of wheeled vehicles, and of those that stand."""
+        self._anchors[-1] = self._anchors[-1]._replace(constrained_ns=self._stamps[-1])
+        here = np.array(self._rows[-1])
+        velocity, rate = here[VELOCITY], here[RATE]
+        if velocity @ velocity < self._config.still_mps**2 and self._calm():
+            self._update(*standing(velocity, rate), _STILL_NOISE)
+        elif self._config.nonholonomic_mps:
+            variance = self._config.nonholonomic_mps**2 + _AXLE_M**2 * float(rate @ rate)
+            self._update(*wheels(matrices(here[None, QUATERNION])[0], velocity), np.eye(2) * variance)
+
+    def _calm(self) -> bool:
+        """Whether half a second of samples is as quiet as a standing vehicle's."""
+        first = bisect.bisect_left(self._stamps, self._stamps[-1] - 5 * _ANCHOR_NS)
+        if first == 0:
+            return False
+        spread = np.std(self._samples[first:], axis=0)
+        turning = np.abs(np.mean(self._samples[first:], axis=0)[3:] - self._anchors[-1].gyro_bias)
+        return bool(
+            spread[:3].max() < _CALM_FORCE_MPS2 and max(spread[3:].max(), turning.max()) < _CALM_RATE_RADPS
+        )
+
+    def _anchor(self) -> None:
+        """Make the end of the history an anchor, unless it is one."""
+        last, stamp = self._anchors[-1], self._stamps[-1]
+        if last.stamp_ns < stamp:
+            self._anchors.append(last._replace(stamp_ns=stamp, C=self._covariance(stamp)))
+
+    def _update(self, residual: Array, H: Array, noise: Array) -> None:
+        """Correct the last row and its anchor."""
+        anchor = self._anchors[-1]
+        error, C = correct(anchor.C, residual, H, noise)
+        before = np.array(self._rows[-1])
+        R = matrices(before[None, QUATERNION])[0]
+        qx, qy, qz, qw = self._rows[-1][QUATERNION]
+        self._anchors[-1] = anchor = anchor._replace(
+            C=C,
+            gyro_bias=_vec3(np.array(anchor.gyro_bias) + error[BG]),
+            accel_bias=_vec3(np.array(anchor.accel_bias) + error[BA]),
+        )
+        self._rows[-1] = row(
+            _vec3(before[POSITION] + error[P]),
+            _vec3(before[VELOCITY] + error[V]),
+            turned(qx, qy, qz, qw, *_vec3(R.T @ error[THETA])),
+            self._samples[-1],
+            anchor.gyro_bias,
+            anchor.accel_bias,
+        )
+
+    def _before(self, stamp_ns: int) -> int:
+        """Index of the newest anchor not after a stamp; -1: there is none."""
+        return bisect.bisect_right(self._anchors, stamp_ns, key=lambda anchor: anchor.stamp_ns) - 1
+
+    def _row(self, stamp_ns: int) -> Row:
+        """The row at a stamp inside the history."""
+        i = bisect.bisect_right(self._stamps, stamp_ns) - 1
+        if self._stamps[i] == stamp_ns:
+            return self._rows[i]
+        anchor = self._anchors[self._before(stamp_ns)]
+        dt = (stamp_ns - self._stamps[i]) / 1e9
+        sample = self._sample(stamp_ns)
+        return step(self._rows[i], sample, dt, anchor.gyro_bias, anchor.accel_bias, anchor.gravity)
+
+    def _sample(self, stamp_ns: int) -> Sample:
+        """The sample at a stamp inside the history, straight between its neighbours."""
+        i = bisect.bisect_right(self._stamps, stamp_ns) - 1
+        if self._stamps[i] == stamp_ns:
+            return self._samples[i]
+        u = (stamp_ns - self._stamps[i]) / (self._stamps[i + 1] - self._stamps[i])
+        return between(self._samples[i], self._samples[i + 1], u)
+
+    def _covariance(self, stamp_ns: int) -> Array:
+        """C (15, 15) at a stamp inside the history."""
+        anchor = self._anchors[self._before(stamp_ns)]
+        if anchor.stamp_ns == stamp_ns:
+            return anchor.C
+        first = bisect.bisect_left(self._stamps, anchor.stamp_ns)
+        last = bisect.bisect_left(self._stamps, stamp_ns)
+        rows = np.array([*self._rows[first:last], self._row(stamp_ns)])
+        dt = np.diff(np.array([*self._stamps[first:last], stamp_ns])) / 1e9
+        return propagate(anchor.C, rows, dt, self._config.imu)
+
+
+def _vec3(v: Array) -> Vec3:
+    x, y, z = v.tolist()
+    return x, y, z

@@ -1,0 +1,147 @@
+"""Detections on a folder in the layout of KITTI's object benchmark: result files, and their accuracy where
+there are labels. Each frame is looked at alone: no motion, no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fusion_rt.errors import LogError, MessageError
+from fusion_rt.evaluation import report
+from fusion_rt.evaluation.report import Case, Report
+from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
+from fusion_rt.logs.kitti_calibration import object_rig
+from fusion_rt.logs.kitti_object import (
+    KittiFrame,
+    Label,
+    frame_names,
+    read_frame,
+    result_label,
+    training_folder,
+    write_labels,
+)
+from fusion_rt.messages import Image, PointCloud
+from fusion_rt.metrics.kitti import DIFFICULTIES, frame_boxes
+from fusion_rt.metrics.matching import FrameBoxes
+from fusion_rt.perception import Motion, Perception, Sweep, View
+from fusion_rt.rig import Camera
+from fusion_rt.tracking.detections import Detections
+
+SIZE = (1242, 375)  # of most of KITTI's images, px: what bounds the 2D boxes of a frame without one
+NOTES = (
+    report.COUNTED,
+    report.WORKING_POINT,
+    "Which objects count, and what is ignored (vans, too small, occluded or truncated): as in KITTI's development"
+    " kit, boxes in the camera's axes. Its own AP, in the JSON as ap_devkit, is too low below a hundred objects.",
+    "At the working point, detections over half in a DontCare region are neither right nor wrong.",
+)
+
+
+def evaluate(
+    folder: str | Path,
+    perception: Perception,
+    *,
+    out: Path | None = None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Looks at every frame with each subset of its sensors.
+
+    out: result files NAME.txt of lidar+camera there, those of the others in lidar/ and camera/; one for each
+    frame that has the sensors, empty where nothing was found. A damaged frame is reported and left out.
+    Raises LogError where no frame can be used or a file cannot be written."""
+    names, skipped = frame_names(folder), _without_calibration(folder)
+    classes = perception.spec.classes
+    cases: dict[Case, list[FrameBoxes]] = {
+        Case(s.name, label, d.name): [] for s in SUBSETS for label in classes for d in DIFFICULTIES
+    }
+    detections: dict[str, int] = {}
+    places = {} if out is None else _result_folders(out)
+    used = 0
+    for index, name in enumerate(names):
+        try:
+            frame = read_frame(folder, name, index=index)
+            camera = _camera(folder, frame)
+            sweeps, views = _see(frame, perception)
+        except (LogError, MessageError) as error:
+            skipped.append(str(error))
+            advance(index + 1, len(names))
+            continue
+        used += 1
+        for subset in SUBSETS:
+            if (subset.lidar and not sweeps) or (subset.camera and not views):
+                continue
+            found = result_labels(
+                detect(perception, subset, sweeps=sweeps, views=views, motion=Motion()), classes, camera
+            )
+            detections[subset.name] = detections.get(subset.name, 0) + len(found)
+            if subset.name in places:
+                write_labels(places[subset.name] / f"{name}.txt", found)
+            if frame.labels is not None:
+                for label in classes:
+                    for d in DIFFICULTIES:
+                        boxes = frame_boxes(frame.labels, found, label=label, difficulty=d)
+                        cases[Case(subset.name, label, d.name)].append(boxes)
+        advance(index + 1, len(names))
+    if not used:
+        raise LogError(f"{folder}: no frame can be used; the first problem: {(skipped or ['no frames'])[0]}")
+    judged = report.rows(cases, perception)
+    return Report(
+        source=str(folder),
+        model=perception.package.identity,
+        engine=perception.engine_identity,
+        frames=used,
+        detections=detections,
+        rows=judged,
+        notes=NOTES if judged else ("No labels: nothing to compare with.",),
+        skipped=tuple(skipped),
+        results=None if out is None else str(out),
+    )
+
+
+def result_labels(detections: Detections, classes: tuple[str, ...], camera: Camera) -> list[Label]:
+    """Detections that the image shows as lines of a result file: KITTI labels nothing else."""
+    lines = (
+        result_label(classes[kind].capitalize(), box, float(score), camera)
+        for kind, box, score in zip(detections.labels, detections.boxes, own_scores(detections))
+    )
+    return [line for line in lines if line is not None]
+
+
+def _without_calibration(folder: str | Path) -> list[str]:
+    """Frames that `frame_names` does not name: one message each."""
+    place = training_folder(folder)
+    data = {p.stem for p in (place / "velodyne").glob("*.bin")}
+    data |= {p.stem for pattern in ("*.png", "*.jpg") for p in (place / "image_2").glob(pattern)}
+    there = {p.stem for p in (place / "calib").glob("*.txt")}
+    return [f"{place / 'calib' / f'{name}.txt'}: missing; the frame is left out" for name in sorted(data - there)]
+
+
+def _camera(folder: str | Path, frame: KittiFrame) -> Camera:
+    """Camera 2: result files speak of its image even if the frame has none."""
+    if "camera" in frame.rig.cameras:
+        return frame.rig.cameras["camera"]
+    return object_rig(training_folder(folder) / "calib" / f"{frame.name}.txt", *SIZE).cameras["camera"]
+
+
+def _see(frame: KittiFrame, perception: Perception) -> tuple[list[Sweep], list[View]]:
+    sweeps, views = [], []
+    for packet in frame.packets:
+        if isinstance(packet, Image):
+            camera = frame.rig.cameras["camera"]
+            views.append(View(perception.see(packet, camera), camera.T_camera_ego))
+        elif isinstance(packet, PointCloud):
+            sweeps.append(still(packet, frame.rig.lidars["lidar"].T_ego_lidar))
+    return sweeps, views
+
+
+def _result_folders(out: Path) -> dict[str, Path]:
+    def place(subset: Subset) -> Path:
+        return out if subset.lidar and subset.camera else out / subset.name
+
+    places = {subset.name: place(subset) for subset in SUBSETS}
+    try:
+        for folder in places.values():
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"{out}: cannot be made: {error.strerror}") from error
+    return places

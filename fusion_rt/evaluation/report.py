@@ -1,0 +1,153 @@
+"""What an evaluation says: numbers as structs for JSON, and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Level, count_objects, judge
+from fusion_rt.metrics.matching import FrameBoxes
+from fusion_rt.perception import Perception
+
+
+class Case(Struct, frozen=True):
+    """One row's name: sensors used, class, and which objects count."""
+
+    sensors: str
+    label: str
+    difficulty: str
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One row: `objects` count, in `frames`; `levels` are BEV strict, BEV loose, 3D strict, 3D loose."""
+
+    sensors: str
+    label: str
+    difficulty: str
+    frames: int
+    objects: int
+    threshold: float
+    levels: tuple[Level, ...]
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """An evaluation.
+
+    source      what was looked at
+    model       identity of the package; engine: of the runtime and its precision
+    frames      how many were looked at
+    detections  sensors -> how many boxes, of any score
+    rows        empty where nothing is labelled
+    notes       what the numbers mean
+    skipped     frames, or parts of them, that could not be used, and why
+    results     folder of the result files, where they were asked for
+    """
+
+    source: str
+    model: str
+    engine: str
+    frames: int
+    detections: dict[str, int]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    results: str | None = None
+
+
+COUNTED = (
+    "AP: mean precision at 40 recalls over all scores, in %. strict: cars at an overlap (IoU) of "
+    + "{:g}, others at {:g}".format(MIN_OVERLAPS["car"][0], MIN_OVERLAPS["pedestrian"][0])
+    + "; loose: {:g}, {:g}.".format(MIN_OVERLAPS["car"][1], MIN_OVERLAPS["pedestrian"][1])
+)
+WORKING_POINT = (
+    "Precision, recall, F1 and counts: of what reaches the model's own score threshold, BEV, loose."
+    " [ ]: the middle 95 % over frames drawn again with replacement."
+)
+
+
+def rows(cases: Mapping[Case, Sequence[FrameBoxes]], perception: Perception) -> tuple[Row, ...]:
+    """Judges every case that has a frame; in the order given."""
+    thresholds = perception.spec.score_thresholds
+    return tuple(
+        Row(
+            sensors=case.sensors,
+            label=case.label,
+            difficulty=case.difficulty,
+            frames=len(frames),
+            objects=count_objects(frames),
+            threshold=thresholds[case.label],
+            levels=judge(frames, label=case.label, threshold=thresholds[case.label]),
+        )
+        for case, frames in cases.items()
+        if frames
+    )
+
+
+def render(report: Report) -> RenderableType:
+    """For a terminal."""
+    head = f"{report.source}: {report.frames} frames; {report.model}, {report.engine}"
+    found = ", ".join(f"{n} with {sensors}" for sensors, n in report.detections.items())
+    parts: list[RenderableType] = [Text(head), Text(f"boxes of any score: {found or 'none'}")]
+    if report.results is not None:
+        parts.append(Text(f"result files in KITTI's format: {report.results}"))
+    if report.rows:
+        parts += ["", _table(report.rows), ""]
+    parts += [Text(note, style="dim") for note in report.notes]
+    return Group(*parts)
+
+
+def _table(lines: Sequence[Row]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("sensors", "class", "which"):
+        table.add_column(name)
+    for name in (
+        "objects",
+        "BEV AP\nstrict",
+        "BEV AP\nloose",
+        "",
+        "3D AP\nstrict",
+        "3D AP\nloose",
+        "preci-\nsion",
+        "recall",
+        "F1",
+        "TP",
+        "FP",
+        "FN",
+    ):
+        table.add_column(name, justify="right")
+    before = ""
+    for row in lines:
+        strict, loose, strict_3d, loose_3d = row.levels
+        table.add_row(
+            row.sensors if row.sensors != before else "",
+            row.label,
+            row.difficulty,
+            str(row.objects),
+            _percent(strict.ap),
+            _percent(loose.ap),
+            _interval(loose.ap),
+            _percent(strict_3d.ap),
+            _percent(loose_3d.ap),
+            _percent(loose.precision),
+            _percent(loose.recall),
+            _percent(loose.f1),
+            str(loose.tp),
+            str(loose.fp),
+            str(loose.fn),
+        )
+        before = row.sensors
+    return table
+
+
+def _percent(estimate: Estimate) -> str:
+    return "-" if estimate.value is None else f"{100 * estimate.value:.1f}"
+
+
+def _interval(estimate: Estimate) -> Text:
+    if estimate.low is None or estimate.high is None:
+        return Text("")
+    return Text(f"[{100 * estimate.low:.0f}-{100 * estimate.high:.0f}]", style="dim")

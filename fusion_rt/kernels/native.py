@@ -1,0 +1,158 @@
+"""The compiled kernels, and what may be passed to them: every argument is checked before it reaches C."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import math
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_rt.errors import DeviceError
+
+Array = NDArray[Any]
+
+MAX_THREADS = 256
+MAX_EXTENT = 1 << 15  # rows or columns: far below 2^24, where float32 stops telling integers apart
+MAX_REACH_M = 1e5  # sums of 65536ths of a metre over any number of points stay below 2^63
+_MAX_INT = 2**31 - 1
+_LIBRARIES = {"baseline": "_cpu", "x86-64-v3": "_cpu_v3"}
+
+
+class GridLike(Protocol):
+    """A canvas: x_min, y_min and cell_m in metres, nx columns, ny rows."""
+
+    @property
+    def x_min(self) -> float: ...
+    @property
+    def y_min(self) -> float: ...
+    @property
+    def cell_m(self) -> float: ...
+    @property
+    def nx(self) -> int: ...
+    @property
+    def ny(self) -> int: ...
+
+
+class Grid(ctypes.Structure):
+    """`struct Grid` of frt.h."""
+
+    _fields_ = [
+        ("x_min", ctypes.c_float),
+        ("y_min", ctypes.c_float),
+        ("cell", ctypes.c_float),
+        ("nx", ctypes.c_int),
+        ("ny", ctypes.c_int),
+    ]
+
+
+@functools.cache
+def library(instruction_set: str = "") -> ctypes.CDLL:
+    """The compiled kernels; "" is the best for this processor, or "baseline" or "x86-64-v3".
+
+    Raises DeviceError when they were not built, or when this processor cannot run them."""
+    best = instruction_sets()[-1]
+    chosen = instruction_set or best
+    if chosen not in _LIBRARIES:
+        raise DeviceError(f"instruction set {chosen!r} is not one of {', '.join(_LIBRARIES)}")
+    if chosen not in instruction_sets():
+        raise DeviceError(f"this processor has no {chosen}; the best it runs is {best}")
+    name = _LIBRARIES[chosen]
+    spec = importlib.util.find_spec(f"fusion_rt.kernels.{name}")
+    if spec is None or spec.origin is None:
+        raise DeviceError(
+            f"the kernels ({name}) were not built: pip install . in the checkout (needs a C++ compiler)"
+        )
+    return load(spec.origin)
+
+
+def load(path: str) -> ctypes.CDLL:
+    """A build of cpu.cpp."""
+    lib = ctypes.CDLL(path)
+    lib.frt_pillars.restype = lib.frt_decode.restype = lib.frt_nms.restype = ctypes.c_int
+    return lib
+
+
+def instruction_sets() -> list[str]:
+    """Those this processor can run, best last."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        try:
+            flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
+        except (OSError, IndexError):
+            flags = set()
+        if {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"} <= flags:
+            return ["baseline", "x86-64-v3"]
+    return ["baseline"]
+
+
+def check_threads(threads: int) -> int:
+    """Raises DeviceError unless that many workers can be had."""
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise DeviceError(f"threads is {threads}, expected 1 to {MAX_THREADS}")
+    return threads
+
+
+def check(name: str, array: Any, dtype: Any, shape: Sequence[int | None], *, written: bool = False) -> None:
+    """Raises DeviceError unless `array` is an aligned, contiguous array of that dtype and shape (None: any
+    extent), and writeable where the kernel writes to it."""
+    fits = (
+        isinstance(array, np.ndarray)
+        and array.dtype == dtype
+        and array.ndim == len(shape)
+        and all(want is None or want == got for want, got in zip(shape, array.shape))
+    )
+    if not fits:
+        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        wanted = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
+        raise DeviceError(f"{name} is {got}, expected {np.dtype(dtype)} {wanted}")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        what = "aligned" if array.flags.c_contiguous else "contiguous"
+        raise DeviceError(f"{name} is not {what}; pass np.require({name}, requirements='CA')")
+    if array.size > _MAX_INT:
+        raise DeviceError(f"{name} has {array.size} elements; at most {_MAX_INT} are indexed")
+    if written and not array.flags.writeable:
+        raise DeviceError(f"{name} is read-only, and the kernel writes to it")
+
+
+def check_grid(grid: GridLike) -> Grid:
+    """The canvas for C. Raises DeviceError unless it has 1 to 32768 rows and columns of positive size within
+    100 km."""
+    corners = (
+        grid.x_min,
+        grid.y_min,
+        grid.x_min + grid.nx * grid.cell_m,
+        grid.y_min + grid.ny * grid.cell_m,
+    )
+    if not (
+        1 <= grid.nx <= MAX_EXTENT
+        and 1 <= grid.ny <= MAX_EXTENT
+        and grid.cell_m > 0
+        and all(abs(c) <= MAX_REACH_M for c in corners)  # NaN is not
+    ):
+        raise DeviceError(
+            f"grid is {grid.nx} x {grid.ny} cells of {grid.cell_m} m from ({grid.x_min}, {grid.y_min}) m;"
+            f" expected 1 to {MAX_EXTENT} rows and columns of positive size within {MAX_REACH_M:.0f} m"
+        )
+    return Grid(grid.x_min, grid.y_min, grid.cell_m, grid.nx, grid.ny)
+
+
+def floats(name: str, values: Any, shape: tuple[int, ...]) -> Array:
+    """Small parameters as float32. Raises DeviceError unless there are that many and float32 holds them."""
+    array = np.asarray(values)
+    if array.shape != shape or array.dtype.kind not in "fiu":
+        raise DeviceError(f"{name} is {array.dtype} {array.shape}, expected numbers {shape}")
+    largest = float(np.abs(array).max(initial=0))
+    if not (math.isfinite(largest) and largest <= np.finfo(np.float32).max):
+        raise DeviceError(f"{name} is {array.tolist()}, expected finite numbers")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def ptr(array: Array) -> ctypes.c_void_p:
+    """The address of the array's data."""
+    return ctypes.c_void_p(array.ctypes.data)

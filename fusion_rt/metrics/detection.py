@@ -1,0 +1,137 @@
+"""How well one class is detected: average precision, and counts at the working point, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from fusion_rt.metrics.average_precision import Curve, average_precision, devkit_average_precision
+from fusion_rt.metrics.boxes import overlaps
+from fusion_rt.metrics.matching import FN, FP, SHELTERED, TP, FrameBoxes, match
+from fusion_rt.transforms import Array
+
+# Intersection over union from which a detection is the object, strict and loose.
+MIN_OVERLAPS = {"car": (0.7, 0.5), "pedestrian": (0.5, 0.25), "cyclist": (0.5, 0.25)}
+RESAMPLES, SEED = 400, 0
+
+
+class Estimate(Struct, frozen=True):
+    """A share, 0..1, and the middle 95 % of what other frames drawn from the same ones would give; None where
+    there was nothing to divide by."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Level(Struct, frozen=True, kw_only=True):
+    """One class at one overlap.
+
+    space        "bev" or "3d"
+    min_overlap  intersection over union from which a detection is the object
+    ap           average precision at 40 recalls, over all scores
+    ap_devkit    the same as KITTI's development kit samples it; too low where there are few objects
+    precision, recall, f1, tp, fp, fn
+                 at the working point: what reaches the model's own threshold; fp without `sheltered`
+    sheltered    unmatched detections where the data set has no labels (DontCare)
+    """
+
+    space: str
+    min_overlap: float
+    ap: Estimate
+    ap_devkit: float | None
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    tp: int
+    fp: int
+    fn: int
+    sheltered: int
+
+
+def judge(frames: Sequence[FrameBoxes], *, label: str, threshold: float) -> tuple[Level, ...]:
+    """BEV strict and loose, then 3D strict and loose. threshold: smallest score at the working point."""
+    pairs = [overlaps(f.truth, f.found) for f in frames]
+    weights = resamples(len(frames))
+    return tuple(
+        _level(frames, [p[k] for p in pairs], weights, space, min_overlap, threshold)
+        for k, space in enumerate(("bev", "3d"))
+        for min_overlap in MIN_OVERLAPS.get(label, (0.5, 0.25))
+    )
+
+
+def count_objects(frames: Sequence[FrameBoxes]) -> int:
+    """Objects that count."""
+    return sum(int((~f.truth_ignored).sum()) for f in frames)
+
+
+def resamples(frames: int, count: int = RESAMPLES, seed: int = SEED) -> Array:
+    """(count, frames) how often each frame is drawn when as many are drawn with replacement."""
+    if frames == 0:
+        return np.zeros((count, 0), np.int64)
+    drawn = np.random.default_rng(seed).integers(frames, size=(count, frames))
+    return np.stack([np.bincount(row, minlength=frames) for row in drawn])
+
+
+def _level(
+    frames: Sequence[FrameBoxes],
+    pairs: Sequence[Array],
+    weights: Array,
+    space: str,
+    min_overlap: float,
+    threshold: float,
+) -> Level:
+    outcomes = [match(f, p, min_overlap) for f, p in zip(frames, pairs)]
+    curve = Curve(outcomes)
+    objects = np.array([o.objects for o in outcomes], np.int64)
+
+    def ap(w: Array | None = None) -> float | None:
+        if (objects if w is None else objects * w).sum() == 0:
+            return None
+        return average_precision(curve.totals(w))
+
+    counts = curve.at(threshold)
+    counts[:, FP] -= counts[:, SHELTERED]
+    total, drawn = counts.sum(0), weights @ counts
+    return Level(
+        space=space,
+        min_overlap=min_overlap,
+        ap=_estimate(ap(), [ap(w) for w in weights]),
+        ap_devkit=devkit_average_precision(curve, outcomes),
+        precision=_share(total, drawn, _precision),
+        recall=_share(total, drawn, _recall),
+        f1=_share(total, drawn, _f1),
+        tp=int(total[TP]),
+        fp=int(total[FP]),
+        fn=int(total[FN]),
+        sheltered=int(total[SHELTERED]),
+    )
+
+
+def _precision(n: Array) -> float | None:
+    shown = n[TP] + n[FP]
+    return float(n[TP] / shown) if shown else None
+
+
+def _recall(n: Array) -> float | None:
+    wanted = n[TP] + n[FN]
+    return float(n[TP] / wanted) if wanted else None
+
+
+def _f1(n: Array) -> float | None:
+    total = 2 * n[TP] + n[FP] + n[FN]
+    return float(2 * n[TP] / total) if total else None
+
+
+def _share(total: Array, drawn: Array, share: Callable[[Array], float | None]) -> Estimate:
+    return _estimate(share(total), [share(n) for n in drawn])
+
+
+def _estimate(value: float | None, drawn: Sequence[float | None]) -> Estimate:
+    known = [v for v in drawn if v is not None]
+    if value is None or not known:
+        return Estimate(value)
+    low, high = np.percentile(known, (2.5, 97.5))
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,83 @@
+"""Reads what `fusion_rt.sim.frames` writes: one .npz a scene, two consecutive frames each.
+
+It needs nothing of what made them."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fusion_rt.errors import LogError
+from fusion_rt.transforms import Array
+
+POINT_M = 0.004  # points are stored as int16 multiples of this
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment, in its own ego frame.
+
+    points (N, 3) float32 m; intensity (N,) float32 0..1; image (H, W, 3) uint8 RGB;
+    K (3, 3) and T_camera_ego (4, 4) float64; boxes (M, 9) float32 x y z l w h yaw vx vy;
+    cls (M,) int64, -1 ignored; npoints (M,) int64; visible (M,) float32 share seen in the image.
+    """
+
+    points: Array
+    intensity: Array
+    image: Array
+    K: Array
+    T_camera_ego: Array
+    boxes: Array
+    cls: Array
+    npoints: Array
+    visible: Array
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two frames 0.1 s apart and the ego motion between them.
+
+    T_now_previous (4, 4): the previous ego frame in the present one. motion: speed m/s, yaw rate
+    rad/s, acceleration m/s^2.
+    """
+
+    now: Frame
+    previous: Frame
+    T_now_previous: Array
+    motion: tuple[float, float, float]
+
+
+def read_scene(path: Path) -> Scene:
+    """Raises LogError for a file that is cut off, foreign or lacks a key."""
+    try:
+        with path.open("rb") as file, np.load(file) as data:
+            frames = [_frame(data, k) for k in (0, 1)]
+            motion = (float(data["ego_speed"]), float(data["ego_yaw_rate"]), float(data["ego_accel"]))
+            T = data["T_ego1_ego0"].astype(np.float64)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise LogError(
+            f"{path}: not a training frame ({error}); write it again with `fusion-rt sim frames`"
+        ) from error
+    return Scene(frames[1], frames[0], T, motion)
+
+
+def _frame(data: Any, k: int) -> Frame:
+    image = cv2.imdecode(data[f"image{k}"], cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"image{k} does not decode")
+    return Frame(
+        points=data[f"points{k}"].astype(np.float32) * np.float32(POINT_M),
+        intensity=data[f"intensity{k}"].astype(np.float32) / np.float32(255),
+        image=np.ascontiguousarray(image[:, :, ::-1]),
+        K=data["K"].astype(np.float64),
+        T_camera_ego=data["T_camera_ego"].astype(np.float64),
+        boxes=data[f"boxes{k}"].astype(np.float32).reshape(-1, 9),
+        cls=data[f"cls{k}"].astype(np.int64).reshape(-1),
+        npoints=data[f"npoints{k}"].astype(np.int64).reshape(-1),
+        visible=data[f"visible{k}"].astype(np.float32).reshape(-1),
+    )

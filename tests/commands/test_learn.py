@@ -1,0 +1,194 @@
+"""sim, train and export: from nothing to a package that the runtime reads."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fusion_rt import logs
+from fusion_rt.commands import learn
+from fusion_rt.errors import ConfigError, LogError
+from fusion_rt.sim import truth
+
+DRIVE = """
+duration_s: 0.3
+world: {speed_mps: [5.0, 14.0], actors: 5}
+cameras: {camera: {jpeg_quality: 80}}
+lidars: {lidar: {pattern: VLP-16, sectors: 2, columns: 450}}
+imus: {imu: {rate_hz: 100.0}}
+rig:
+  cameras:
+    camera:
+      width: 160
+      height: 48
+      K: [[93.0, 0.0, 79.0], [0.0, 93.0, 23.0], [0.0, 0.0, 1.0]]
+      pose: {translation: [0.27, 0.06, 1.65], rpy_deg: [-90.0, 0.0, -90.0]}
+  lidars: {lidar: {pose: {translation: [0.0, 0.0, 1.73]}}}
+  imus: {imu: {pose: {translation: [-0.81, 0.32, 0.93]}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def app():
+    app = typer.Typer()
+    app.add_typer(learn.simulations, name="sim")
+    app.command()(learn.train)
+    app.command()(learn.export)
+    return app
+
+
+def call(app, *arguments):
+    """The command's output; its error is raised."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def frames(app, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learn") / "frames"
+    result = call(app, "sim", "frames", "--out", folder, "--scenes", 2, "--seed", 7, "--workers", 2)
+    assert result.exit_code == 0
+    assert f"{folder}: 2 scenes of seed 7, " in result.stdout
+    assert sorted(p.name for p in folder.iterdir()) == ["7_000000.npz", "7_000001.npz"]
+    return folder
+
+
+def test_frames_do_not_depend_on_the_workers(app, frames, tmp_path):
+    call(app, "sim", "frames", "--out", tmp_path, "--scenes", 1, "--seed", 7, "--workers", 1)
+    name = "7_000000.npz"
+    assert (tmp_path / name).read_bytes() == (frames / name).read_bytes()
+
+
+def test_from_frames_to_a_package_that_runs(app, frames, tmp_path):
+    options = ("--batch", 1, "--threads", 1, "--workers", 0)
+    result = call(app, "train", "--frames", frames, "--out", tmp_path / "run", "--steps", 2, *options)
+    assert result.exit_code == 0
+    assert "done: 2 steps" in result.stdout
+    checkpoint = tmp_path / "run" / "last.pt"
+    result = call(app, "train", "--frames", frames, "--out", tmp_path / "run", "--steps", 2, *options)
+    assert "resumed" in result.stdout
+    package = tmp_path / "package"
+    thresholds = ("--thresholds", 0.1, 0.2, 0.3)
+    arguments = ("--checkpoint", checkpoint, "--frames", frames, "--out", package, "--scenes", 2, *thresholds)
+    result = call(app, "export", *arguments, "--version", "test")
+    assert result.exit_code == 0
+
+    from fusion_rt import engine
+    from fusion_rt.models.package import PARTS, ModelPackage
+
+    loaded = ModelPackage.load(package)
+    assert loaded.identity in result.stdout
+    assert loaded.identity.startswith("driving-s-test-")
+    assert loaded.spec.score_thresholds == {"car": 0.1, "pedestrian": 0.2, "cyclist": 0.3}
+    assert loaded.spec.trained_with.startswith(
+        "fusion-rt train --frames DIR --out DIR --preset driving-s --steps 2"
+    )
+    for precision in ("f32", "int8"):
+        for part in PARTS:
+            shapes = loaded.spec.tensors[part]
+            network = engine.load(
+                loaded.path(part, precision),
+                precision=precision,
+                inputs=shapes.inputs,
+                outputs=shapes.outputs,
+            )
+            network.run()
+            assert any(np.any(value) for value in network.outputs.values())
+
+
+def test_a_drive_is_recorded(app, tmp_path):
+    (tmp_path / "small.yaml").write_text(DRIVE)
+    out = tmp_path / "drive.mcap"
+    others = ("--truth", tmp_path / "truth.jsonl", "--kitti-raw", tmp_path / "raw")
+    result = call(app, "sim", "drive", tmp_path / "small.yaml", "-o", out, "--seed", 3, *others)
+    assert result.exit_code == 0
+    assert f"{out}: 0.3 s, 3 sweeps, 3 images, " in result.stdout
+    frames = truth.read(tmp_path / "truth.jsonl")
+    met = {o.track_id for f in frames for o in f.objects if o.points}
+    assert f" {len(met)} road users that the lidar met" in result.stdout
+    with logs.open(out) as log:
+        assert len(list(log)) == 3 + 3 + 30
+    assert len(list((tmp_path / "raw").rglob("*.bin"))) == 3
+
+
+def test_wrong_arguments(app, frames, tmp_path):
+    for arguments in (
+        ("train", "--frames", frames, "--out", tmp_path, "--steps", 0),
+        ("train", "--out", tmp_path, "--steps", 1),
+        ("export", "--checkpoint", tmp_path / "x.pt", "--out", tmp_path),
+        ("sim", "frames", "--out", tmp_path, "--workers", 0),
+        ("sim", "drive", "small.yaml"),
+        ("sim", "dance"),
+    ):
+        assert call(app, *arguments).exit_code == 2, arguments
+
+
+def test_what_cannot_be_is_said_in_one_line(app, frames, tmp_path):
+    wrong = (
+        (ConfigError, "either `minutes` or `steps`", ("train", "--frames", frames, "--out", tmp_path)),
+        (
+            ConfigError,
+            "and not both",
+            ("train", "--frames", frames, "--out", tmp_path, "--steps", 1, "--minutes", 1),
+        ),
+        (
+            ConfigError,
+            "'driving-x' is not one of driving-s",
+            ("train", "--frames", frames, "--out", tmp_path, "--steps", 1, "--preset", "driving-x"),
+        ),
+        (
+            LogError,
+            "no .npz scenes; make some with `fusion-rt sim frames",
+            ("train", "--frames", tmp_path / "none", "--out", tmp_path, "--steps", 1),
+        ),
+        (
+            ConfigError,
+            "not a checkpoint",
+            ("export", "--checkpoint", tmp_path / "x.pt", "--frames", frames, "--out", tmp_path / "package"),
+        ),
+        (ConfigError, "no such file; bundled", ("sim", "drive", "nowhere", "-o", tmp_path / "a.mcap")),
+    )
+    for kind, message, arguments in wrong:
+        with pytest.raises(kind) as caught:
+            call(app, *arguments)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "call"),
+    [
+        ("torch", "train", "learn.train(frames=here, out=here, steps=1)"),
+        ("onnxruntime", "train", "learn.export(checkpoint=here, frames=here, out=here)"),
+        ("embreex", "sim", "learn.simulate_frames(out=here, scenes=1, seed=1, workers=1)"),
+    ],
+)
+def test_a_missing_extra_is_named(tmp_path, module, extra, call):
+    """In a process of its own, in which the module cannot be imported."""
+    script = f"""
+import pathlib, sys
+sys.modules[{module!r}] = None
+from fusion_rt.commands import learn
+from fusion_rt.errors import ConfigError
+here = pathlib.Path({str(tmp_path)!r})
+try:
+    {call}
+except ConfigError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert f"{module}: pip install 'fusion-rt[{extra}]'" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [("sim", "drive"), ("sim", "frames"), ("train",), ("export",)])
+def test_help_gives_an_example(app, command):
+    result = call(app, *command, "--help")
+    assert result.exit_code == 0
+    assert "fusion-rt " + " ".join(command) in " ".join(result.stdout.split())

@@ -1,0 +1,38 @@
+"""A recording made on the spot: every sensor, small enough for a test."""
+
+from pathlib import Path
+
+import pytest
+
+from fusion_rt import config
+
+DRIVE = """
+duration_s: 0.7
+world: {speed_mps: [5.0, 14.0], actors: 5}
+cameras: {camera: {jpeg_quality: 80}}
+lidars: {lidar: {pattern: VLP-16, sectors: 2, columns: 300}}
+gnss: {gnss: {rate_hz: 10.0}}
+imus: {imu: {rate_hz: 100.0}}
+rig:
+  cameras:
+    camera:
+      width: 160
+      height: 48
+      K: [[93.0, 0.0, 79.0], [0.0, 93.0, 23.0], [0.0, 0.0, 1.0]]
+      pose: {translation: [0.27, 0.06, 1.65], rpy_deg: [-90.0, 0.0, -90.0]}
+  lidars: {lidar: {pose: {translation: [0.0, 0.0, 1.73]}}}
+  gnss: {gnss: {lever_arm: [-0.8, 0.3, 1.6]}}
+  imus: {imu: {pose: {translation: [-0.81, 0.32, 0.93]}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MCAP log of a simulated drive; the test skips without the `sim` extra."""
+    pytest.importorskip("embreex", reason="needs the sim extra")
+    from fusion_rt.sim.drive import record
+    from fusion_rt.sim.drive_config import DriveConfig
+
+    path = tmp_path_factory.mktemp("golden") / "drive.mcap"
+    record(config.parse(DRIVE, DriveConfig, "golden"), 3, path)
+    return path

@@ -1,0 +1,210 @@
+"""One message of every kind, and the real recordings unpacked."""
+
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+
+from fusion_rt.messages import (
+    AudioChunk,
+    Certificate,
+    Command,
+    EgoState,
+    ForecastPoint,
+    GnssFix,
+    Header,
+    HomeReading,
+    Image,
+    ImuSample,
+    PointCloud,
+    Prediction,
+    SensorUse,
+    TracePoint,
+    TrackedObject,
+)
+from fusion_rt.rig import Camera, Gnss, Imu, Lidar, Pose, Rig
+
+START_NS = 1_700_000_000_123_456_789
+
+
+def header(sensor, seq=0, stamp_ns=START_NS):
+    trace = (TracePoint("captured", 12, "car"), TracePoint("published", 34))
+    return Header(sensor_id=sensor, frame_id=sensor, seq=seq, stamp_ns=stamp_ns, trace=trace)
+
+
+def imu(seq, stamp_ns):
+    return ImuSample(
+        header=header("imu", seq, stamp_ns), specific_force=(0.1, -0.2, 9.81), angular_rate=(1e-17, 0.1, 0.3)
+    )
+
+
+def cloud(n, seq=0, stamp_ns=START_NS):
+    rng = np.random.default_rng(n)
+    return PointCloud(
+        header=header("lidar", seq, stamp_ns),
+        xyz=rng.normal(0, 20, (n, 3)).astype(np.float32),
+        intensity=rng.random(n, dtype=np.float32),
+        t=rng.uniform(-0.05, 0.05, n).astype(np.float32),
+        ring=rng.integers(0, 1 << 16, n, dtype=np.uint16),
+    )
+
+
+def images():
+    rng = np.random.default_rng(1)
+    colour = rng.integers(0, 256, (12, 20, 3), np.uint8)
+    pixels = {"bgr8": colour, "rgb8": colour[:, ::-1], "mono8": colour[..., 0]}  # the latter two are views
+    for encoding in ("jpeg", "png"):
+        pixels[encoding] = cv2.imencode(f".{encoding}", colour)[1].reshape(-1)
+    return [
+        Image(header=header("camera", i), height=12, width=20, encoding=encoding, data=data)
+        for i, (encoding, data) in enumerate(pixels.items())
+    ]
+
+
+def hostile_cloud():
+    """Every bit pattern that a float has a name for, NaN payloads among them."""
+    bits = np.array([0x7FC00001, 0x7F800001, 0xFF800000, 0x80000000, 1, 0x7F7FFFFF], np.uint32)
+    floats = bits.view(np.float32)
+    return PointCloud(
+        header=header("lidar", 9),
+        xyz=np.stack([floats, floats[::-1], floats], axis=1),
+        intensity=floats,
+        t=floats[::-1].copy(),
+        ring=np.arange(6, dtype=np.uint16),
+    )
+
+
+def prediction(stamp_ns=START_NS):
+    thing = TrackedObject(
+        track_id=7,
+        label="car",
+        class_probabilities={"car": 0.9, "cyclist": 0.1},
+        existence=0.97,
+        center=(10.0, -2.0, 0.8),
+        size=(4.2, 1.8, 1.6),
+        yaw=0.5,
+        box_covariance=tuple(float(i) for i in range(16)),
+        velocity=(3.0, 4.0),
+        velocity_covariance=(1.0, 0.0, 0.0, 1.0),
+        yaw_rate=0.01,
+        age_s=1.5,
+        hits=15,
+        coasting_s=0.0,
+        contributions={"camera": 0.4, "lidar": 0.6},
+        forecast=(ForecastPoint(0.5, 11.5, 0.0, 0.5, 0.3), ForecastPoint(1.0, 13.0, 2.0, 0.5, 0.6)),
+        time_to_collision_s=None,
+    )
+    ego = EgoState(
+        stamp_ns=stamp_ns,
+        position=(100.0, 200.0, 3.0),
+        orientation=(0.0, 0.0, 0.6, 0.8),
+        velocity=(5.0, 0.0, 0.0),
+        angular_rate=(0.0, 0.0, 0.1),
+        covariance=(0.1,) * 36,
+        velocity_covariance=(0.2,) * 9,
+        extrapolated_s=0.01,
+        source="imu+gnss",
+        origin_latitude_deg=49.0,
+        origin_longitude_deg=8.4,
+        origin_altitude_m=115.0,
+    )
+    certificate = Certificate(
+        sensors=(SensorUse(sensor_id="lidar", modality="lidar", status="used", age_s=0.0, seq=3),),
+        motion_compensation="imu+gnss",
+        points_in=1000,
+        points_dropped={"outside_grid": 3},
+        model="m",
+        engine="openvino",
+        precision="int8",
+        device="cpu",
+        stage_ms={"encode": 1.25},
+        deadline_s=0.05,
+        deadline_met=None,
+        rung="all",
+    )
+    return Prediction(
+        header=header("fusion", 3, stamp_ns), objects=(thing,), ego=ego, certificate=certificate
+    )
+
+
+def packets():
+    """One of each kind and encoding, of one stamp."""
+    return [
+        *images(),
+        cloud(1000),
+        cloud(0),
+        hostile_cloud(),
+        GnssFix(
+            header=header("gnss", 1 << 40),
+            latitude_deg=49.011212804408,
+            longitude_deg=-8.4228850417969,
+            altitude_m=112.8,
+            position_covariance=(0.25, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 1.0),
+            fix_type="rtk_float",
+            satellites=10,
+            velocity_enu=(1.0, 2.0, 0.5),
+            velocity_std=0.07,
+        ),
+        imu(3, START_NS),
+        ImuSample(
+            header=header("imu", 4),
+            specific_force=(float("nan"), float("inf"), -float("inf")),
+            angular_rate=(0.0, -0.0, 5e-324),
+        ),
+        AudioChunk(header=header("microphone"), rate=16000, pcm=np.arange(-300, 300, dtype=np.int16)),
+        HomeReading(
+            header=header("hall"), entity='"exact":"null', kind="motion", value=float("nan"), unit=""
+        ),
+        Command(header=header("voice"), text="turn off", intent="off", slots={"exact": "null"}),
+    ]
+
+
+@pytest.fixture
+def rig():
+    camera = Camera(
+        width=20,
+        height=12,
+        K=((15.0, 0.0, 10.0), (0.0, 15.0, 6.0), (0.0, 0.0, 1.0)),
+        pose=Pose(translation=(0.3, 0.1, 1.6), rpy_deg=(-90.0, 0.0, -90.0)),
+        distortion=(0.1, 0.2, 0.3, 0.4, 0.5),
+    )
+    return Rig(
+        cameras={"camera": camera},
+        lidars={"lidar": Lidar(pose=Pose(translation=(0.0, 0.0, 1.73)))},
+        gnss={"gnss": Gnss()},
+        imus={"imu": Imu()},
+    )
+
+
+@pytest.fixture
+def make():
+    """Functions that make messages; the tests are no package that could import them."""
+
+    class Make:
+        pass
+
+    for function in (packets, prediction, imu, cloud, images):
+        setattr(Make, function.__name__, staticmethod(function))
+    Make.START_NS = START_NS
+    return Make
+
+
+def _unpack(archive, folder):
+    if not archive.is_file():
+        pytest.skip(f"no {archive}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.xz")
+
+
+@pytest.fixture(scope="session")
+def kitti_sequence(shared_data, tmp_path_factory):
+    """A real raw drive; read only."""
+    return _unpack(shared_data / "kitti_sequence.tar.xz", tmp_path_factory.mktemp("kitti"))
+
+
+@pytest.fixture(scope="session")
+def kitti_tracking(shared_data, tmp_path_factory):
+    """Real tracking sequences without images and sweeps; read only."""
+    return _unpack(shared_data / "kitti_tracking.tar.xz", tmp_path_factory.mktemp("kitti"))

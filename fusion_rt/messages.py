@@ -268,8 +268,10 @@ class Certificate(Struct, frozen=True, kw_only=True):
     """What an answer was made from; no consumer has to guess.
 
     motion_compensation  where the ego motion came from: EgoState.source
-    points_dropped       points left out, by cause: "not_finite", "outside_grid", ...
-    stage_ms             wall time a stage; empty in offline replay, which reads no clock
+    points_dropped       points left out, by cause: "not_finite", "outside"
+    boxes_dropped        first answers left out, by cause: "overflow" (too many), "broken" (not finite)
+    stage_ms             wall time a stage, of the packet that asked and of the images it used; empty in
+                         offline replay, which reads no clock
     rung                 the rung of the ladder that answered: "all", "in_time", "lidar_only",
                          "camera_only", "coasting", "none"
     """
@@ -278,6 +280,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     motion_compensation: str
     points_in: int
     points_dropped: dict[str, int]
+    boxes_dropped: dict[str, int] = {}
     model: str
     engine: str
     precision: str
@@ -355,6 +358,8 @@ def unpack(header: bytes | memoryview, arrays: list[Any]) -> Message:
             raise MessageError(
                 f"array {ref.index} has {flat.nbytes} bytes, shape {ref.shape} needs {expected}"
             )
+        if flat.ctypes.data % dtype.itemsize:
+            flat = flat.copy()  # only a foreign sender packs so tightly; the kernels want alignment
         return flat.view(dtype).reshape(ref.shape)
 
     try:

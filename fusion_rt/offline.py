@@ -14,11 +14,14 @@ from fusion_rt.pipeline import FusionPipeline, PipelineConfig
 
 
 def predictions(
-    path: str | Path, config: PipelineConfig, progress: Callable[[float], None] = lambda fraction: None
+    path: str | Path,
+    config: PipelineConfig,
+    progress: Callable[[float], None] = lambda fraction: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Prediction]:
     """Every answer that the recording gives, in order.
 
-    progress is called with the fraction of the recording's time that is done.
+    progress is called with the fraction of the recording's time that is done, say with what was damaged.
     Raises LogError when the recording cannot be read or holds no rig."""
     with logs.open(path) as log:
         pipeline = FusionPipeline.from_config(config, log.rig)
@@ -29,6 +32,8 @@ def predictions(
                 progress((prediction.header.stamp_ns - log.start_ns) / duration)
                 yield prediction
         progress(1.0)
+        if log.recovered:
+            say(log.recovered)
 
 
 def write_line(prediction: Prediction, out: BinaryIO) -> None:

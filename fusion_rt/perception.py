@@ -7,6 +7,7 @@ remaining work. All buffers are made once; the methods stand in the order of the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,11 +75,12 @@ class Motion(Struct, frozen=True, kw_only=True):
 
 
 class Perceived(Struct, frozen=True):
-    """What the network found, and how many points it was given."""
+    """What the network found, how many points it was given, and what was left out, by cause."""
 
     detections: Detections
     points_in: int
     points_dropped: dict[str, int]
+    boxes_dropped: dict[str, int]
 
 
 class Perception:
@@ -101,13 +103,15 @@ class Perception:
         self._camera, self._bev, self._refine = (
             self._load(part, runtime, device.threads) for part in ("camera", "bev", "refine")
         )
-        self._kernels = {name: device.kernel(name) for name in _KERNELS}
+        self._kernels: dict[str, Any] = {name: device.kernel(name) for name in _KERNELS}
         self._device = device
         self._xyz = device.empty((1 << 17, 3), np.float32)
         self._intensity = device.empty((1 << 17,), np.float32)
         self._rows = device.empty((self.spec.max_objects, 16), np.float32)
         self._keep = device.empty((self.spec.max_objects,), np.int32)
         self._recalled = False
+        for part in (self._camera, self._bev, self._refine):
+            part.run()  # the first run is slow: better now than under the first packet
 
     def _load(self, part: str, runtime: str, threads: int) -> engine.Engine:
         path, tensors = self.package.path(part, self.precision), self.spec.tensors[part]
@@ -166,7 +170,9 @@ class Perception:
         rows = self._look_again(rows)
         rows = self._suppress(rows)
         self._lap("decode")
-        return Perceived(self._as_detections(rows), points_in, dropped)
+        counts = self._kernels["decode"].counts
+        boxes_dropped = {cause: counts[cause] for cause in ("overflow", "broken") if counts[cause]}
+        return Perceived(self._as_detections(rows), points_in, dropped, boxes_dropped)
 
     def _encode_points(self, sweeps: Sequence[Sweep]) -> tuple[int, dict[str, int]]:
         total = sum(len(s.cloud.xyz) for s in sweeps)
@@ -263,7 +269,9 @@ class Perception:
         )
         box[...] = 0
         box[: len(rows)] = refinement.box_context(rows)
+        self._lap("decode")
         self._refine.run()
+        self._lap("refine")
         outputs = self._refine.outputs
         return refinement.refine(rows, outputs["score"][: len(rows)], outputs["deltas"][: len(rows)])
 

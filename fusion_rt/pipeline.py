@@ -90,6 +90,7 @@ class FusionPipeline:
         self._tracker = Tracker(config.tracker, package.spec.classes, package.spec.score_thresholds)
         self._classes = package.spec.classes
         self._features: dict[str, ImageFeatures] = {}
+        self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image
         self._seq = 0
         self._remembered: EgoState | None = None  # where we were when the network last looked
         self._placed = False  # whether the tracks are on a map
@@ -140,6 +141,8 @@ class FusionPipeline:
             self._features[sensor] = self._perception.see(image, self.rig.cameras[sensor])
         except MessageError:
             self._aligner.refuse(image, "malformed")
+            return
+        self._seen_ms[sensor] = self._watch.take_ms()
 
     def _answer(self, stamp_ns: int) -> Prediction:
         """align -> preprocess -> encode -> fuse -> decode -> track -> forecast."""
@@ -236,16 +239,26 @@ class FusionPipeline:
             motion_compensation=ego.source,
             points_in=perceived.points_in if perceived else 0,
             points_dropped=perceived.points_dropped if perceived else {},
+            boxes_dropped=perceived.boxes_dropped if perceived else {},
             model=self._perception.package.identity,
             engine=self._perception.engine_identity,
             precision=self._perception.precision,
             device=self._device,
-            stage_ms=self._watch.stages_ms(),
+            stage_ms=self._stages_ms(snapshot),
             deadline_s=deadline_s,
             deadline_met=None if elapsed_s is None else elapsed_s <= deadline_s,
             rung=rung,
             reason=reason,
         )
+
+    def _stages_ms(self, snapshot: Snapshot) -> dict[str, float]:
+        """What the packet that asked took, and before it the images that went into its answer."""
+        total: dict[str, float] = {}
+        images = [self._seen_ms[camera] for camera in self.rig.cameras if camera in snapshot.packets]
+        for stages in (*images, self._watch.take_ms()):
+            for stage, ms in stages.items():
+                total[stage] = round(total.get(stage, 0.0) + ms, 3)
+        return total
 
 
 def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:

@@ -26,9 +26,10 @@ class Stopwatch:
             self._stages[stage] = self._stages.get(stage, 0.0) + (now - self._last) / 1e6
             self._last = now
 
-    def stages_ms(self) -> dict[str, float]:
-        """Stage -> milliseconds since `start`, in order."""
-        return {stage: round(ms, 3) for stage, ms in self._stages.items()}
+    def take_ms(self) -> dict[str, float]:
+        """Stage -> milliseconds since `start` or the last time they were taken, in order."""
+        taken, self._stages = self._stages, {}
+        return {stage: round(ms, 3) for stage, ms in taken.items()}
 
     @property
     def elapsed_s(self) -> float | None:

@@ -26,7 +26,7 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress(label: str) -> Iterator[Any]:
-    """A bar on standard error, gone when done; the value is called with (done, total), or a fraction alone."""
+    """A bar on standard error, gone when done; call the value with (done, total), or a fraction."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task(label, total=1.0)

@@ -169,6 +169,7 @@ def _replay_fast(log: str, engine: dict[str, Any], out: Path | None, json: bool)
     count, first_ns, last_ns = 0, 0, 0
     rungs: Counter[str] = Counter()
     tracks: dict[str, set[int]] = {}
+    notes: list[str] = []
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress(path.name))
         sink: Any = None
@@ -179,7 +180,7 @@ def _replay_fast(log: str, engine: dict[str, Any], out: Path | None, json: bool)
                 sink = stack.enter_context(out.open("wb"))
             except OSError as error:
                 raise LogError(f"{out}: cannot be written: {error.strerror}") from error
-        for prediction in offline.predictions(path, PipelineConfig(**engine), advance):
+        for prediction in offline.predictions(path, PipelineConfig(**engine), advance, notes.append):
             if sink is not None:
                 offline.write_line(prediction, sink)
             first_ns = first_ns or prediction.header.stamp_ns
@@ -188,6 +189,8 @@ def _replay_fast(log: str, engine: dict[str, Any], out: Path | None, json: bool)
             rungs[prediction.certificate.rung] += 1
             for thing in prediction.objects:
                 tracks.setdefault(thing.label, set()).add(thing.track_id)
+    for note in notes:
+        errors.print(note, highlight=False, markup=False)
     elapsed_s, span_s = time.monotonic() - began, (last_ns - first_ns) / 1e9
     report = {
         "log": str(path),

@@ -31,8 +31,9 @@ SIZE = (1242, 375)  # of most of KITTI's images, px: what bounds the 2D boxes of
 NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
-    "Which objects count, and what is ignored (vans, too small, occluded or truncated): as in KITTI's development"
-    " kit, boxes in the camera's axes. Its own AP, in the JSON as ap_devkit, is too low below a hundred objects.",
+    "Which objects count, and what is ignored (vans, too small, occluded or truncated): as in KITTI's"
+    " development kit, boxes in the camera's axes. Its own AP, in the JSON as ap_devkit, is too low below a"
+    " hundred objects.",
     "At the working point, detections over half in a DontCare region are neither right nor wrong.",
 )
 
@@ -113,7 +114,8 @@ def _without_calibration(folder: str | Path) -> list[str]:
     data = {p.stem for p in (place / "velodyne").glob("*.bin")}
     data |= {p.stem for pattern in ("*.png", "*.jpg") for p in (place / "image_2").glob(pattern)}
     there = {p.stem for p in (place / "calib").glob("*.txt")}
-    return [f"{place / 'calib' / f'{name}.txt'}: missing; the frame is left out" for name in sorted(data - there)]
+    lost = [place / "calib" / f"{name}.txt" for name in sorted(data - there)]
+    return [f"{path}: missing; the frame is left out" for path in lost]
 
 
 def _camera(folder: str | Path, frame: KittiFrame) -> Camera:

@@ -29,8 +29,9 @@ DIFFICULTY = "all"
 NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
-    f"all: objects with {MIN_POINTS} lidar points or more (where the lidar is used) or {MIN_VISIBLE:.0%} or more of"
-    f" their outline in the image (where the camera is), up to {REACH_M:g} m ahead and {ASIDE_M:g} m aside."
+    f"all: objects with {MIN_POINTS} lidar points or more (where the lidar is used) or {MIN_VISIBLE:.0%} or"
+    f" more of their outline in the image (where the camera is), up to {REACH_M:g} m ahead and {ASIDE_M:g} m"
+    " aside."
     " Simulated objects have no truncation or occlusion classes, so there are no easy, moderate and hard;"
     " other kinds of vehicles are ignored.",
 )
@@ -39,7 +40,8 @@ NOTES = (
 def make_scenes(folder: Path, *, scenes: int, seed: int, workers: int = 1) -> Iterator[int]:
     """Fills the folder with the scenes it lacks, and yields how many are there after each.
 
-    Raises ConfigError where some are to be made and the extra `sim` is not installed."""
+    Raises ConfigError where some are to be made and the extra `sim` is not installed, LogError where the folder
+    cannot be written."""
     missing = sum(not path.is_file() for path in scene_paths(folder, scenes=scenes, seed=seed))
     if not missing:
         yield scenes
@@ -47,8 +49,11 @@ def make_scenes(folder: Path, *, scenes: int, seed: int, workers: int = 1) -> It
     from fusion_rt.sim.frames import write_frames
 
     workers = min(workers, missing // 4)  # starting one takes as long as a few scenes
-    for done, _ in enumerate(write_frames(folder, scenes=scenes, seed=seed, workers=workers), 1):
-        yield done
+    try:
+        for done, _ in enumerate(write_frames(folder, scenes=scenes, seed=seed, workers=workers), 1):
+            yield done
+    except OSError as error:
+        raise LogError(f"{folder}: scenes cannot be written: {error.strerror}") from error
 
 
 def scene_paths(folder: Path, *, scenes: int, seed: int) -> list[Path]:
@@ -77,11 +82,13 @@ def evaluate(
             scene = read_scene(path)
         except LogError as error:
             skipped.append(str(error))
+            advance(index + 1, len(paths))
             continue
         for subset, found in look(scene, perception):
             detections[subset.name] += len(found.boxes)
             for k, label in enumerate(classes):
-                cases[Case(subset.name, label, DIFFICULTY)].append(frame_boxes(scene.now, found, k, label, subset))
+                boxes = frame_boxes(scene.now, found, k, label, subset)
+                cases[Case(subset.name, label, DIFFICULTY)].append(boxes)
         advance(index + 1, len(paths))
     if len(skipped) == len(paths):
         raise LogError(f"{source}: no scene can be used; the first problem: {(skipped or ['no scenes'])[0]}")

@@ -148,7 +148,7 @@ def floats(name: str, values: Any, shape: tuple[int, ...]) -> Array:
     if array.shape != shape or array.dtype.kind not in "fiu":
         raise DeviceError(f"{name} is {array.dtype} {array.shape}, expected numbers {shape}")
     largest = float(np.abs(array).max(initial=0))
-    if not (math.isfinite(largest) and largest <= np.finfo(np.float32).max):
+    if not (math.isfinite(largest) and largest <= float(np.finfo(np.float32).max)):
         raise DeviceError(f"{name} is {array.tolist()}, expected finite numbers")
     return np.ascontiguousarray(array, np.float32)
 

@@ -1,9 +1,9 @@
 """Precision over recall, and its mean at 40 recalls.
 
 AP|R40 = 1/40 sum over r in {1/40, ..., 1} of the best precision at a recall of r or more (Simonelli et al.,
-Disentangling Monocular 3D Object Detection, 2019; KITTI's benchmark since then). KITTI's development kit samples
-that curve at no more scores than it has hits, which for fewer than a hundred objects or so comes out far too
-low: ten objects, all found, nothing else: 22.5 %. `devkit_average_precision` is that number.
+Disentangling Monocular 3D Object Detection, 2019; KITTI's benchmark since then). KITTI's development kit
+samples that curve at no more scores than it has hits, which for fewer than a hundred objects or so comes out
+far too low: ten objects, all found, nothing else: 22.5 %. `devkit_average_precision` is that number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What counts in a KITTI frame, by the rules of its development kit (evaluate_object.cpp, cleanData).
 
-DontCare regions have no box in space, so the kit lets them excuse detections in the image alone; average precision
-here is the same. At the working point, where a false alarm should be one, they excuse: see `sheltered`.
+DontCare regions have no box in space, so the kit lets them excuse detections in the image alone; average
+precision here is the same. At the working point, where a false alarm should be one, they excuse: see
+`sheltered`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,13 @@ def frame_boxes(
 def boxes(labels: Sequence[Label]) -> Array:
     """(n, 7) x y z l w h yaw in the camera's axes renamed: x forward, y left, z up."""
     rows = [
-        (t.location[2], -t.location[0], t.size[0] / 2 - t.location[1], *t.size[::-1], -t.rotation_y - np.pi / 2)
+        (
+            t.location[2],
+            -t.location[0],
+            t.size[0] / 2 - t.location[1],
+            *t.size[::-1],
+            -t.rotation_y - np.pi / 2,
+        )
         for t in labels
     ]
     return np.array(rows, np.float64).reshape(-1, 7)

@@ -1,7 +1,7 @@
 """Which detection is which object, by the rules of KITTI's development kit (evaluate_object.cpp).
 
-Objects are taken in their order. Of the shown detections that overlap one enough and are free, it takes the one
-that overlaps most. Ignored objects may take a detection, ignored detections may be taken: neither counts.
+Objects are taken in their order. Of the shown detections that overlap one enough and are free, it takes the
+one that overlaps most. Ignored objects may take a detection, ignored detections may be taken: neither counts.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ def test_a_forked_process_has_workers_of_its_own(cases):
     pid = os.fork()
     if pid == 0:  # no thread of the parent's lives here
         same = False
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # without workers the kernel would wait for ever
         try:
             same = [bits(a) for a in cases.CASES["deskew"](kernel)] == expected
         finally:

@@ -40,6 +40,7 @@ def run(device, src, K_src, distortion, K_dst, shape, *, bgr=True, mean=MEAN, st
         ((24, 40), K(30.0, 31.0, 20.3, 11.2)),  # shrinks by 2
         ((48, 80), K(62.0, 60.0, 41.0, 23.0)),  # about the same size
         ((90, 70), K(200.0, 190.0, 30.0, 40.0)),  # grows by 3
+        ((15, 24), K(18.0, 18.0, 12.0, 7.0)),  # by 3.3
         ((12, 20), K(12.0, 12.0, 10.0, 6.0)),  # shrinks by 5, and looks beyond the source
         ((40, 60), K(62.0, 60.0, -30.0, 23.0)),  # looks aside: half of it unseen
         ((1, 1), K(60.0, 60.0, 0.5, 0.5)),

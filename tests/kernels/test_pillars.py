@@ -29,7 +29,8 @@ def run(device, xyz, intensity, W, b, grid, z=Z):
 @pytest.mark.parametrize("n", [0, 1, 2000])
 def test_equals_the_reference(device, reference, cases, grid, n, channels):
     rng = np.random.default_rng(n + channels)
-    xyz, intensity = cases.hostile_cloud(rng, n), rng.uniform(-0.2, 1.2, n).astype(np.float32)
+    xyz = cases.hostile_cloud(rng, n)
+    intensity = cases.sprinkle(rng, rng.uniform(-0.2, 1.2, n).astype(np.float32), 0.05)
     W, b = layer(channels)
     out, counts = run(device, xyz, intensity, W, b, grid)
     expected, expected_counts = reference.pillars(xyz, intensity, W, b, grid, *Z)

@@ -111,7 +111,7 @@ def test_the_runtime_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
-    assert {"fusion_rt.pipeline", "openvino"} <= loaded
+    assert "fusion_rt.pipeline" in loaded
     assert not [m for m in loaded if any(m == h or m.startswith(h + ".") for h in HEAVY)]
 
 

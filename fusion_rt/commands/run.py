@@ -78,9 +78,10 @@ def replay(
 
     fusion-rt replay drive.mcap --fast --out predictions.jsonl
     """
+    from fusion_rt import logs
     from fusion_rt.bus import BusConfig
     from fusion_rt.errors import ConfigError
-    from fusion_rt.scenario import Scenario
+    from fusion_rt.scenario import Scenario, locate
 
     engine: dict[str, Any] = {"model": model, "runtime": runtime, "precision": precision, "threads": threads}
     if fast:
@@ -90,6 +91,8 @@ def replay(
         return
     if out is not None:
         raise ConfigError("--out goes with --fast; use `fusion-rt record` beside a live replay")
+    with logs.open(locate(log)):
+        pass  # a file that is no recording is said now, not by nodes that are started again and again
     nodes = {
         "replay": {"log": log, "speed": speed, "loop": loop, "ends_run": True},
         "fusion": {"rig": log, **engine},

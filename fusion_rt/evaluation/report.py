@@ -63,6 +63,7 @@ COUNTED = (
     + "{:g}, others at {:g}".format(MIN_OVERLAPS["car"][0], MIN_OVERLAPS["pedestrian"][0])
     + "; loose: {:g}, {:g}.".format(MIN_OVERLAPS["car"][1], MIN_OVERLAPS["pedestrian"][1])
 )
+_LEVELS = ("BEV AP\nstrict", "BEV AP\nloose", "3D AP\nstrict", "3D AP\nloose")
 WORKING_POINT = (
     "Precision, recall, F1 and counts: of what reaches the model's own score threshold, BEV, loose."
     " [ ]: the middle 95 % over frames drawn again with replacement."
@@ -102,44 +103,29 @@ def render(report: Report) -> RenderableType:
 
 def _table(lines: Sequence[Row]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("sensors", "class", "which"):
-        table.add_column(name)
-    for name in (
-        "objects",
-        "BEV AP\nstrict",
-        "BEV AP\nloose",
-        "",
-        "3D AP\nstrict",
-        "3D AP\nloose",
-        "preci-\nsion",
-        "recall",
-        "F1",
-        "TP",
-        "FP",
-        "FN",
-    ):
-        table.add_column(name, justify="right")
+    for name in ("class", "which"):
+        table.add_column(name, no_wrap=True, min_width=10)
+    for name in ("objects", *_LEVELS, "precision", "recall", "F1", "TP / FP / FN"):
+        table.add_column(name, justify="right", no_wrap=True)
     before = ""
     for row in lines:
+        if row.sensors != before:
+            table.add_row(Text(row.sensors, style="bold"))
+            before = row.sensors
         strict, loose, strict_3d, loose_3d = row.levels
         table.add_row(
-            row.sensors if row.sensors != before else "",
             row.label,
             row.difficulty,
             str(row.objects),
             _percent(strict.ap),
-            _percent(loose.ap),
-            _interval(loose.ap),
+            Text.assemble(_percent(loose.ap), " ", _interval(loose.ap)),
             _percent(strict_3d.ap),
             _percent(loose_3d.ap),
             _percent(loose.precision),
             _percent(loose.recall),
             _percent(loose.f1),
-            str(loose.tp),
-            str(loose.fp),
-            str(loose.fn),
+            f"{loose.tp} / {loose.fp} / {loose.fn}",
         )
-        before = row.sensors
     return table
 
 

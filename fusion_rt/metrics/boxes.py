@@ -78,7 +78,7 @@ def _turn(points: Array, angle: Array) -> Array:
 def _inside(points: Array, boxes: Array) -> Array:
     """(p, 4) bool for points (p, 4, 2) about each box's centre."""
     local = np.abs(_turn(points, -boxes[:, 6]))
-    inside: Array = (local <= boxes[:, None, 3:5] / 2 + _TOLERANCE_M).all(-1)
+    inside: Array = np.all(local <= boxes[:, None, 3:5] / 2 + _TOLERANCE_M, axis=-1)
     return inside
 
 

@@ -125,7 +125,7 @@ def test_one_node_alone(environment, tmp_path):
     ("arguments", "message"),
     [
         (["run", "driveing"], "driveing: no such file; did you mean 'driving'?"),
-        (["run", "{tmp}/wrong.yaml"], "nodes.fusion.modle: unknown key, did you mean 'model'"),
+        (["run", "{tmp}/wrong.yaml"], "nodes.fusion: modle: unknown key, did you mean 'model'"),
         (["replay", "{tmp}/none.mcap", "--fast"], "none.mcap"),
         (["replay", "{tmp}/picture.mcap"], "picture.mcap"),
         (["replay", "bundled:dirve.mcap", "--fast"], "not bundled; there are: drive.mcap"),

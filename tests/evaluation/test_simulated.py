@@ -1,0 +1,56 @@
+"""Held-out worlds: made once, looked at with each set of sensors."""
+
+import pytest
+
+from fusion_rt.device import CpuDevice
+from fusion_rt.errors import LogError
+from fusion_rt.evaluation import simulated
+from fusion_rt.models.package import ModelPackage
+from fusion_rt.perception import Perception
+
+
+@pytest.fixture(scope="module")
+def perception():
+    return Perception(ModelPackage.load("driving-s"), CpuDevice())
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worlds")
+    assert list(simulated.make_scenes(folder, scenes=2, seed=1001)) == [1, 2]
+    return folder
+
+
+def test_scenes_that_are_there_are_not_made_again(worlds):
+    paths = simulated.scene_paths(worlds, scenes=2, seed=1001)
+    before = [p.stat().st_mtime_ns for p in paths]
+    assert list(simulated.make_scenes(worlds, scenes=2, seed=1001)) == [2]
+    assert [p.stat().st_mtime_ns for p in paths] == before
+
+
+def test_every_set_of_sensors_has_its_rows(worlds, perception):
+    paths = simulated.scene_paths(worlds, scenes=2, seed=1001)
+    report = simulated.evaluate(paths, perception, source="two worlds")
+    again = simulated.evaluate(paths, perception, source="two worlds")
+    assert report == again
+    assert report.frames == 2
+    assert [(r.sensors, r.label) for r in report.rows] == [
+        (sensors, label)
+        for sensors in ("lidar+camera", "lidar", "camera")
+        for label in ("car", "pedestrian", "cyclist")
+    ]
+    cars = report.rows[0]
+    assert cars.objects > 0
+    assert cars.levels[1].tp > 0
+    assert report.rows[3].objects <= cars.objects  # fewer objects are seen by one sensor alone
+
+
+def test_a_damaged_scene_is_left_out(worlds, perception, tmp_path):
+    good = simulated.scene_paths(worlds, scenes=1, seed=1001)
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(good[0].read_bytes()[:5000])
+    report = simulated.evaluate([*good, bad], perception, source="one and a half")
+    assert report.frames == 1
+    assert "bad.npz" in report.skipped[0]
+    with pytest.raises(LogError, match=r"no scene can be used.*bad\.npz"):
+        simulated.evaluate([bad], perception, source="half")

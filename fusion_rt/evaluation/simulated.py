@@ -40,8 +40,8 @@ NOTES = (
 def make_scenes(folder: Path, *, scenes: int, seed: int, workers: int = 1) -> Iterator[int]:
     """Fills the folder with the scenes it lacks, and yields how many are there after each.
 
-    Raises ConfigError where some are to be made and the extra `sim` is not installed, LogError where the folder
-    cannot be written."""
+    Raises ConfigError where some are to be made and the extra `sim` is not installed, LogError where the
+    folder cannot be written."""
     missing = sum(not path.is_file() for path in scene_paths(folder, scenes=scenes, seed=seed))
     if not missing:
         yield scenes

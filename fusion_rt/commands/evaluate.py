@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from fusion_rt.commands.common import Json, console, errors, print_json, progress
 
@@ -103,4 +104,5 @@ def _show(report: Report, json: bool) -> None:
     if json:
         print_json(report)
     else:
-        console.print(render(report), highlight=False, width=max(console.width, 100))
+        # A table that is cut to fit a narrow terminal hides its figures.
+        Console(width=max(console.width, 104)).print(render(report), highlight=False)

@@ -104,8 +104,8 @@ def render(report: Report) -> RenderableType:
 def _table(lines: Sequence[Row]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("class", "which"):
-        table.add_column(name, no_wrap=True, min_width=10)
-    for name in ("objects", *_LEVELS, "precision", "recall", "F1", "TP / FP / FN"):
+        table.add_column(name, no_wrap=True, min_width=12)
+    for name in ("objects", *_LEVELS, "prec.", "recall", "F1", "TP / FP / FN"):
         table.add_column(name, justify="right", no_wrap=True)
     before = ""
     for row in lines:

@@ -82,7 +82,8 @@ class Tracker:
             if not good.all():
                 self.refused["not_finite"] += int((~good).sum())
                 detections = detections.where(good)
-            self._take(_in_map(detections, T_map_ego), stamp_ns)
+            self._take(_in_map(_one_in_a_place(detections), T_map_ego), stamp_ns)
+            self._tracks = _without_ghosts(self._tracks, stamp_ns)
         self._tracks = [t for t in self._tracks if t.existence >= self.config.drop]
         shown = [
             t
@@ -229,6 +230,40 @@ class Tracker:
             born_ns=stamp_ns,
             seen_ns=stamp_ns,
         )
+
+
+def _one_in_a_place(boxes: Detections) -> Detections:
+    """Without the boxes whose middle lies in a better and larger box of another class, seen from above: the
+    network judges its classes apart, and a car's tail light may look like a pedestrian to it."""
+    n = np.arange(len(boxes.boxes))
+    scores = boxes.scores[n, boxes.labels]
+    area = boxes.boxes[:, 3] * boxes.boxes[:, 4]
+    hides = _middles_inside(boxes.boxes[:, :2], boxes.boxes[:, [0, 1, 6]], boxes.boxes[:, 3:5])
+    hides &= boxes.labels[:, None] != boxes.labels
+    hides &= (scores[:, None] < scores) & (area[:, None] < area)
+    hidden: Array = np.any(hides, axis=1)
+    return boxes.where(~hidden) if hidden.any() else boxes
+
+
+def _without_ghosts(tracks: list[Track], stamp_ns: int) -> list[Track]:
+    """Without the tracks that were not seen now and whose middle lies in the box of one that was: two things
+    are never in one place, and the unseen one is a track that its object has outrun."""
+    seen = [t for t in tracks if t.seen_ns == stamp_ns]
+    if not seen or len(seen) == len(tracks):
+        return tracks
+    middles, poses = np.stack([t.state[:2] for t in tracks]), np.stack([t.state[:3] for t in seen])
+    sizes = np.stack([t.size[:2] for t in seen])
+    inside: Array = np.any(_middles_inside(middles, poses, sizes), axis=1)
+    return [t for t, hidden in zip(tracks, inside) if t.seen_ns == stamp_ns or not hidden]
+
+
+def _middles_inside(middles: Array, poses: Array, sizes: Array) -> Array:
+    """(n, m) bool: middle (n, 2) lies in the rectangle of pose (m, 3) x y yaw and size (m, 2)."""
+    d = middles[:, None] - poses[:, :2]
+    cos, sin = np.cos(poses[:, 2]), np.sin(poses[:, 2])
+    along, across = d[..., 0] * cos + d[..., 1] * sin, d[..., 1] * cos - d[..., 0] * sin
+    inside: Array = (np.abs(along) < sizes[:, 0] / 2) & (np.abs(across) < sizes[:, 1] / 2)
+    return inside
 
 
 def _kinds(tracks: list[Track]) -> Array:

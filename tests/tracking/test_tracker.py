@@ -311,3 +311,25 @@ def test_classes_without_settings_move_as_the_defaults_say(make_tracker, detecti
     named = make_tracker(classes={c: ClassMotion() for c in ("car", "pedestrian", "cyclist")})
     states = [run(t, 5, lambda k: detections([turning(k * DT)]))[-1][0].state for t in (plain, named)]
     np.testing.assert_array_equal(*states)
+
+
+def test_a_track_that_its_object_has_outrun_is_no_ghost(make_tracker, detections):
+    """A jump out of the gate but not out of the car's own length begins a new track, and ends the old one."""
+    tracker = make_tracker(gate=0.5)
+    run(tracker, 10, lambda k: detections([(20.0, 0.0, 0.0)]))
+    shown = run(tracker, 3, lambda k: detections([(21.9, 0.0, 0.0)]), first=10)
+    assert len(shown[1]) == len(shown[2]) == 1
+    assert shown[2][0].state[0] > 21.5
+
+
+def test_a_part_of_a_car_that_looks_like_a_person_is_no_person(tracker, detections):
+    def seen(scores):
+        both = detections([(20.0, 0.0, 0.3), (21.0, 0.3, 0.0)], label=[0, 1])
+        both.scores[[0, 1], [0, 1]] = scores
+        return both
+
+    shown = run(tracker, 5, lambda k: seen([0.9, 0.7]))[-1]
+    assert [t.log_classes.argmax() for t in shown] == [0]
+    tracker.reset()
+    shown = run(tracker, 5, lambda k: seen([0.6, 0.9]))[-1]  # the person is the surer one
+    assert sorted(t.log_classes.argmax() for t in shown) == [0, 1]

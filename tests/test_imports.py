@@ -108,7 +108,7 @@ def test_the_runtime_is_light():
     runtime = ["fusion_rt.pipeline", "fusion_rt.offline", "fusion_rt.cli"]
     runtime += [m for m in MODULES if m.startswith("fusion_rt.nodes.")]
     code = f"import sys, {', '.join(runtime)}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert "fusion_rt.pipeline" in loaded
@@ -117,7 +117,7 @@ def test_the_runtime_is_light():
 
 def test_importing_the_package_loads_no_engine():
     code = "import sys, fusion_rt; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert not {"openvino", "cv2", "numpy"} & set(done.stdout.split())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from fusion_rt import __version__
 from fusion_rt.errors import ConfigError
@@ -34,7 +34,7 @@ class BenchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seconds: Annotated[float, Meta(gt=0)] = 20.0
     speed: Annotated[float, Meta(gt=0, le=1000)] = 1.0
     warmup_s: Annotated[float, Meta(ge=0)] = 2.0
-    engines: dict[str, dict[str, Any]] = {"default": {}}
+    engines: dict[str, dict[str, Any]] = field(default_factory=lambda: {"default": {}})
 
     def __post_init__(self) -> None:
         if (self.log is None) == (self.sim is None):

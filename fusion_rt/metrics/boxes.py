@@ -89,9 +89,8 @@ def _crossings(a: Array, b: Array) -> tuple[Array, Array]:
     along_b = (np.roll(b, -1, axis=1) - b)[:, None]
     between = start_b - start_a
     turn = _cross(along_a, along_b)
-    parallel: Array = (
-        np.abs(turn) < 1e-12
-    )  # then the ends of the shared stretch are corners inside the other box
+    # Of parallel edges, the ends of the shared stretch are corners inside the other box.
+    parallel: Array = np.abs(turn) < 1e-12
     safe = np.where(parallel, 1.0, turn)
     s, t = _cross(between, along_b) / safe, _cross(between, along_a) / safe
     crossed = ~parallel & (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 from typer.testing import CliRunner
 
@@ -35,3 +37,19 @@ def test_a_wrong_folder(tmp_path):
     done = runner.invoke(app, ["eval", "kitti", str(tmp_path)])
     assert isinstance(done.exception, LogError)
     assert str(tmp_path) in str(done.exception)
+
+
+def test_a_wrong_folder_is_one_line_in_the_shell(tmp_path):
+    command = [sys.executable, "-c", "from fusion_rt.cli import main; main()", "eval", "kitti", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert line.startswith(f"error: {tmp_path}: no KITTI object layout")
+
+
+def test_frames_where_none_can_be_kept(tmp_path):
+    (tmp_path / "file").touch()
+    done = runner.invoke(app, ["eval", "sim", "--scenes", "1", "--frames", str(tmp_path / "file")])
+    assert isinstance(done.exception, LogError)
+    assert "cannot be written" in str(done.exception)

@@ -17,7 +17,8 @@ from fusion_rt.messages import Prediction
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVE = ROOT / "fusion_rt" / "data" / "drive.mcap"
-CLI = [sys.executable, "-c", "from fusion_rt.cli import main; main()"]
+# Isolated: what is installed, not what lies in the folder that the tests run in.
+CLI = [sys.executable, "-I", "-c", "from fusion_rt.cli import main; main()"]
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
 """Held-out worlds: made once, looked at with each set of sensors."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from fusion_rt.device import CpuDevice
 from fusion_rt.errors import LogError
 from fusion_rt.evaluation import simulated
+from fusion_rt.evaluation.subsets import SUBSETS
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import Perception
+from fusion_rt.tracking.detections import Detections
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +59,38 @@ def test_a_damaged_scene_is_left_out(worlds, perception, tmp_path):
     assert "bad.npz" in report.skipped[0]
     with pytest.raises(LogError, match=r"no scene can be used.*bad\.npz"):
         simulated.evaluate([bad], perception, source="half")
+
+
+def box(x, y):
+    return (x, y, 0.8, 4.0, 1.8, 1.6, 0.0)
+
+
+COUNTING = ([1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("subset", "counts"), list(zip(SUBSETS, COUNTING)), ids=[s.name for s in SUBSETS])
+def test_which_objects_count(subset, counts):
+    """By the lidar alone, by the camera alone, by neither, out of reach, and a kind that is ignored."""
+    truth = np.array(
+        [(*box(x, y), 0, 0) for x, y in ((10, 0), (20, 0), (30, 0), (75, 0), (40, 9))], np.float32
+    )
+    walker = np.array([(*box(5, 5), 0, 0)], np.float32)
+    frame = SimpleNamespace(
+        boxes=np.concatenate([truth, walker]),
+        cls=np.array([0, 0, 0, 0, -1, 1]),
+        npoints=np.array([3, 2, 2, 99, 99, 99]),
+        visible=np.array([0.2, 0.3, 0.2, 1.0, 1.0, 1.0], np.float32),
+    )
+    found = Detections(
+        boxes=np.array([box(10, 0), box(75, 0), box(5, 5)], np.float32),
+        velocity=np.zeros((3, 2)),
+        scores=np.array([[0.9, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.7, 0.1]], np.float32),
+        labels=np.array([0, 0, 1]),
+        std=np.ones((3, 5)),
+        contributions=np.ones((3, 3)),
+    )
+    cars = simulated.frame_boxes(frame, found, 0, "car", subset)
+    assert (~cars.truth_ignored).astype(int).tolist() == counts
+    np.testing.assert_array_equal(cars.truth, truth[:, :7])
+    np.testing.assert_allclose(cars.scores, [0.9, 0.8])
+    assert cars.found_ignored.tolist() == [False, True]

@@ -33,9 +33,8 @@ def lines(log, model, *, threads=1, count=None):
 
 
 def in_another_process(log, model, count):
-    done = subprocess.run(
-        [sys.executable, "-c", REPLAY, str(log), str(model), str(count)], capture_output=True, check=False
-    )
+    command = [sys.executable, "-I", "-c", REPLAY, str(log), str(model), str(count)]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from fusion_rt.logs.kitti_object import Label
-from fusion_rt.metrics.average_precision import Curve, average_precision, recall_scores
+from fusion_rt.metrics.average_precision import (
+    Curve,
+    average_precision,
+    devkit_average_precision,
+    recall_scores,
+)
 from fusion_rt.metrics.boxes import overlaps
 from fusion_rt.metrics.detection import count_objects, judge
 from fusion_rt.metrics.kitti import DIFFICULTIES, boxes, frame_boxes
@@ -141,6 +146,68 @@ def test_matching_against_the_plain_one():
     by_formula = np.mean([max(precision[recall >= r - 1e-9], default=0.0) for r in np.arange(1, 41) / 40])
     assert average_precision(totals) == pytest.approx(by_formula)
     assert 0 < by_formula < 1
+
+
+def plain_development_kit(frames, least):
+    """evaluate_object.cpp, eval_class: thresholds from the hits' scores, precision at each, made monotone."""
+    hits, objects = [], 0
+    for f in frames:
+        iou, taken = overlaps(f.truth, f.found)[0], set()
+        for i in range(len(f.truth)):
+            objects += not f.truth_ignored[i]
+            best, highest = -1, -np.inf  # here the highest score is taken, not the largest overlap
+            for j in range(len(f.found)):
+                if j not in taken and iou[i, j] > least and f.scores[j] > highest:
+                    best, highest = j, f.scores[j]
+            if best >= 0:
+                taken.add(best)
+                if not f.truth_ignored[i] and not f.found_ignored[best]:
+                    hits.append(highest)
+    hits.sort(reverse=True)
+    thresholds, recall = [], 0.0
+    for k, score in enumerate(hits):
+        left = (k + 1) / objects
+        right = (k + 2) / objects if k < len(hits) - 1 else left
+        if right - recall < recall - left and k < len(hits) - 1:
+            continue
+        thresholds.append(score)
+        recall += 1 / 40
+    precision = [0.0] * 41
+    for k, threshold in enumerate(thresholds[:41]):
+        counts = [plain_counts(f, overlaps(f.truth, f.found)[0], least, threshold) for f in frames]
+        tp, fp, _ = np.sum(counts, axis=0)
+        precision[k] = tp / max(tp + fp, 1)
+    return sum(max(precision[k:]) for k in range(1, 41)) / 40
+
+
+def test_the_development_kits_own_number_by_hand():
+    # Ten objects, all found, nothing else: ten thresholds, the first of which is recall 0.
+    assert ap(frame(at(*range(10)), at(*range(10)), np.linspace(0.9, 0.5, 10))).ap_devkit == 9 / 40
+    assert ap(frame(at(), at(3), [0.5])).ap_devkit is None
+    assert ap(frame(at(3), at(), [])).ap_devkit == 0.0
+
+
+@pytest.mark.parametrize("count", [3, 60])  # fewer and more objects than there are recalls
+def test_the_development_kits_own_number_against_the_plain_one(count):
+    rng = np.random.default_rng(count)
+    frames = []
+    for _ in range(count):
+        n, m = rng.integers(1, 5), rng.integers(2, 9)
+        truth = at(*rng.integers(0, 3, n)) + np.pad(rng.normal(0, 0.5, (n, 2)), ((0, 0), (0, 5)))
+        found = at(*rng.integers(0, 3, m)) + np.pad(rng.normal(0, 0.5, (m, 2)), ((0, 0), (0, 5)))
+        frames.append(
+            frame(
+                truth,
+                found,
+                rng.integers(1, 200, m) / 200,
+                ignored=rng.random(n) < 0.2,
+                found_ignored=rng.random(m) < 0.2,
+            )
+        )
+    outcomes = [match(f, overlaps(f.truth, f.found)[0], 0.3) for f in frames]
+    expected = plain_development_kit(frames, 0.3)
+    assert devkit_average_precision(Curve(outcomes), outcomes) == pytest.approx(expected)
+    assert 0 < expected < 1
 
 
 def label(kind="Car", *, x=0.0, z=20.0, height_px=60.0, occluded=0, truncated=0.0, score=None, ry=0.0):

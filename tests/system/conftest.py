@@ -126,14 +126,19 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(folder))
 
 
+def children() -> list[psutil.Process]:
+    """Ours that live; multiprocessing, once used, keeps a helper for good."""
+    return [c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE]
+
+
 @pytest.fixture
 def run_dir() -> Iterator[Path]:
     """Sockets, processes and shared memory of this run are gone when it is over."""
     ring.sweep()
-    before = set(ring.segments())
+    before, processes = set(ring.segments()), set(children())
     parent = Path(tempfile.mkdtemp(prefix="frt-"))
     yield parent / "run"
-    assert [c for c in psutil.Process().children(recursive=True) if c.status() != psutil.STATUS_ZOMBIE] == []
+    assert set(children()) - processes == set()
     assert [p for p in parent.glob("run/**/*") if p.exists()] == []
     pids = {int(name.split("-")[2]) for name in set(ring.segments()) - before}
     assert [pid for pid in pids if not psutil.pid_exists(pid)] == [], "a segment of a dead process"

@@ -103,9 +103,10 @@ def render(report: Report) -> RenderableType:
 
 def _table(lines: Sequence[Row]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("class", "which"):
-        table.add_column(name, no_wrap=True, min_width=12)
-    for name in ("objects", *_LEVELS, "prec.", "recall", "F1", "TP / FP / FN"):
+    # Where there is too little room, numbers give way and names do not.
+    for name, width in (("class", len("lidar+camera")), ("which", len("moderate"))):
+        table.add_column(name, no_wrap=True, min_width=width)
+    for name in ("objects", *_LEVELS, "prec.", "recall", "F1", "TP/FP/FN"):
         table.add_column(name, justify="right", no_wrap=True)
     before = ""
     for row in lines:
@@ -124,7 +125,7 @@ def _table(lines: Sequence[Row]) -> Table:
             _percent(loose.precision),
             _percent(loose.recall),
             _percent(loose.f1),
-            f"{loose.tp} / {loose.fp} / {loose.fn}",
+            f"{loose.tp}/{loose.fp}/{loose.fn}",
         )
     return table
 

@@ -21,8 +21,9 @@ def overlaps(a: Array, b: Array) -> tuple[Array, Array]:
     if len(i) == 0:
         return ground, space
     first, second = a[i], b[j]
-    shared = _shared_area(first, second)
     areas = first[:, 3] * first[:, 4], second[:, 3] * second[:, 4]
+    # What the tolerance adds at the edges must not make it more than all there is.
+    shared = np.minimum(_shared_area(first, second), np.minimum(*areas))
     ground[i, j] = shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
     half = first[:, 5] / 2, second[:, 5] / 2
     top = np.minimum(first[:, 2] + half[0], second[:, 2] + half[1])

@@ -187,7 +187,7 @@ def test_the_development_kits_own_number_by_hand():
     assert ap(frame(at(3), at(), [])).ap_devkit == 0.0
 
 
-@pytest.mark.parametrize("count", [3, 60])  # fewer and more objects than there are recalls
+@pytest.mark.parametrize("count", [8, 60])  # fewer and more objects than there are recalls
 def test_the_development_kits_own_number_against_the_plain_one(count):
     rng = np.random.default_rng(count)
     frames = []

@@ -28,7 +28,7 @@ def print_json(value: Any) -> None:
 def progress(label: str) -> Iterator[Any]:
     """A bar on standard error, gone when done; call the value with (done, total), or a fraction."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(label, total=1.0)
 
         def advance(done: float, total: float = 1.0) -> None:

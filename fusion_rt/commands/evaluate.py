@@ -29,6 +29,8 @@ SCENES, SEED = 60, 1001
 def default(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is None:
         sim(json=json)
+    elif json:
+        raise typer.BadParameter(f"give --json after {context.invoked_subcommand}")
 
 
 @evaluations.command()

@@ -20,7 +20,6 @@ from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array, inverse
 
-SEED, SCENES = 1001, 60  # the bundled model was trained on seed 1
 CLASSES = ("car", "pedestrian", "cyclist")  # numbers of the frames' `cls`
 FRAME_S = 0.1
 MIN_POINTS, MIN_VISIBLE = 3, 0.3

@@ -112,6 +112,8 @@ def read_labels(path: str | Path) -> Iterator[Label]:
             if len(words) not in (_COLUMNS, _COLUMNS + 1):
                 raise ValueError(f"{len(words)} columns, expected {_COLUMNS} or with a score {_COLUMNS + 1}")
             n = [float(w) for w in words[1:]]
+            if not np.isfinite(n).all():
+                raise ValueError("numbers that are not finite")
         except ValueError as error:
             raise LogError(f"{path}:{k + 1}: {error}") from error
         yield Label(

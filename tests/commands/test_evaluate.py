@@ -53,3 +53,9 @@ def test_frames_where_none_can_be_kept(tmp_path):
     done = runner.invoke(app, ["eval", "sim", "--scenes", "1", "--frames", str(tmp_path / "file")])
     assert isinstance(done.exception, LogError)
     assert "cannot be written" in str(done.exception)
+
+
+def test_json_goes_behind_the_command(tmp_path):
+    done = runner.invoke(app, ["eval", "--json", "kitti", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "give --json after kitti" in done.output

@@ -191,3 +191,12 @@ def test_a_damaged_frame_is_named_and_the_rest_goes_on(copied, file, damage, say
     assert result.logs[0].packets == 2
     (error,) = result.errors
     assert str(path) in error
+
+
+@pytest.mark.parametrize("column", [1, 2, 12])
+def test_a_label_with_a_number_that_is_none(tmp_path, column):
+    words = ["Car", *map(str, (0, 0, 1, 10, 20, 30, 40, 1, 1, 4, 1, 1, 20, 0))]
+    words[column] = "nan"
+    (tmp_path / "l.txt").write_text(" ".join(words))
+    with pytest.raises(LogError, match=r"l\.txt:1: numbers that are not finite"):
+        list(kitti_object.read_labels(tmp_path / "l.txt"))

@@ -40,8 +40,10 @@ def test_a_wrong_folder(tmp_path):
 
 
 def test_a_wrong_folder_is_one_line_in_the_shell(tmp_path):
-    command = [sys.executable, "-c", "from fusion_rt.cli import main; main()", "eval", "kitti", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    shell = [sys.executable, "-I", "-c", "from fusion_rt.cli import main; main()"]
+    done = subprocess.run(
+        [*shell, "eval", "kitti", str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = [line for line in done.stderr.splitlines() if line.strip()]

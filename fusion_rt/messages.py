@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from fusion_rt.arrays import mismatch
 from fusion_rt.errors import MessageError
 
 Vec2: TypeAlias = tuple[float, float]
@@ -372,17 +373,5 @@ def unpack(header: bytes | memoryview, arrays: list[Any]) -> Message:
 
 
 def _expect(message: Any, field: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
-    array = getattr(message, field)
-    fits = (
-        isinstance(array, np.ndarray)
-        and array.dtype == dtype
-        and array.ndim == len(shape)
-        and all(want is None or want == got for want, got in zip(shape, array.shape))
-    )
-    if not fits:
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        wanted = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
-        raise MessageError(
-            f"{message.header.sensor_id}: {type(message).__name__}.{field} is {got},"
-            f" expected {np.dtype(dtype)} {wanted}"
-        )
+    if wrong := mismatch(getattr(message, field), dtype, shape):
+        raise MessageError(f"{message.header.sensor_id}: {type(message).__name__}.{field} {wrong}")

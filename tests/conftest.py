@@ -85,7 +85,7 @@ def as_scene(rig: Rig) -> Callable[..., Any]:
     """What `street` gives, as the training reads it: (previous, now, T_now_previous, motion) -> Scene."""
 
     def convert(previous: Any, now: Any, T_now_previous: Any, motion: tuple[float, float, float]) -> Any:
-        from fusion_rt.train.frames import Frame, Scene
+        from fusion_rt.sim.frame_files import Frame, Scene
 
         def frame(cloud: PointCloud, image: Image) -> Frame:
             camera, T = rig.cameras["camera"], rig.lidars["lidar"].T_ego_lidar.astype(np.float32)

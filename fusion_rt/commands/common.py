@@ -16,6 +16,9 @@ console = Console()
 errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Model = Annotated[str, typer.Option(help="A preset's name, or a folder with a model package.")]
+Runtime = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
+Precision = Annotated[str | None, typer.Option(help="int8 or f32; the model's own choice if not given.")]
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from fusion_rt.commands.common import Json, console, errors, print_json, progress
+from fusion_rt.commands.common import (
+    Json,
+    Model,
+    Precision,
+    Runtime,
+    console,
+    errors,
+    print_json,
+    progress,
+)
 
 if TYPE_CHECKING:
     from fusion_rt.evaluation.report import Report
@@ -19,9 +28,6 @@ evaluations = typer.Typer(
     invoke_without_command=True,
 )
 
-Model = Annotated[str, typer.Option(help="A preset's name, or a folder with a model package.")]
-Runtime = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
-Precision = Annotated[str | None, typer.Option(help="int8 or f32; the model's own choice if not given.")]
 SCENES, SEED = 60, 1001
 
 
@@ -36,7 +42,7 @@ def default(context: typer.Context, json: Json = False) -> None:
 @evaluations.command()
 def sim(
     scenes: Annotated[int, typer.Option(min=1, help="How many worlds.")] = SCENES,
-    seed: Annotated[int, typer.Option(help="Of the worlds; the bundled model was trained on seed 1.")] = SEED,
+    seed: Annotated[int, typer.Option(min=0, help="Of the worlds; the bundled model knows seed 1.")] = SEED,
     frames: Annotated[
         Path | None, typer.Option(help="Keep the scenes there, and take those that are there.")
     ] = None,

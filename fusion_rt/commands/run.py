@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusion_rt.commands.common import Json, console, errors, print_json, progress
+from fusion_rt.commands.common import (
+    Json,
+    Model,
+    Precision,
+    Runtime,
+    console,
+    errors,
+    print_json,
+    progress,
+)
 
 if TYPE_CHECKING:
     from fusion_rt.scenario import Scenario
@@ -21,9 +30,6 @@ ConfigOption = Annotated[
     str, typer.Option("--config", "-c", help="A scenario file, or the name of a bundled one.")
 ]
 Duration = Annotated[float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")]
-Model = Annotated[str, typer.Option(help="A preset's name, or a folder with a model package.")]
-Runtime = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
-Precision = Annotated[str | None, typer.Option(help="int8 or f32; the model's own choice if not given.")]
 Threads = Annotated[int, typer.Option(min=1, max=64, help="Of the kernels and of the network.")]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_rt.arrays import mismatch
 from fusion_rt.errors import DeviceError
 
 Array = NDArray[Any]
@@ -101,16 +102,8 @@ def check_threads(threads: int) -> int:
 def check(name: str, array: Any, dtype: Any, shape: Sequence[int | None], *, written: bool = False) -> None:
     """Raises DeviceError unless `array` is an aligned, contiguous array of that dtype and shape (None: any
     extent), and writeable where the kernel writes to it."""
-    fits = (
-        isinstance(array, np.ndarray)
-        and array.dtype == dtype
-        and array.ndim == len(shape)
-        and all(want is None or want == got for want, got in zip(shape, array.shape))
-    )
-    if not fits:
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        wanted = "(" + ", ".join("N" if s is None else str(s) for s in shape) + ")"
-        raise DeviceError(f"{name} is {got}, expected {np.dtype(dtype)} {wanted}")
+    if wrong := mismatch(array, dtype, shape):
+        raise DeviceError(f"{name} {wrong}")
     if not (array.flags.c_contiguous and array.flags.aligned):
         what = "aligned" if array.flags.c_contiguous else "contiguous"
         raise DeviceError(f"{name} is not {what}; pass np.require({name}, requirements='CA')")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from fusion_rt.train.frames import Array, Frame
+from fusion_rt.sim.frame_files import Frame
+from fusion_rt.transforms import Array
 
 Rng = np.random.Generator
 

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.models.presets import Preset
-
-__all__ = ["bev_iou", "box_context", "decode", "refine"]
 
 LOG_SIZE_LIMIT = (-2.0, 3.0)
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.models.presets import Preset
-from fusion_rt.train.boxes import bev_iou, box_context, decode
-from fusion_rt.train.frames import Array
+from fusion_rt.train.boxes import box_context, decode
 from fusion_rt.train.geometry import roi_sample
 from fusion_rt.train.network import Refiner
 from fusion_rt.train.samples import Batch
+from fusion_rt.transforms import Array
 
 WEIGHTS = {
     "heatmap": 1.0,

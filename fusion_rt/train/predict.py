@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion_rt.train.boxes import bev_iou, box_context, decode, refine
-from fusion_rt.train.frames import Array
+from fusion_rt.metrics.boxes import bev_iou
+from fusion_rt.train.boxes import box_context, decode, refine
 from fusion_rt.train.geometry import roi_sample
 from fusion_rt.train.samples import Batch, Inputs
 from fusion_rt.train.step import TrainingNet
+from fusion_rt.transforms import Array
 
 NMS_IOU = (0.2, 0.3, 0.3)  # by class
 

@@ -23,10 +23,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fusion_rt.train.boxes import box_context, decode
 from fusion_rt.train.export import MAX_OBJECTS
-from fusion_rt.train.frames import Array
 from fusion_rt.train.geometry import roi_sample
 from fusion_rt.train.samples import Batch
 from fusion_rt.train.step import TrainingNet
+from fusion_rt.transforms import Array
 
 Feed = dict[str, Array]
 # The layers whose numbers are read as metres, radians and scores stay in float.

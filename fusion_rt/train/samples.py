@@ -14,9 +14,10 @@ from torch.utils.data import IterableDataset
 
 from fusion_rt.errors import LogError
 from fusion_rt.models.presets import Preset
+from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
-from fusion_rt.train.frames import Array, Frame, Scene, read_scene
 from fusion_rt.train.targets import Targets, camera_targets, make_targets
+from fusion_rt.transforms import Array
 
 RELIST_EVERY = 64  # samples between looks for new files
 

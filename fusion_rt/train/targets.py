@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusion_rt.models.presets import Preset
-from fusion_rt.train.frames import Array
+from fusion_rt.transforms import Array
 
 SIGMA_CELLS = (1.1, 0.8, 0.8)  # width of the heatmap's bumps, by class
 NEIGHBOURS = ((0, 0, 1.0), (0, 1, 0.4), (0, -1, 0.4), (1, 0, 0.4), (-1, 0, 0.4))

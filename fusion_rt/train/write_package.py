@@ -12,8 +12,8 @@ import yaml
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.package import PARTS, GridSpec, ImageSpec, ModelPackage, ModelSpec, TensorSpec, digest
 from fusion_rt.models.presets import Preset
+from fusion_rt.sim.frame_files import read_scene
 from fusion_rt.train.export import MAX_OBJECTS, export_float, load_average, tensor_shapes
-from fusion_rt.train.frames import read_scene
 from fusion_rt.train.loop import read_checkpoint
 from fusion_rt.train.predict import NMS_IOU
 from fusion_rt.train.quantize import Feed, part_inputs, quantize_part

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from fusion_rt import logs
+from fusion_rt.bus import ring
 from fusion_rt.messages import Prediction
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,9 +34,10 @@ def environment():
 
 @pytest.fixture(autouse=True)
 def nothing_left_in_shared_memory():
-    before = {p.name for p in Path("/dev/shm").glob("fusion_rt*")}
+    before = set(ring.segments())
     yield
-    assert {p.name for p in Path("/dev/shm").glob("fusion_rt*")} <= before
+    left = {name for name in set(ring.segments()) - before if not psutil.pid_exists(int(name.split("-")[2]))}
+    assert left == set(), "segments of dead processes"
 
 
 def fusion_rt(environment, *arguments, timeout=120, cwd=None):

@@ -5,11 +5,11 @@ import pytest
 from scipy.spatial import cKDTree
 
 from fusion_rt.sim import camera, look
+from fusion_rt.sim.frame_files import read_scene
 from fusion_rt.sim.frames import POINT_M, RANGE_M, make_scene, write_frames
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.statistics import points_in_box
 from fusion_rt.sim.world import World
-from fusion_rt.train.frames import read_scene
 from fusion_rt.transforms import from_translation_rpy, inverse, transform_points
 
 UNIT = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])

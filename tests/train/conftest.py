@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusion_rt.train.frames import Frame, Scene, read_scene
+from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 
 # Two threads of torch wait for each other on a machine that is busy with other tests.
 torch.set_num_threads(1)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.models.presets import DRIVING_S as P
-from fusion_rt.train.boxes import bev_iou, box_context, decode, refine
+from fusion_rt.train.boxes import box_context, decode, refine
 from fusion_rt.train.predict import suppress
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fusion_rt.errors import LogError
-from fusion_rt.train.frames import read_scene
+from fusion_rt.sim.frame_files import read_scene
 
 
 def test_units_and_shapes(scene):

@@ -201,9 +201,10 @@ def test_a_wrong_configuration_ends_the_run(scenario, nodes, message):
 
 
 SCRIPT = """
-import sys, msgspec
+import signal, sys, msgspec
 from fusion_rt import supervisor
 from fusion_rt.scenario import Scenario
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a terminal's: tests may run where it is ignored
 print("go", flush=True)
 summary = supervisor.run(msgspec.json.decode(sys.argv[1], type=Scenario), duration_s=60)
 print(summary.predictions, flush=True)

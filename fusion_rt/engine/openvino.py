@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import openvino
@@ -16,7 +17,7 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        core = openvino.Core()
+        core = _core()
         try:
             model = core.read_model(str(path))
             quantised = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
@@ -47,6 +48,15 @@ class OpenVinoEngine:
     def run(self) -> None:
         self._request.infer()
         check_finite(self._path, self.outputs)
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """One for the life of the process.
+
+    The CPU plugin gives the thread that loads it a signal stack, and takes it back in whatever thread drops
+    the last of it: the next signal would then end the process."""
+    return openvino.Core()
 
 
 def _shape(port: openvino.ConstOutput) -> tuple[int, ...]:

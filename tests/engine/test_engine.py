@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -109,3 +111,26 @@ def test_no_file_no_runtime_no_precision(package, tmp_path):
         load(package / "camera.onnx", runtime="tpu")
     with pytest.raises(EngineError, match="'f8' is not one of int8, f32"):
         load(package / "camera.onnx", precision="f8")
+
+
+SIGNALLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from fusion_rt import engine
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+path = Path(sys.argv[1])
+shapes = {"inputs": {"image": (1, 3, 192, 640)}, "outputs": {"features": (1, 32, 24, 80)}}
+loaded = [engine.load(path, runtime="openvino", precision="f32", threads=1, **shapes) for _ in range(2)]
+thread = threading.Thread(target=loaded.clear)  # as the collector does when it runs in another thread
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+print(seen)
+"""
+
+
+def test_an_engine_that_another_thread_drops_leaves_signals_alone(package):
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(package / "camera.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "[1]\n"), done.stderr

@@ -31,7 +31,7 @@ Lap = Callable[[str], None]
 class ImageFeatures(Struct, frozen=True):
     """An encoded image, waiting for the trigger.
 
-    features  (C, h, w) float32
+    features  (h, w, C) float32
     K         (3, 3) float64: camera ray -> feature pixel
     """
 
@@ -204,16 +204,16 @@ class Perception:
         return total, {cause: counts[cause] for cause in ("not_finite", "outside") if counts[cause]}
 
     def _encode_views(self, views: Sequence[View]) -> None:
-        canvas, valid = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_valid"][0, 0]
+        canvas, depth = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_depth"][0, :, :, 0]
         if not views:
             canvas[...] = 0
-            valid[...] = 0
+            depth[...] = 0
             return
         features = views[0].image.features[None]
         if len(views) > 1:
             features = np.stack([v.image.features for v in views])
         P = np.stack([v.image.K @ v.T_camera_ego[:3] for v in views]).astype(np.float32)
-        self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, valid)
+        self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, depth)
         self._lap("lift")
 
     def _recall(self, motion: Motion) -> None:
@@ -306,7 +306,7 @@ class Perception:
             scores=scores,
             labels=kind,
             std=rows[:, refinement.SIGMA],
-            contributions=self._bev.outputs["contribution"][0][:, iy, ix].T,
+            contributions=self._bev.outputs["contribution"][0][iy, ix],
             velocity_known=self._recalled,
         )
 

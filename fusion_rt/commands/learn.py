@@ -100,6 +100,10 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Or: how many updates.")] = None,
     preset: Annotated[str, typer.Option(help="Sizes of the network.")] = "driving-s",
+    part: Annotated[str, typer.Option(help="all; or camera: the image encoder by itself.")] = "all",
+    start: Annotated[
+        Path | None, typer.Option(help="Begin with another training's weights, where they fit.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Scenes an update.")] = 4,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="At its peak.")] = 2.5e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and of the order of scenes.")] = 1,
@@ -108,7 +112,8 @@ def train(
 ) -> None:
     """Train a network on simulated frames; the folder may still be filling.
 
-    fusion-rt train --frames out/frames --out out/train --minutes 60
+    fusion-rt train --frames out/frames --out out/camera --part camera --batch 8 --minutes 20
+    fusion-rt train --frames out/frames --out out/train --start out/camera/last.pt --minutes 100
     """
     with _extra("train"):
         from fusion_rt.train import loop
@@ -116,6 +121,8 @@ def train(
         frames=frames,
         out=out,
         preset=preset,
+        part=part,
+        start=start,
         minutes=minutes,
         steps=steps,
         batch=batch,

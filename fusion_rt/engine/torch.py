@@ -181,6 +181,7 @@ OPERATORS: dict[str, Callable[[list[Any], Attributes], Any]] = {
     "Gather": _gather,
     "Gemm": _gemm,
     "Identity": lambda x, a: x[0],
+    "Log": lambda x, a: x[0].log(),
     "MatMul": lambda x, a: x[0] @ x[1],
     "Mul": lambda x, a: x[0] * x[1],
     "QuantizeLinear": _quantise,
@@ -191,5 +192,6 @@ OPERATORS: dict[str, Callable[[list[Any], Attributes], Any]] = {
     "Resize": _resize,
     "Slice": _slice,
     "Split": _split,
+    "Transpose": lambda x, a: x[0].permute(tuple(a["perm"])),
     "Unsqueeze": _unsqueeze,
 }

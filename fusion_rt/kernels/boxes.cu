@@ -32,7 +32,7 @@ FRT_KERNEL(decode_peaks)(const float* heatmap, const float* regression, int clas
     if (!peak) continue;
     bool sound = frt_finite(value);
     for (int c = 0; c < FRT_BOX_CHANNELS; ++c)
-      sound = sound && fabsf(regression[c * cells + cell]) <= FRT_MAX_REGRESSION;  // NaN is not
+      sound = sound && fabsf(regression[cell * FRT_BOX_CHANNELS + c]) <= FRT_MAX_REGRESSION;  // NaN is not
     if (sound)
       candidate[frt_add_shared(&counters[PEAKS], 1)] = i;
     else
@@ -55,7 +55,7 @@ FRT_KERNEL(decode_boxes)(const float* heatmap, const float* regression, Grid g, 
     if (rank >= k) continue;
     const int cell = i % cells;
     float r[FRT_BOX_CHANNELS];
-    for (int c = 0; c < FRT_BOX_CHANNELS; ++c) r[c] = regression[c * cells + cell];
+    for (int c = 0; c < FRT_BOX_CHANNELS; ++c) r[c] = regression[cell * FRT_BOX_CHANNELS + c];
     float* out = rows + rank * FRT_ROW;
     out[0] = g.x_min + (float(cell % g.nx) + 0.5f + r[0]) * g.cell;
     out[1] = g.y_min + (float(cell / g.nx) + 0.5f + r[1]) * g.cell;

@@ -3,29 +3,45 @@
 
 #define FRT_MAX_FEATURES 256
 
-// (planes, cells) -> (cells, planes): the features of one place side by side.
-FRT_KERNEL(interleave)(const float* in, int planes, int cells, float* out) {
-  FRT_FOR(i, cells) {
-    for (int c = 0; c < planes; ++c) out[(long long)i * planes + c] = in[(long long)c * cells + i];
+// The features of up to four places and their weights.
+struct FourTaps {
+  const float* at[4];
+  float weight[4];
+};
+
+// sum += the weighted features. A tap without weight is not read: what lies there may be NaN.
+FRT_DEVICE void add_taps(const FourTaps& t, int channels, float* __restrict__ sum) {
+  const float *a = t.at[0], *b = t.at[1], *c = t.at[2], *d = t.at[3];
+  const float u = t.weight[0], v = t.weight[1], w = t.weight[2], x = t.weight[3];
+  if (u > 0.0f && v > 0.0f && w > 0.0f && x > 0.0f) {  // nearly always: the sum is read and written once
+    for (int i = 0; i < channels; ++i)
+      sum[i] = frt_mad(x, d[i], frt_mad(w, c[i], frt_mad(v, b[i], frt_mad(u, a[i], sum[i]))));
+    return;
   }
+  for (int k = 0; k < 4; ++k)
+    if (t.weight[k] > 0.0f)
+      for (int i = 0; i < channels; ++i) sum[i] = frt_mad(t.weight[k], t.at[k][i], sum[i]);
 }
 
-FRT_DEVICE void add_pixel(const float* map, int h, int w, int channels, int x, int y, float weight, float* sum) {
-  // Border pixels repeat: a sample in the outer half pixel belongs to the image.
-  x = x < 0 ? 0 : (x >= w ? w - 1 : x);
-  y = y < 0 ? 0 : (y >= h ? h - 1 : y);
-  const float* p = map + ((long long)y * w + x) * channels;
-  for (int c = 0; c < channels; ++c) sum[c] = frt_mad(weight, p[c], sum[c]);
+// Border pixels repeat: a sample in the outer half pixel belongs to the image.
+FRT_DEVICE FourTaps image_taps(const float* map, int h, int w, int channels, float u, float v) {
+  const Taps t = taps_at(u, v);
+  const int left = t.x < 0 ? 0 : t.x, right = t.x + 1 >= w ? w - 1 : t.x + 1;
+  const int top = t.y < 0 ? 0 : t.y, bottom = t.y + 1 >= h ? h - 1 : t.y + 1;
+  const float* above = map + (long long)top * w * channels;
+  const float* below = map + (long long)bottom * w * channels;
+  return FourTaps{{above + left * channels, above + right * channels, below + left * channels, below + right * channels},
+                  {(1.0f - t.fx) * (1.0f - t.fy), t.fx * (1.0f - t.fy), (1.0f - t.fx) * t.fy, t.fx * t.fy}};
 }
 
-// Mean of the bilinear samples of every camera and height in which a cell is seen.
-// features (cameras, h, w, channels); P (cameras, 3, 4) ego -> feature px; out (channels, ny, nx); valid (ny, nx).
+// Mean of the bilinear samples of every camera and height in which a cell is seen, and of their depths (m).
+// features (cameras, h, w, channels); P (cameras, 3, 4) ego -> feature px; out (ny, nx, channels); depth (ny, nx).
 FRT_KERNEL(lift)(const float* features, int cameras, int channels, int h, int w, const float* P, Grid g,
-                 const float* z, int levels, float* out, float* valid) {
+                 const float* z, int levels, float* out, float* depth) {
   const int cells = g.nx * g.ny;
   FRT_FOR(i, cells) {
     const float x = g.x_min + (float(i % g.nx) + 0.5f) * g.cell, y = g.y_min + (float(i / g.nx) + 0.5f) * g.cell;
-    float sum[FRT_MAX_FEATURES];
+    float sum[FRT_MAX_FEATURES], far = 0.0f;
     for (int c = 0; c < channels; ++c) sum[c] = 0.0f;
     int seen = 0;
     for (int k = 0; k < cameras; ++k) {
@@ -37,74 +53,54 @@ FRT_KERNEL(lift)(const float* features, int cameras, int channels, int h, int w,
         const float u = (m[0] * x + m[1] * y + m[2] * z[l] + m[3]) / d;
         const float v = (m[4] * x + m[5] * y + m[6] * z[l] + m[7]) / d;
         if (!(u >= 0.0f && u < float(w) && v >= 0.0f && v < float(h))) continue;
-        const Taps t = taps_at(u, v);
-        add_pixel(map, h, w, channels, t.x, t.y, (1.0f - t.fx) * (1.0f - t.fy), sum);
-        add_pixel(map, h, w, channels, t.x + 1, t.y, t.fx * (1.0f - t.fy), sum);
-        add_pixel(map, h, w, channels, t.x, t.y + 1, (1.0f - t.fx) * t.fy, sum);
-        add_pixel(map, h, w, channels, t.x + 1, t.y + 1, t.fx * t.fy, sum);
+        add_taps(image_taps(map, h, w, channels, u, v), channels, sum);
+        far += d;
         ++seen;
       }
     }
     const float share = seen ? 1.0f / float(seen) : 0.0f;
-    for (int c = 0; c < channels; ++c) out[(long long)c * cells + i] = sum[c] * share;
-    valid[i] = seen ? 1.0f : 0.0f;
+    for (int c = 0; c < channels; ++c) out[(long long)i * channels + c] = sum[c] * share;
+    depth[i] = far * share;
   }
 }
 
-// Weights of the four cells around x, y (m); cells outside the canvas get none.
-struct CellTaps {
-  int cell[4];
-  float weight[4];
-};
-
-FRT_DEVICE CellTaps cell_taps(Grid g, float x, float y) {
+// The four cells of a canvas (ny, nx, channels) around x, y (m); those outside have no weight.
+FRT_DEVICE FourTaps cell_taps(const float* canvas, int channels, Grid g, float x, float y) {
   const float u = (x - g.x_min) / g.cell, v = (y - g.y_min) / g.cell;
-  CellTaps out;
   // Beyond one cell outside nothing is sampled; this also refuses NaN before it becomes an integer.
   const bool near = u > -1.0f && u < float(g.nx) + 1.0f && v > -1.0f && v < float(g.ny) + 1.0f;
   const Taps t = near ? taps_at(u, v) : Taps{-2, -2, 0.0f, 0.0f};
+  FourTaps out;
   for (int k = 0; k < 4; ++k) {
     const int ix = t.x + k % 2, iy = t.y + k / 2;
     const bool inside = ix >= 0 && ix < g.nx && iy >= 0 && iy < g.ny;
-    out.cell[k] = inside ? iy * g.nx + ix : 0;
+    out.at[k] = canvas + (inside ? (long long)(iy * g.nx + ix) * channels : 0);
     out.weight[k] = inside ? (k % 2 ? t.fx : 1.0f - t.fx) * (k / 2 ? t.fy : 1.0f - t.fy) : 0.0f;
   }
   return out;
 }
 
-// A tap without weight is not read: what lies there may be NaN.
-FRT_DEVICE float sample(const float* plane, const CellTaps& t) {
-  float sum = 0.0f;
-  for (int k = 0; k < 4; ++k)
-    if (t.weight[k] > 0.0f) sum = frt_mad(t.weight[k], plane[t.cell[k]], sum);
-  return sum;
+FRT_DEVICE void sample(const float* canvas, int channels, Grid g, float x, float y, float* out) {
+  for (int c = 0; c < channels; ++c) out[c] = 0.0f;
+  add_taps(cell_taps(canvas, channels, g, x, y), channels, out);
 }
 
 // The previous canvas seen from the present ego frame. T (2, 3): present x, y -> previous x, y.
 FRT_KERNEL(bev_warp)(const float* state, int channels, const float* T, Grid g, float* out) {
-  const int cells = g.nx * g.ny;
-  FRT_FOR(row, g.ny) {
-    for (int col = 0; col < g.nx; ++col) {
-      const int i = row * g.nx + col;
-      const float x = g.x_min + (float(col) + 0.5f) * g.cell, y = g.y_min + (float(row) + 0.5f) * g.cell;
-      const CellTaps t = cell_taps(g, T[0] * x + T[1] * y + T[2], T[3] * x + T[4] * y + T[5]);
-      for (int c = 0; c < channels; ++c)
-        out[(long long)c * cells + i] = sample(state + (long long)c * cells, t);
-    }
+  FRT_FOR(i, g.nx * g.ny) {
+    const float x = g.x_min + (float(i % g.nx) + 0.5f) * g.cell, y = g.y_min + (float(i / g.nx) + 0.5f) * g.cell;
+    sample(state, channels, g, T[0] * x + T[1] * y + T[2], T[3] * x + T[4] * y + T[5], out + (long long)i * channels);
   }
 }
 
 // Features at a box's centre and the mid-points of its front, back, left and right edges: (n, 5, channels).
 FRT_KERNEL(roi_sample)(const float* features, int channels, const float* boxes, int n, Grid g, float* out) {
-  const int cells = g.nx * g.ny;
   FRT_FOR(i, 5 * n) {
     const float* box = boxes + 7 * (i / 5);
     const int which = i % 5;
     const float along = which == 1 ? 0.5f : (which == 2 ? -0.5f : 0.0f);
     const float across = which == 3 ? 0.5f : (which == 4 ? -0.5f : 0.0f);
     const float s = sinf(box[6]), c0 = cosf(box[6]), l = along * box[3], w = across * box[4];
-    const CellTaps t = cell_taps(g, box[0] + c0 * l - s * w, box[1] + s * l + c0 * w);
-    for (int c = 0; c < channels; ++c)
-      out[(long long)i * channels + c] = sample(features + (long long)c * cells, t);
+    sample(features, channels, g, box[0] + c0 * l - s * w, box[1] + s * l + c0 * w, out + (long long)i * channels);
   }
 }

@@ -56,32 +56,25 @@ FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n,
 
 // count and out are all zero outside `pillar[0 .. previous)`, the cells of the last call. Returns the pillars.
 FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
-                           int channels, Grid grid, float z_min, float z_max, int previous, int* cell, int* grouped,
+                           int channels, Grid grid, float z_min, float z_max, int previous, int* cell, float* grouped,
                            int* count, int* start, int* pillar, int* counters, float* out) {
   const int cells = grid.nx * grid.ny;
   Launch launch(threads);
-  launch([&] { pillars_clear(pillar, previous, channels + 1, cells, out, count); });
+  launch([&] { pillars_clear(pillar, previous, channels + 1, out, count); });
   std::fill(counters, counters + COUNTERS, 0);
   launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, counters); });
   launch([&] { pillars_count(cell, n, count); });
   launch([&] { pillars_place(count, cells, start, pillar, counters); });
-  launch([&] { pillars_group(cell, n, start, grouped); });
+  launch([&] { pillars_group(xyz, intensity, cell, n, grid, start, grouped); });
   const int pillars = counters[PILLARS];
-  launch([&] {
-    pillars_encode(xyz, intensity, grouped, start, count, pillar, pillars, W, b, channels, grid, out);
-  });
+  launch([&] { pillars_encode(grouped, start, count, pillar, pillars, W, b, channels, grid.cell, out); });
   return pillars;
 }
 
 FRT_EXPORT void frt_lift(int threads, const float* features, int cameras, int channels, int h, int w, const float* P,
-                         Grid grid, const float* z, int levels, float* tmp, float* out, float* valid) {
+                         Grid grid, const float* z, int levels, float* out, float* depth) {
   Launch launch(threads);
-  const int cells = h * w;
-  for (int k = 0; k < cameras; ++k) {
-    const long long skip = (long long)k * channels * cells;
-    launch([&] { interleave(features + skip, channels, cells, tmp + skip); });
-  }
-  launch([&] { lift(tmp, cameras, channels, h, w, P, grid, z, levels, out, valid); });
+  launch([&] { lift(features, cameras, channels, h, w, P, grid, z, levels, out, depth); });
 }
 
 FRT_EXPORT void frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {

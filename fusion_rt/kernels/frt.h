@@ -12,8 +12,11 @@
 #define FRT_KERNEL(name) extern "C" __global__ void name
 #define FRT_FOR(i, n) \
   for (int i = blockIdx.x * blockDim.x + threadIdx.x, frt_end_##i = (n); i < frt_end_##i; i += gridDim.x * blockDim.x)
-// Every iteration; the worker that owns `key` (>= 0) may update what belongs to it with frt_add.
+// Every iteration; the worker that owns `key` (>= 0) may update what belongs to it with frt_add. On the CPU keys
+// are owned in runs: neighbours in one cache line have one writer.
 #define FRT_FOR_OWNED(i, n, key) FRT_FOR(i, n) if ((key) >= 0)
+// A few independent lanes, side by side in registers. (Unrolled, GCC no longer sees a vector in them.)
+#define FRT_LANES(j, n) _Pragma("unroll") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) { return atomicAdd(p, v); }         // on what the worker owns
 FRT_DEVICE int frt_add_shared(int* p, int v) { return atomicAdd(p, v); }  // on what all share
@@ -40,7 +43,9 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
        i < frt_end_##i; ++i)
 #define FRT_FOR_OWNED(i, n, key)                               \
   for (int i = 0, frt_end_##i = (n); i < frt_end_##i; ++i) \
-    if ((key) >= 0 && (key) % frt_worker.count == frt_worker.index)
+    if ((key) >= 0 && ((key) >> 9) % frt_worker.count == frt_worker.index)
+
+#define FRT_LANES(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) {
   const int before = *p;

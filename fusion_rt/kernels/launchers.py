@@ -101,7 +101,7 @@ class PillarsKernel(Kernel):
 
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
-        self._cell, self._grouped = np.empty(0, np.int32), np.empty(0, np.int32)
+        self._cell, self._grouped = np.empty(0, np.int32), np.empty((0, 4), np.float32)
         self._count = self._start = self._pillar = np.zeros(0, np.int32)
         self._counters = np.zeros(4, np.int32)
         self._pillars = 0
@@ -118,11 +118,11 @@ class PillarsKernel(Kernel):
         z_max: float,
         out: Array,
     ) -> dict[str, int]:
-        """xyz (N, 3) ego m, intensity (N,), W (8, C), b (C,) -> out (C + 1, ny, nx), C <= 128.
+        """xyz (N, 3) ego m, intensity (N,), W (8, C), b (C,) -> out (ny, nx, C + 1).
 
         The features of a point: offset to the cell's centre in cells (2), z, intensity held to 0..1, offset
         to the mean of the cell's points (3), log(1 + count) / 5. A cell has the largest response of its
-        points, at least 0, and in the last plane that count; both are 0 where no point is. Between calls with
+        points, at least 0, and last that count; both are 0 where no point is. Between calls with
         one `out` only the touched cells are cleared: nobody else may write to it.
         Returns points_in, pillars, and the points left out: not_finite, outside."""
         check("xyz", xyz, np.float32, (None, 3))
@@ -130,16 +130,17 @@ class PillarsKernel(Kernel):
         check("W", W, np.float32, (8, None))
         channels, canvas = W.shape[1], check_grid(grid)
         check("b", b, np.float32, (channels,))
-        check("out", out, np.float32, (channels + 1, grid.ny, grid.nx), written=True)
-        if not 0 < channels <= 128:
-            raise DeviceError(f"W has {channels} channels, expected 1 to 128")
+        check("out", out, np.float32, (grid.ny, grid.nx, channels + 1), written=True)
+        if channels == 0:
+            raise DeviceError("W has 0 channels, expected at least one")
         if not (-native.MAX_REACH_M <= z_min <= z_max <= native.MAX_REACH_M):
             raise DeviceError(f"z_min, z_max are {z_min}, {z_max}; expected rising heights within 100 km")
         if len(xyz) > self._cell.size:
-            self._cell, self._grouped = (np.empty(2 * len(xyz), np.int32) for _ in range(2))
+            self._cell = np.empty(2 * len(xyz), np.int32)
+            self._grouped = np.empty((2 * len(xyz), 4), np.float32)
         if not _same_memory(self._written, out):
             out[...] = 0
-            self._count, self._start, self._pillar = (np.zeros(out[0].size, np.int32) for _ in range(3))
+            self._count, self._start, self._pillar = (np.zeros(grid.ny * grid.nx, np.int32) for _ in range(3))
             self._pillars, self._written = 0, out
         self._pillars = self.library.frt_pillars(
             self.threads, ptr(xyz), ptr(intensity), len(xyz), ptr(W), ptr(b), channels, canvas,
@@ -163,33 +164,28 @@ def _same_memory(a: Array | None, b: Array) -> bool:
 class LiftKernel(Kernel):
     """Camera features onto the canvas: the mean over the heights and cameras that see a cell."""
 
-    def __init__(self, threads: int, instruction_set: str = "") -> None:
-        super().__init__(threads, instruction_set)
-        self._tmp = np.empty(0, np.float32)
-
     def __call__(
-        self, features: Array, P: Array, grid: GridLike, z_levels: Sequence[float], out: Array, valid: Array
+        self, features: Array, P: Array, grid: GridLike, z_levels: Sequence[float], out: Array, depth: Array
     ) -> None:
-        """features (cameras, C, h, w), P (cameras, 3, 4) ego m -> feature px, z_levels m
-        -> out (C, ny, nx), valid (ny, nx) 0 or 1. C <= 256. Seen is what lies 0.1 m or more before a camera
-        and inside its features; the outer half pixel takes the border's value."""
+        """features (cameras, h, w, C), P (cameras, 3, 4) ego m -> feature px, z_levels m
+        -> out (ny, nx, C), depth (ny, nx) m: the mean over what saw the cell, 0 where nothing did. C <= 256.
+        Seen is what lies more than 0.1 m before a camera and inside its features; the outer half pixel takes
+        the border's value."""
         check("features", features, np.float32, (None, None, None, None))
-        cameras, channels, h, w = features.shape
+        cameras, h, w, channels = features.shape
         check("P", P, np.float32, (cameras, 3, 4))
         canvas = check_grid(grid)
-        check("out", out, np.float32, (channels, grid.ny, grid.nx), written=True)
-        check("valid", valid, np.float32, (grid.ny, grid.nx), written=True)
+        check("out", out, np.float32, (grid.ny, grid.nx, channels), written=True)
+        check("depth", depth, np.float32, (grid.ny, grid.nx), written=True)
         if not (0 < channels <= 256 and min(h, w) >= 1 and max(h, w) <= native.MAX_EXTENT):
             raise DeviceError(
                 f"features is {features.shape}, expected 1 to 256 channels, 1 to {native.MAX_EXTENT} rows and"
                 " columns"
             )
         z = floats("z_levels", z_levels, (len(z_levels),))
-        if self._tmp.size < features.size:
-            self._tmp = np.empty(features.size, np.float32)
         self.library.frt_lift(
-            self.threads, ptr(features), cameras, channels, h, w, ptr(P), canvas, ptr(z), len(z),
-            ptr(self._tmp), ptr(out), ptr(valid),
+            self.threads, ptr(features), cameras, channels, h, w, ptr(P), canvas, ptr(z), len(z), ptr(out),
+            ptr(depth),
         )  # fmt: skip
 
 
@@ -197,16 +193,17 @@ class BevWarpKernel(Kernel):
     """The previous canvas seen from the present ego frame; zero where it saw nothing."""
 
     def __call__(self, state: Array, T_prev_now: Array, grid: GridLike, out: Array) -> None:
-        """state (C, ny, nx), T_prev_now (2, 3): present x, y -> previous x, y -> out (C, ny, nx).
+        """state (ny, nx, C), T_prev_now (2, 3): present x, y -> previous x, y -> out (ny, nx, C).
 
         Bilinear between the cells' centres; what lies outside counts as 0."""
         canvas = check_grid(grid)
-        check("state", state, np.float32, (None, grid.ny, grid.nx))
+        check("state", state, np.float32, (grid.ny, grid.nx, None))
         check("T_prev_now", T_prev_now, np.float32, (2, 3))
         check("out", out, np.float32, state.shape, written=True)
         if np.may_share_memory(state, out):
             raise DeviceError("state and out share memory: the warp cannot work in place")
-        self.library.frt_bev_warp(self.threads, ptr(state), len(state), ptr(T_prev_now), canvas, ptr(out))
+        channels = state.shape[2]
+        self.library.frt_bev_warp(self.threads, ptr(state), channels, ptr(T_prev_now), canvas, ptr(out))
 
 
 class DecodeKernel(Kernel):
@@ -224,13 +221,13 @@ class DecodeKernel(Kernel):
     def __call__(
         self, heatmap: Array, regression: Array, grid: GridLike, threshold: float, k: int, out: Array
     ) -> int:
-        """heatmap (classes, ny, nx) logits, regression (15, ny, nx), threshold a probability
+        """heatmap (classes, ny, nx) logits, regression (ny, nx, 15), threshold a probability
         -> out (k, 16): x y z l w h yaw vx vy score class, std of x y z size yaw; returns how many rows.
         A peak is above the threshold and not below any of its eight neighbours of its class; of equal
         neighbours the first cell. Ordered by score, ties by class and cell; other rows are left alone."""
         canvas = check_grid(grid)
         check("heatmap", heatmap, np.float32, (None, grid.ny, grid.nx))
-        check("regression", regression, np.float32, (15, grid.ny, grid.nx))
+        check("regression", regression, np.float32, (grid.ny, grid.nx, 15))
         check("out", out, np.float32, (k, 16), written=True)
         if not 0 < threshold < 1:
             raise DeviceError(f"threshold is {threshold}, expected a probability between 0 and 1")
@@ -287,13 +284,14 @@ class RoiSampleKernel(Kernel):
     """Features at five points of each box: centre, front, back, left, right."""
 
     def __call__(self, features: Array, boxes: Array, grid: GridLike, out: Array) -> None:
-        """features (C, ny, nx), boxes (n, 7) -> out (n, 5 * C), bilinear, zero outside the canvas."""
+        """features (ny, nx, C), boxes (n, 7) -> out (n, 5 * C), bilinear, zero outside the canvas."""
         canvas = check_grid(grid)
-        check("features", features, np.float32, (None, grid.ny, grid.nx))
+        check("features", features, np.float32, (grid.ny, grid.nx, None))
+        channels = features.shape[2]
         check("boxes", boxes, np.float32, (None, 7))
-        check("out", out, np.float32, (len(boxes), 5 * len(features)), written=True)
+        check("out", out, np.float32, (len(boxes), 5 * channels), written=True)
         self.library.frt_roi_sample(
-            self.threads, ptr(features), len(features), ptr(boxes), len(boxes), canvas, ptr(out)
+            self.threads, ptr(features), channels, ptr(boxes), len(boxes), canvas, ptr(out)
         )
 
 

@@ -2,8 +2,6 @@
 // points or pillars. Sums are integers and maxima have no order, so the result has none either.
 #include "frt.h"
 
-#define FRT_MAX_CHANNELS 128
-
 // What became of each point; the counters are shared.
 enum { NOT_FINITE = 0, OUTSIDE = 1, PILLARS = 2, CURSOR = 3, COUNTERS = 4 };
 
@@ -29,63 +27,97 @@ FRT_KERNEL(pillars_count)(const int* cell, int n, int* count) {
   FRT_FOR_OWNED(i, n, cell[i]) { frt_add(&count[cell[i]], 1); }
 }
 
-// Gives each occupied cell a place in the list of pillars and in the list of points.
+// Gives each occupied cell a place in the list of pillars and in the list of points: a worker counts its own
+// first, so that all ask the shared counters only once.
 FRT_KERNEL(pillars_place)(const int* count, int cells, int* start, int* pillar, int* counters) {
+  int points = 0, pillars = 0;
   FRT_FOR(c, cells) {
-    if (count[c] > 0) {
-      start[c] = frt_add_shared(&counters[CURSOR], count[c]);
-      pillar[frt_add_shared(&counters[PILLARS], 1)] = c;
-    }
+    points += count[c];
+    pillars += count[c] > 0;
+  }
+  if (pillars == 0) return;
+  points = frt_add_shared(&counters[CURSOR], points);
+  pillars = frt_add_shared(&counters[PILLARS], pillars);
+  FRT_FOR(d, cells) {
+    if (count[d] == 0) continue;
+    start[d] = points;
+    points += count[d];
+    pillar[pillars++] = d;
   }
 }
 
-FRT_KERNEL(pillars_group)(const int* cell, int n, int* start, int* grouped) {
-  FRT_FOR_OWNED(i, n, cell[i]) { grouped[frt_add(&start[cell[i]], 1)] = i; }
+// Lays the points of a cell side by side: x, y from its centre, z (m), intensity held to 0..1 (one absurd value
+// would fill the network's memory with infinities). Afterwards start[c] is one past the cell's last point.
+FRT_KERNEL(pillars_group)(const float* xyz, const float* intensity, const int* cell, int n, Grid g, int* start,
+                          float* grouped) {
+  FRT_FOR_OWNED(i, n, cell[i]) {
+    const int c = cell[i];
+    float* point = grouped + 4 * (long long)frt_add(&start[c], 1);
+    point[0] = xyz[3 * i] - (g.x_min + (float(c % g.nx) + 0.5f) * g.cell);
+    point[1] = xyz[3 * i + 1] - (g.y_min + (float(c / g.nx) + 0.5f) * g.cell);
+    point[2] = xyz[3 * i + 2];
+    point[3] = fminf(fmaxf(intensity[i], 0.0f), 1.0f);
+  }
 }
 
-// After grouping, start[c] is one past the cell's last point. W is (8, channels), out (channels + 1, ny, nx).
-// Intensity is held to 0..1: one absurd value would fill the network's memory with infinities.
-FRT_KERNEL(pillars_encode)(const float* xyz, const float* intensity, const int* grouped, const int* start,
-                           const int* count, const int* pillar, int pillars, const float* W, const float* b,
-                           int channels, Grid g, float* out) {
-  const float quantum = 1.0f / 65536.0f;  // m: sums of positions are exact integers
-  const int cells = g.nx * g.ny;
+// The largest response of each of N channels over the points of a pillar, at least 0. The layer sees a point's
+// offsets from the cell's centre and from the pillar's mean, which differ by a constant: both are one product.
+// W and b point at the first of the N channels, rows of W are `channels` apart.
+template <int N>
+FRT_DEVICE void respond(const float* points, int n, const float* mean, float crowd, const float* W, const float* b,
+                        int channels, float cell, float* out) {
+  float wx[N], wy[N], wz[N], wi[N], base[N], best[N];
+  FRT_LANES(j, N) {
+    wx[j] = W[j] / cell + W[4 * channels + j];
+    wy[j] = W[channels + j] / cell + W[5 * channels + j];
+    wz[j] = W[2 * channels + j] + W[6 * channels + j];
+    wi[j] = W[3 * channels + j];
+    base[j] = frt_mad(crowd, W[7 * channels + j], b[j]);
+    for (int a = 0; a < 3; ++a) base[j] = frt_mad(-mean[a], W[(4 + a) * channels + j], base[j]);
+    best[j] = 0.0f;  // ReLU
+  }
+  for (int k = 0; k < n; ++k) {
+    const float* p = points + 4 * k;
+    FRT_LANES(j, N) {
+      const float y = frt_mad(p[3], wi[j], frt_mad(p[2], wz[j], frt_mad(p[1], wy[j], frt_mad(p[0], wx[j], base[j]))));
+      best[j] = y > best[j] ? y : best[j];
+    }
+  }
+  FRT_LANES(j, N) out[j] = best[j];
+}
+
+// W is (8, channels), out (ny, nx, channels + 1).
+FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* count, const int* pillar, int pillars,
+                           const float* W, const float* b, int channels, float cell, float* out) {
+  const double quantum = 1.0 / 65536.0;  // m: sums of positions are exact integers
   FRT_FOR(p, pillars) {
     const int c = pillar[p], n = count[c];
-    const int* mine = grouped + (start[c] - n);
-    const float cx = g.x_min + (float(c % g.nx) + 0.5f) * g.cell, cy = g.y_min + (float(c / g.nx) + 0.5f) * g.cell;
-    long long sx = 0, sy = 0, sz = 0;
-    for (int k = 0; k < n; ++k) {
-      const float* point = xyz + 3 * mine[k];
-      sx += (long long)((point[0] - cx) * 65536.0f);
-      sy += (long long)((point[1] - cy) * 65536.0f);
-      sz += (long long)(point[2] * 65536.0f);
-    }
-    const float mx = float(double(sx) / n) * quantum, my = float(double(sy) / n) * quantum;
-    const float mz = float(double(sz) / n) * quantum;
+    const float* points = grouped + 4 * (long long)(start[c] - n);
+    long long sum[3] = {0, 0, 0};
+    for (int k = 0; k < n; ++k)
+      for (int a = 0; a < 3; ++a) sum[a] += (long long)(points[4 * k + a] * 65536.0f);
+    float mean[3];
+    for (int a = 0; a < 3; ++a) mean[a] = float(double(sum[a]) / n * quantum);
     const float crowd = log1pf(float(n)) / 5.0f;
-    float best[FRT_MAX_CHANNELS];
-    for (int j = 0; j < channels; ++j) best[j] = 0.0f;  // ReLU
-    for (int k = 0; k < n; ++k) {
-      const float* point = xyz + 3 * mine[k];
-      const float dx = point[0] - cx, dy = point[1] - cy;
-      const float bright = fminf(fmaxf(intensity[mine[k]], 0.0f), 1.0f);
-      const float f[8] = {dx / g.cell, dy / g.cell, point[2], bright, dx - mx, dy - my, point[2] - mz, crowd};
-      float y[FRT_MAX_CHANNELS];
-      for (int j = 0; j < channels; ++j) y[j] = b[j];
-      for (int i = 0; i < 8; ++i)
-        for (int j = 0; j < channels; ++j) y[j] = frt_mad(f[i], W[i * channels + j], y[j]);
-      for (int j = 0; j < channels; ++j) best[j] = y[j] > best[j] ? y[j] : best[j];
+    float* mine = out + (long long)c * (channels + 1);
+    for (int j = 0; j < channels; j += 8) {
+      // The last eight may overlap those before: they come out the same twice.
+      const int k = channels < 8 ? j : (j + 8 <= channels ? j : channels - 8);
+      if (channels >= 8)
+        respond<8>(points, n, mean, crowd, W + k, b + k, channels, cell, mine + k);
+      else
+        for (int i = 0; i < channels; ++i)
+          respond<1>(points, n, mean, crowd, W + i, b + i, channels, cell, mine + i);
     }
-    for (int j = 0; j < channels; ++j) out[j * cells + c] = best[j];
-    out[channels * cells + c] = crowd;
+    mine[channels] = crowd;
   }
 }
 
 // Undoes a call: only its own pillars are touched.
-FRT_KERNEL(pillars_clear)(const int* pillar, int pillars, int planes, int cells, float* out, int* count) {
+FRT_KERNEL(pillars_clear)(const int* pillar, int pillars, int planes, float* out, int* count) {
   FRT_FOR(p, pillars) {
-    for (int j = 0; j < planes; ++j) out[j * cells + pillar[p]] = 0.0f;
+    float* mine = out + (long long)pillar[p] * planes;
+    for (int j = 0; j < planes; ++j) mine[j] = 0.0f;
     count[pillar[p]] = 0;
   }
 }

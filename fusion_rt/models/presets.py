@@ -30,7 +30,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     camera_stride: int
     pillar_channels: int
     canvas_channels: int
-    camera_widths: tuple[int, int, int, int]
+    camera_widths: tuple[int, int, int, int, int]  # at strides 2, 4, 8, 16, 32
     trunk_widths: tuple[int, int]
     feature_channels: int
     refine_widths: tuple[int, int]
@@ -67,10 +67,10 @@ DRIVING_S = Preset(
     image_height=192,
     image_mean=(123.7, 116.3, 103.5),
     image_std=(58.4, 57.1, 57.4),
-    camera_stride=8,
+    camera_stride=4,
     pillar_channels=31,
     canvas_channels=32,
-    camera_widths=(16, 32, 64, 96),
+    camera_widths=(16, 32, 64, 96, 128),
     trunk_widths=(48, 96),
     feature_channels=48,
     refine_widths=(96, 64),

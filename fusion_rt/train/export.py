@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,29 +42,32 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 
 def tensor_shapes(preset: Preset) -> dict[str, tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]]:
-    """part -> (inputs, outputs), each name -> shape, in the order of the network's arguments."""
+    """part -> (inputs, outputs), each name -> shape, in the order of the network's arguments.
+
+    Canvases and image features have their channels last: so the runtimes compute, and a cell's features lie
+    side by side for the kernels that scatter and sample them. The image and the heatmap are planes."""
     p = preset
     canvas = (p.head_ny, p.head_nx)
     features = (p.image_height // p.camera_stride, p.image_width // p.camera_stride)
     return {
         "camera": (
             {"image": (1, 3, p.image_height, p.image_width)},
-            {"features": (1, p.canvas_channels, *features)},
+            {"features": (1, *features, p.canvas_channels)},
         ),
         "bev": (
             {
-                "pillars": (1, p.pillar_channels + 1, p.ny, p.nx),
-                "camera_bev": (1, p.canvas_channels, *canvas),
-                "camera_valid": (1, 1, *canvas),
-                "state": (1, p.canvas_channels, *canvas),
+                "pillars": (1, p.ny, p.nx, p.pillar_channels + 1),
+                "camera_bev": (1, *canvas, p.canvas_channels),
+                "camera_depth": (1, *canvas, 1),
+                "state": (1, *canvas, p.canvas_channels),
                 "context": (1, p.context),
             },
             {
                 "heatmap": (1, len(p.classes), *canvas),
-                "boxes": (1, p.box_channels, *canvas),
-                "features": (1, p.feature_channels, *canvas),
-                "next_state": (1, p.canvas_channels, *canvas),
-                "contribution": (1, 3, *canvas),
+                "boxes": (1, *canvas, p.box_channels),
+                "features": (1, *canvas, p.feature_channels),
+                "next_state": (1, *canvas, p.canvas_channels),
+                "contribution": (1, *canvas, 3),
             },
         ),
         "refine": (
@@ -73,10 +77,35 @@ def tensor_shapes(preset: Preset) -> dict[str, tuple[dict[str, tuple[int, ...]],
     }
 
 
+class ChannelsLast(nn.Module):
+    """A part of the network with the layouts of `tensor_shapes` at its inputs and outputs."""
+
+    planes = ("image", "heatmap")
+
+    def __init__(self, part: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.part, self.inputs, self.outputs = part, inputs, outputs
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = [
+            t.permute(0, 3, 1, 2) if t.ndim == 4 and name not in self.planes else t
+            for name, t in zip(self.inputs, tensors)
+        ]
+        result = self.part(*given)
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(
+            # Changes nothing; OpenVINO moves megabytes twice where a quantised tensor is also an output.
+            (t.clamp(0, 1e6) if name == "features" else t).permute(0, 2, 3, 1)
+            if t.ndim == 4 and name not in self.planes
+            else t
+            for name, t in zip(self.outputs, results)
+        )
+
+
 def export_part(net: DrivingNet, part: str, path: Path) -> None:
     """Write "camera", "bev" or "refine" as ONNX with fixed shapes."""
     inputs, outputs = tensor_shapes(net.preset)[part]
-    module = fold_batch_norm(getattr(net, part))
+    module = ChannelsLast(fold_batch_norm(getattr(net, part)), list(inputs), list(outputs)).eval()
     examples: tuple[Tensor, ...] = tuple(torch.zeros(shape) for shape in inputs.values())
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but needs no further package and keeps readable names.

@@ -33,13 +33,14 @@ def lift(features: Tensor, P: Tensor, preset: Preset) -> tuple[Tensor, Tensor]:
     the image.
 
     features: (B, C, h, w). P: (B, 3, 4) ego metres -> feature pixels.
-    Returns ((B, C, ny, nx), valid (B, 1, ny, nx) 0 or 1).
+    Returns ((B, C, ny, nx), depth (B, 1, ny, nx): the mean distance of those heights along the optical
+    axis in metres, 0 where no camera sees the cell).
     """
     batch, channels, h, w = features.shape
     ny, nx = preset.head_ny, preset.head_nx
     with torch.no_grad():
-        pixel, weight, valid = _lift_taps(P, h, w, preset)
-        seen = valid.reshape(-1).nonzero()[:, 0]
+        pixel, weight, depth = _lift_taps(P, h, w, preset)
+        seen = depth.reshape(-1).nonzero()[:, 0]
         pixel = pixel + torch.arange(batch)[:, None, None] * (h * w)
         pixel, weight = pixel.flatten(0, 1)[seen], weight.flatten(0, 1)[seen]
     rows = features.permute(0, 2, 3, 1).reshape(batch * h * w, channels)
@@ -47,14 +48,15 @@ def lift(features: Tensor, P: Tensor, preset: Preset) -> tuple[Tensor, Tensor]:
     canvas = sums.new_zeros(batch * ny * nx, channels).index_copy(0, seen, sums)
     return (
         canvas.reshape(batch, ny, nx, channels).permute(0, 3, 1, 2),
-        valid.to(features.dtype).reshape(batch, 1, ny, nx),
+        depth.reshape(batch, 1, ny, nx),
     )
 
 
 def _lift_taps(P: Tensor, h: int, w: int, preset: Preset) -> tuple[Tensor, Tensor, Tensor]:
     """The feature pixels each cell reads and with which weight.
 
-    Returns pixel (B, cells, 4 * levels) int64, weight of the same shape, valid (B, cells) bool."""
+    Returns pixel (B, cells, 4 * levels) int64, weight of the same shape, depth (B, cells) in metres, 0 where
+    unseen."""
     centres = head_cell_centres(preset)
     levels = torch.tensor(preset.z_levels)
     ground = torch.einsum("bij,cj->bci", P[:, :, :2], centres) + P[:, None, :, 3]
@@ -72,7 +74,7 @@ def _lift_taps(P: Tensor, h: int, w: int, preset: Preset) -> tuple[Tensor, Tenso
     share = valid / valid.sum(2, keepdim=True).clamp(min=1)
     pixel = torch.cat([top * w + left, top * w + right, bottom * w + left, bottom * w + right], dim=2)
     weight = torch.cat([(1 - du) * (1 - dv), du * (1 - dv), (1 - du) * dv, du * dv], dim=2)
-    return pixel, weight * share.repeat(1, 1, 4), valid.any(2)
+    return pixel, weight * share.repeat(1, 1, 4), (depth * share).sum(2)
 
 
 def bev_warp(state: Tensor, T_prev_now: Tensor, preset: Preset) -> Tensor:

@@ -14,23 +14,31 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fusion_rt.errors import ConfigError, FusionError
 from fusion_rt.models.presets import PRESETS
-from fusion_rt.train.losses import total_loss
-from fusion_rt.train.samples import Batch, SceneBatches, list_scenes
+from fusion_rt.train.losses import image_losses, total_loss, weighted
+from fusion_rt.train.samples import Batch, SceneBatches, Use, list_scenes
 from fusion_rt.train.step import TrainingNet
+
+PARTS = ("all", "camera")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """frames, out: folders. minutes or steps: the budget over which the learning rate goes up and
-    down; exactly one is given. The time spent survives a resume."""
+    down; exactly one is given. The time spent survives a resume.
+
+    part   "all", or "camera": the image encoder by itself, on images alone
+    start  a checkpoint whose averaged weights are begun with, where names and shapes fit"""
 
     frames: Path
     out: Path
     preset: str = "driving-s"
+    part: str = "all"
+    start: Path | None = None
     minutes: float | None = None
     steps: int | None = None
     batch: int = 4
@@ -49,6 +57,8 @@ class TrainConfig:
             raise ConfigError("training needs either `minutes` or `steps`, and not both")
         if self.preset not in PRESETS:
             raise ConfigError(f"preset {self.preset!r} is not one of {', '.join(PRESETS)}")
+        if self.part not in PARTS:
+            raise ConfigError(f"part {self.part!r} is not one of {', '.join(PARTS)}")
 
 
 class Trainer:
@@ -80,9 +90,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        outputs, camera = self.model(batch)
-        rng = np.random.default_rng([self.config.seed, 1 << 20, self.step_count])
-        loss, parts = total_loss(outputs, camera, self.model.net.refine, batch, self.preset, rng)
+        loss, parts = self._loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise FusionError(
@@ -97,6 +105,13 @@ class Trainer:
         self.step_count += 1
         self._update_average()
         return {"loss": value, "norm": float(norm), "rate": rate, **parts}
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        if self.config.part == "camera":
+            return weighted(image_losses(self.model.look(batch), batch))
+        outputs, image = self.model(batch)
+        rng = np.random.default_rng([self.config.seed, 1 << 20, self.step_count])
+        return total_loss(outputs, image, self.model.net.refine, batch, self.preset, rng)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -138,6 +153,17 @@ class Trainer:
         self.optimiser.load_state_dict(data["optimiser"])
         self.step_count, self.spent_s = data["step"], data["spent_s"]
 
+    def begin_with(self, path: Path) -> list[str]:
+        """Take the averaged weights of another training where their names and shapes fit; returns the names
+        that begin anew. Raises ConfigError where none fits."""
+        given, own = read_checkpoint(path)["average"], self.model.state_dict()
+        fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+        if not fitting:
+            raise ConfigError(f"{path}: none of its weights fits preset {self.preset.name!r}")
+        self.model.load_state_dict({**own, **fitting})
+        self.average.load_state_dict(self.model.state_dict())
+        return sorted(set(own) - set(fitting))
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The dictionary that `Trainer.save` wrote; only tensors and plain values are read."""
@@ -175,12 +201,16 @@ def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer
     if last.exists():
         trainer.load(last)
         say(f"resumed {last} at step {trainer.step_count}, {trainer.spent_s / 60:.1f} min spent")
+    elif config.start is not None:
+        anew = trainer.begin_with(config.start)
+        say(f"begun with {config.start}; {len(anew)} tensors begin anew: {', '.join(anew) or 'none'}")
     scenes = SceneBatches(
         config.frames,
         trainer.preset,
         batch=config.batch,
         seed=config.seed,
         first=trainer.step_count * config.batch,
+        use=Use(lidar=False, memory=False, ego=False) if config.part == "camera" else None,
     )
     prefetch = 3 if config.workers else None
     batches = iter(DataLoader(scenes, batch_size=None, num_workers=config.workers, prefetch_factor=prefetch))

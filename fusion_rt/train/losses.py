@@ -13,6 +13,7 @@ from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.models.presets import Preset
 from fusion_rt.train.boxes import box_context, decode
 from fusion_rt.train.geometry import roi_sample
+from fusion_rt.train.image_targets import UNKNOWN
 from fusion_rt.train.network import Refiner
 from fusion_rt.train.samples import Batch
 from fusion_rt.transforms import Array
@@ -24,9 +25,12 @@ WEIGHTS = {
     "sigma": 0.1,
     "score": 0.5,
     "refine": 0.5,
-    "camera_heatmap": 0.15,
-    "camera_depth": 0.15,
+    "image_heatmap": 0.2,
+    "image_depth": 0.3,
+    "image_kind": 0.6,
 }
+# Of car, pedestrian, cyclist and background pixels of an image: small objects fill few of them.
+KIND_WEIGHTS = (2.0, 4.0, 4.0, 1.0)
 # Overlap that counts as no object and as a perfect one, by class, for the refined score.
 IOU_RANGE = ((0.25, 0.75), (0.1, 0.6), (0.15, 0.65))
 
@@ -146,19 +150,40 @@ def refine_losses(
     return score, error.sum() / weight.sum().clamp(min=1)
 
 
-def camera_losses(output: Tensor, heatmap: Tensor, log_depth: Tensor) -> tuple[Tensor, Tensor]:
-    """output (B, classes + 1, h, w) of the training-only head; NaN in log_depth is unknown."""
+def image_losses(output: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """What the image's features say by themselves.
+
+    output (B, 2 * classes + 2, h, w) of the training-only head: the centres' heatmap, log depth, and the
+    logits of what a pixel shows, background last."""
+    heatmap, log_depth = batch.image_heatmap, batch.image_log_depth
     classes = heatmap.shape[1]
     known = torch.isfinite(log_depth)
     # 3 is about 20 m: the head starts there.
     error = (output[:, classes] + 3 - torch.where(known, log_depth, 3.0)).abs() * known
-    weight = torch.ones_like(log_depth)
-    return focal(output[:, :classes], heatmap, weight), error.sum() / known.sum().clamp(min=1)
+    kind = F.cross_entropy(
+        output[:, classes + 1 :],
+        batch.image_kind,
+        weight=output.new_tensor(KIND_WEIGHTS),
+        ignore_index=UNKNOWN,
+        reduction="sum",
+    )
+    labelled = (batch.image_kind != UNKNOWN).sum().clamp(min=1)
+    return {
+        "image_heatmap": focal(output[:, :classes], heatmap, torch.ones_like(log_depth)),
+        "image_depth": error.sum() / known.sum().clamp(min=1),
+        "image_kind": kind / labelled,
+    }
+
+
+def weighted(parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum, and the parts as numbers."""
+    total = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
+    return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
 def total_loss(
     outputs: tuple[Tensor, ...],
-    camera_output: Tensor | None,
+    image_output: Tensor | None,
     refiner: Refiner,
     batch: Batch,
     preset: Preset,
@@ -174,9 +199,6 @@ def total_loss(
     parts["score"], parts["refine"] = refine_losses(
         refiner, features, heatmap, regression, batch.gt, preset, rng
     )
-    if camera_output is not None:
-        parts["camera_heatmap"], parts["camera_depth"] = camera_losses(
-            camera_output, batch.camera_heatmap, batch.camera_depth
-        )
-    total = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
-    return total, {name: float(value.detach()) for name, value in parts.items()}
+    if image_output is not None:
+        parts |= image_losses(image_output, batch)
+    return weighted(parts)

@@ -30,6 +30,11 @@ def conv_bn(
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 
 
+def doubled(x: Tensor) -> Tensor:
+    """Twice as wide and high, each cell repeated."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
 class Residual(nn.Module):
     """relu(x + conv(relu(conv(x))))."""
 
@@ -66,20 +71,29 @@ class PillarEncoder(nn.Module):
 
 
 class CameraEncoder(nn.Module):
-    """Image (B, 3, 192, 640) -> features (B, 32, 24, 80)."""
+    """Image (B, 3, 192, 640) -> features (B, 32, 48, 160).
+
+    Down to stride 32 for context, up again to stride 4 for far objects, which are a few pixels wide."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
-        a, b, c, d = preset.camera_widths
-        self.stem = nn.Sequential(conv_bn(3, a, stride=2), conv_bn(a, b, stride=2), conv_bn(b, c, stride=2))
-        self.deep = nn.Sequential(conv_bn(c, d, stride=2), conv_bn(d, d), conv_bn(d, d))
-        self.up = conv_bn(d, c, kernel=1, relu=False)
-        self.out = conv_bn(c, preset.canvas_channels, kernel=1)
+        a, b, c, d, e = preset.camera_widths
+        self.stem = nn.Sequential(conv_bn(3, a, stride=2), conv_bn(a, b, stride=2))
+        self.down8 = nn.Sequential(conv_bn(b, c, stride=2), conv_bn(c, c))
+        self.down16 = nn.Sequential(conv_bn(c, d, stride=2), conv_bn(d, d))
+        self.down32 = nn.Sequential(conv_bn(d, e, stride=2), conv_bn(e, e))
+        self.up32 = conv_bn(e, d, kernel=1, relu=False)
+        self.up16 = conv_bn(d, c, kernel=1, relu=False)
+        self.up8 = conv_bn(c, b, kernel=1, relu=False)
+        self.out = conv_bn(b, preset.canvas_channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.stem(image)
-        deep = F.interpolate(self.up(self.deep(x)), scale_factor=2.0, mode="nearest")
-        features: Tensor = self.out(F.relu(x + deep))
+        x4 = self.stem(image)
+        x8 = self.down8(x4)
+        x16 = self.down16(x8)
+        x16 = F.relu(x16 + doubled(self.up32(self.down32(x16))))
+        x8 = F.relu(x8 + doubled(self.up16(x16)))
+        features: Tensor = self.out(F.relu(x4 + doubled(self.up8(x8))))
         return features
 
 
@@ -94,7 +108,9 @@ class BevNetwork(nn.Module):
             conv_bn(preset.pillar_channels + 1, c, stride=preset.stride), conv_bn(c, c, relu=False)
         )
         self.camera = nn.Conv2d(c, c, 1, bias=False)
-        self.seen = nn.Conv2d(1, c, 1, bias=False)
+        # A cell knows how far it is from the camera: with the distance that the image's features tell, the
+        # sum says which cells along a ray the object stands in.
+        self.seen = nn.Conv2d(2, c, 1, bias=False)
         self.memory = nn.Conv2d(c, c, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(1, c, 1, 1))
         self.down1 = conv_bn(c, mid, stride=2)
@@ -112,16 +128,19 @@ class BevNetwork(nn.Module):
         self.boxes = nn.Conv2d(f, preset.box_channels, 1)
         self.state = nn.Conv2d(f, c, 1)
         nn.init.constant_(self.heatmap.bias, -math.log(99.0))  # type: ignore[arg-type]
+        nn.init.normal_(self.seen.weight, std=0.1)
         nn.init.zeros_(modulation.weight)
         nn.init.zeros_(modulation.bias)
         self.mid = mid
 
     def forward(
-        self, pillars: Tensor, camera_bev: Tensor, camera_valid: Tensor, state: Tensor, context: Tensor
+        self, pillars: Tensor, camera_bev: Tensor, camera_depth: Tensor, state: Tensor, context: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Returns heatmap logits, boxes, features, next state, contribution (see the model package)."""
         lidar = self.lidar(pillars) * context[:, LIDAR_PRESENT].reshape(-1, 1, 1, 1)
-        camera = self.camera(camera_bev) + self.seen(camera_valid)
+        seen = (10 * camera_depth).clamp(0, 1)  # a cell that is seen is at least 0.1 m away
+        far = torch.log1p(camera_depth) / 4
+        camera = self.camera(camera_bev) + self.seen(torch.cat([seen, far], dim=1))
         memory = self.memory(state)
         fused = F.relu(lidar + camera + memory + self.bias)
 
@@ -129,8 +148,8 @@ class BevNetwork(nn.Module):
         gain, offset = self.film(context).reshape(-1, 2 * self.mid, 1, 1).split(self.mid, dim=1)
         x1 = x1 * (1 + gain) + offset
         x2 = self.block2(self.down2(x1))
-        y1 = self.merge2(F.relu(x1 + F.interpolate(self.up2(x2), scale_factor=2.0, mode="nearest")))
-        y0 = F.relu(fused + F.interpolate(self.up1(y1), scale_factor=2.0, mode="nearest"))
+        y1 = self.merge2(F.relu(x1 + doubled(self.up2(x2))))
+        y0 = F.relu(fused + doubled(self.up1(y1)))
         features = self.merge1(y0)
         hidden = self.hidden(features)
         magnitude = torch.cat([s.abs().mean(1, keepdim=True) for s in (lidar, camera, memory)], dim=1)

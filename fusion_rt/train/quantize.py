@@ -20,6 +20,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor
 
 from fusion_rt.train.boxes import box_context, decode
 from fusion_rt.train.export import MAX_OBJECTS
@@ -30,7 +31,7 @@ from fusion_rt.transforms import Array
 
 Feed = dict[str, Array]
 # The layers whose numbers are read as metres, radians and scores stay in float.
-FLOAT_LAYERS = {"camera": (), "bev": ("/heatmap/", "/boxes/"), "refine": ("/layers.4/",)}
+FLOAT_LAYERS = {"camera": (), "bev": ("/heatmap/", "/boxes/", "/seen/"), "refine": ("/layers.4/",)}
 
 
 @torch.no_grad()
@@ -42,20 +43,24 @@ def part_inputs(model: TrainingNet, batch: Batch) -> dict[str, Feed]:
     feeds: dict[str, Feed] = {}
     if camera is not None:
         feeds["camera"] = {"image": batch.now.image.numpy()}
-    pillars, canvas, valid = model.canvases(batch.now, camera)
+    pillars, canvas, depth = model.canvases(batch.now, camera)
     context = batch.now.context
     feeds["bev"] = {
-        "pillars": pillars.numpy(),
-        "camera_bev": canvas.numpy(),
-        "camera_valid": valid.numpy(),
-        "state": state.numpy(),
+        "pillars": _channels_last(pillars),
+        "camera_bev": _channels_last(canvas),
+        "camera_depth": _channels_last(depth),
+        "state": _channels_last(state),
         "context": context.numpy(),
     }
-    heatmap, regression, features = net.bev(pillars, canvas, valid, state, context)[:3]
+    heatmap, regression, features = net.bev(pillars, canvas, depth, state, context)[:3]
     rows = decode(heatmap, regression, p, k=MAX_OBJECTS)
     roi = roi_sample(features, rows[..., :7], p)
     feeds["refine"] = {"roi": roi[0].numpy(), "box": box_context(rows)[0].numpy()}
     return {part: {n: np.ascontiguousarray(a) for n, a in feed.items()} for part, feed in feeds.items()}
+
+
+def _channels_last(canvas: Tensor) -> Array:
+    return canvas.permute(0, 2, 3, 1).numpy()
 
 
 class _Reader(CalibrationDataReader):

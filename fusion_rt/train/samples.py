@@ -16,7 +16,8 @@ from fusion_rt.errors import LogError
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
-from fusion_rt.train.targets import Targets, camera_targets, make_targets
+from fusion_rt.train.image_targets import ImageTargets, image_targets
+from fusion_rt.train.targets import Targets, make_targets
 from fusion_rt.transforms import Array
 
 RELIST_EVERY = 64  # samples between looks for new files
@@ -57,8 +58,9 @@ class Batch:
     box_weight: Tensor
     has_memory: Tensor
     gt: list[tuple[Array, Array]]
-    camera_heatmap: Tensor
-    camera_depth: Tensor
+    image_heatmap: Tensor
+    image_log_depth: Tensor
+    image_kind: Tensor
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ class Use:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Use:
-        """Camera dropped in 30 %, lidar in 10 % (then with camera), memory in 50 % of the samples."""
+        """Camera dropped in 25 %, lidar in 15 % (then with camera), memory in 50 % of the samples."""
         u = rng.random(3)
-        lidar = bool(u[0] >= 0.1)
-        camera = bool(u[0] < 0.1 or u[0] >= 0.4)
+        lidar = bool(u[0] >= 0.15)
+        camera = bool(u[0] < 0.15 or u[0] >= 0.4)
         return cls(lidar=lidar, camera=camera, memory=bool(u[1] < 0.5), ego=bool(u[2] < 0.6))
 
 
@@ -139,8 +141,7 @@ class Sample:
     previous: _Moment | None
     T_prev_now: Array
     targets: Targets
-    camera_heatmap: Array
-    camera_depth: Array
+    image_targets: ImageTargets
 
 
 def _moment(frame: Frame, context: Array, use: Use, preset: Preset) -> _Moment:
@@ -185,9 +186,12 @@ def make_sample(scene: Scene, use: Use, preset: Preset, rng: np.random.Generator
     seen = make_targets(
         now.boxes, now.cls, now.npoints, now.visible, lidar=use.lidar, camera=use.camera, preset=preset
     )
-    heatmap, depth = camera_targets(now.points, now.boxes, now.cls, now.visible, moment_now.P, preset)
     return Sample(
-        moment_now, moment_previous, T_prev_now[:2][:, [0, 1, 3]].astype(np.float32), seen, heatmap, depth
+        moment_now,
+        moment_previous,
+        T_prev_now[:2][:, [0, 1, 3]].astype(np.float32),
+        seen,
+        image_targets(now, moment_now.P, preset),
     )
 
 
@@ -195,7 +199,7 @@ def collate(samples: list[Sample], preset: Preset) -> Batch:
     """Stack samples; points are concatenated with their cells moved into the batch's canvas."""
     memory = [i for i, s in enumerate(samples) if s.previous is not None]
     cells = preset.head_nx * preset.head_ny
-    cameras = [s for s in samples if s.now.image is not None]
+    taught = [s.image_targets for s in samples if s.now.image is not None]
     h, w = preset.image_height // preset.camera_stride, preset.image_width // preset.camera_stride
     T = np.stack([samples[i].T_prev_now for i in memory]) if memory else np.zeros((0, 2, 3), np.float32)
     has_memory = np.concatenate(
@@ -213,15 +217,15 @@ def collate(samples: list[Sample], preset: Preset) -> Batch:
         box_weight=torch.from_numpy(np.concatenate([s.targets.box_weight for s in samples])),
         has_memory=torch.from_numpy(has_memory),
         gt=[(s.targets.boxes, s.targets.cls) for s in samples],
-        camera_heatmap=torch.from_numpy(
-            np.stack([s.camera_heatmap for s in cameras])
-            if cameras
-            else np.zeros((0, len(preset.classes), h, w), np.float32)
-        ),
-        camera_depth=torch.from_numpy(
-            np.stack([s.camera_depth for s in cameras]) if cameras else np.zeros((0, h, w), np.float32)
-        ),
+        image_heatmap=_stacked([t.heatmap for t in taught], (len(preset.classes), h, w), np.float32),
+        image_log_depth=_stacked([t.log_depth for t in taught], (h, w), np.float32),
+        image_kind=_stacked([t.kind for t in taught], (h, w), np.int64),
     )
+
+
+def _stacked(arrays: list[Array], shape: tuple[int, ...], dtype: type) -> Tensor:
+    """(n, *shape), also where there is none."""
+    return torch.from_numpy(np.stack(arrays) if arrays else np.zeros((0, *shape), dtype))
 
 
 def _stack(moments: list[_Moment], preset: Preset) -> Inputs:
@@ -247,9 +251,12 @@ def _stack(moments: list[_Moment], preset: Preset) -> Inputs:
 class SceneBatches(IterableDataset[Batch]):
     """Endless batches from a folder that may still be growing."""
 
-    def __init__(self, folder: Path, preset: Preset, *, batch: int, seed: int, first: int = 0) -> None:
+    def __init__(
+        self, folder: Path, preset: Preset, *, batch: int, seed: int, first: int = 0, use: Use | None = None
+    ) -> None:
         super().__init__()
         self.folder, self.preset, self.batch, self.seed, self.first = folder, preset, batch, seed, first
+        self.use = use  # None: drawn for each sample
 
     def __iter__(self) -> Iterator[Batch]:
         index = self.first
@@ -270,7 +277,7 @@ class SceneBatches(IterableDataset[Batch]):
             except LogError as caught:
                 error = caught
                 continue
-            return make_sample(scene, Use.draw(rng), self.preset, rng)
+            return make_sample(scene, self.use or Use.draw(rng), self.preset, rng)
         assert error is not None
         raise error
 

@@ -18,37 +18,43 @@ class TrainingNet(nn.Module):
         super().__init__()
         self.preset = preset
         self.net = DrivingNet(preset)
-        self.camera_head = nn.Conv2d(preset.canvas_channels, len(preset.classes) + 1, 1)
-        nn.init.constant_(self.camera_head.bias[: len(preset.classes)], -4.6)  # type: ignore[index]
-        nn.init.zeros_(self.camera_head.bias[len(preset.classes) :])  # type: ignore[index]
+        classes = len(preset.classes)
+        self.image_head = nn.Conv2d(preset.canvas_channels, 2 * classes + 2, 1)
+        nn.init.constant_(self.image_head.bias[:classes], -4.6)  # type: ignore[index]
+        nn.init.zeros_(self.image_head.bias[classes:])  # type: ignore[index]
 
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """(heatmap, boxes, features, state, contribution) of the present frame, and the camera head's
+        """(heatmap, boxes, features, state, contribution) of the present frame, and the image head's
         output where a sample has a camera."""
         state = self.remember(batch)
         camera = self.net.camera(batch.now.image) if len(batch.now.image) else None
         outputs = self.fuse(batch.now, camera, state)
-        return outputs, None if camera is None else self.camera_head(camera)
+        return outputs, None if camera is None else self.image_head(camera)
+
+    def look(self, batch: Batch) -> Tensor:
+        """The image head's output alone."""
+        output: Tensor = self.image_head(self.net.camera(batch.now.image))
+        return output
 
     def fuse(self, inputs: Inputs, camera: Tensor | None, state: Tensor) -> tuple[Tensor, ...]:
         """All outputs for a moment, its image features and the warped state."""
-        pillars, canvas, valid = self.canvases(inputs, camera)
-        outputs: tuple[Tensor, ...] = self.net.bev(pillars, canvas, valid, state, inputs.context)
+        pillars, canvas, depth = self.canvases(inputs, camera)
+        outputs: tuple[Tensor, ...] = self.net.bev(pillars, canvas, depth, state, inputs.context)
         return outputs
 
     def canvases(self, inputs: Inputs, camera: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Pillars, lifted camera features and where those are valid; zero where a modality is absent."""
+        """Pillars, lifted camera features and the depth of their cells; zero where a modality is absent."""
         p = self.preset
         batch = inputs.counts.shape[0]
         pillars = self.net.pillars(inputs.features, inputs.pillar, inputs.cell, inputs.counts)
         canvas = torch.zeros(batch, p.canvas_channels, p.head_ny, p.head_nx)
         canvas = canvas.to(memory_format=torch.channels_last)
-        valid = torch.zeros(batch, 1, p.head_ny, p.head_nx)
+        depth = torch.zeros(batch, 1, p.head_ny, p.head_nx)
         if camera is not None:
-            lifted, seen = lift(camera, inputs.P, p)
+            lifted, far = lift(camera, inputs.P, p)
             canvas = canvas.index_copy(0, inputs.image_index, lifted)
-            valid = valid.index_copy(0, inputs.image_index, seen)
-        return pillars, canvas, valid
+            depth = depth.index_copy(0, inputs.image_index, far)
+        return pillars, canvas, depth
 
     def remember(self, batch: Batch) -> Tensor:
         """The previous frame's state in the present frame, zero for samples without a memory.

@@ -53,7 +53,7 @@ def make_targets(
             continue
         inside.append(i)
         ix, iy = int(u), int(v)
-        _bump(heatmap[kind], ix, iy, SIGMA_CELLS[kind])
+        bump(heatmap[kind], ix, iy, SIGMA_CELLS[kind])
         tail = [box[2], *np.log(box[3:6]), np.sin(box[6]), np.cos(box[6]), box[7], box[8]]
         for dy, dx, w in NEIGHBOURS:
             jx, jy = ix + dx, iy + dy
@@ -74,7 +74,7 @@ def make_targets(
     )
 
 
-def _bump(heatmap: Array, ix: int, iy: int, sigma: float) -> None:
+def bump(heatmap: Array, ix: int, iy: int, sigma: float) -> None:
     """Raise the map to exp(-r^2 / 2 sigma^2) around the cell, exactly 1 at it."""
     ny, nx = heatmap.shape
     r = int(np.ceil(3 * sigma))
@@ -102,30 +102,3 @@ def _clear_footprint(weight: Array, box: Array, preset: Preset) -> None:
     )
     view = weight[iy[0] : iy[-1] + 1, ix[0] : ix[-1] + 1]
     view[under] = 0
-
-
-def camera_targets(
-    points: Array, boxes: Array, cls: Array, visible: Array, P: Array, preset: Preset
-) -> tuple[Array, Array]:
-    """What the image's features should know by themselves, to teach the camera encoder directly.
-
-    P (3, 4): ego -> feature pixels. Returns heatmap (classes, h, w) of visible objects' centres and
-    log depth (h, w), NaN where no lidar point fell.
-    """
-    h, w = preset.image_height // preset.camera_stride, preset.image_width // preset.camera_stride
-    heatmap = np.zeros((len(preset.classes), h, w), np.float32)
-    for box, kind, seen in zip(boxes, cls, visible):
-        u, v, d = P[:, :3] @ box[:3] + P[:, 3]
-        if kind < 0 or seen < MIN_VISIBLE or d < 1:
-            continue
-        u, v = u / d, v / d
-        if 0 <= u < w and 0 <= v < h:
-            _bump(heatmap[kind], int(u), int(v), 0.8)
-    depth = np.full(h * w, np.inf, np.float32)
-    uvd = points @ P[:, :3].T.astype(np.float32) + P[:, 3].astype(np.float32)
-    uvd = uvd[uvd[:, 2] > 1]
-    u, v = uvd[:, 0] / uvd[:, 2], uvd[:, 1] / uvd[:, 2]
-    ok = (u >= 0) & (u < w) & (v >= 0) & (v < h)
-    np.minimum.at(depth, v[ok].astype(np.int64) * w + u[ok].astype(np.int64), uvd[ok, 2])
-    depth[np.isinf(depth)] = np.nan
-    return heatmap, np.log(depth).reshape(h, w)

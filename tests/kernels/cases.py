@@ -100,13 +100,13 @@ def deskew(kernel):
 def pillars(kernel):
     rng = np.random.default_rng(2)
     for channels in (1, 24, 128):
-        out = np.full((channels + 1, GRID.ny, GRID.nx), np.nan, np.float32)  # cleared by the kernel
+        out = np.full((GRID.ny, GRID.nx, channels + 1), np.nan, np.float32)  # cleared by the kernel
         W, b = normal(rng, 8, channels), normal(rng, channels)
         for n in (500, 3000, 0, 1, 700):
             xyz, intensity = hostile_cloud(rng, n), sprinkle(rng, rng.random(n).astype(np.float32), 0.02)
             counts = kernel(xyz, intensity, W, b, GRID, -2.0, 2.5, out)
             yield from (out.copy(), np.array(list(counts.values())))
-    out = np.empty((5, 1, 1), np.float32)
+    out = np.empty((1, 1, 5), np.float32)
     crowd = np.full((2000, 3), 0.25, np.float32)
     kernel(crowd, np.ones(2000, np.float32), normal(rng, 8, 4), normal(rng, 4), ONE_CELL, -1e5, 1e5, out)
     yield out
@@ -123,13 +123,13 @@ def lift(kernel):
         (1, 2, (3, 4), 0, False),
     ):
         P = (camera + 0.1 * rng.standard_normal((cameras, 3, 4))).astype(np.float32)
-        features = normal(rng, cameras, channels, *shape)
+        features = normal(rng, cameras, *shape, channels)
         if spoil:
             P, features = sprinkle(rng, P, 0.1), sprinkle(rng, features, 0.1)
-        out = np.empty((channels, GRID.ny, GRID.nx), np.float32)
-        valid = np.empty((GRID.ny, GRID.nx), np.float32)
-        kernel(features, P, GRID, np.linspace(0, 2, levels), out, valid)
-        yield from (out, valid)
+        out = np.empty((GRID.ny, GRID.nx, channels), np.float32)
+        depth = np.empty((GRID.ny, GRID.nx), np.float32)
+        kernel(features, P, GRID, np.linspace(0, 2, levels), out, depth)
+        yield from (out, depth)
 
 
 def bev_warp(kernel):
@@ -138,7 +138,7 @@ def bev_warp(kernel):
     warps = [turn] + [sprinkle(rng, turn) for _ in range(10)]
     for grid, channels in ((GRID, 9), (ONE_CELL, 2), (GRID, 0)):
         for T in warps:
-            state = normal(rng, channels, grid.ny, grid.nx)
+            state = normal(rng, grid.ny, grid.nx, channels)
             out = np.empty_like(state)
             kernel(sprinkle(rng, state, 0.1) if T is not turn else state, T, grid, out)
             yield out
@@ -147,7 +147,7 @@ def bev_warp(kernel):
 def decode(kernel):
     rng = np.random.default_rng(5)
     heat = normal(rng, 3, GRID.ny, GRID.nx)
-    regression = normal(rng, 15, GRID.ny, GRID.nx)
+    regression = normal(rng, GRID.ny, GRID.nx, 15)
     checkers = np.zeros_like(heat)
     checkers[:, ::2, ::2] = 1
     for heatmap, boxes, k in (
@@ -165,7 +165,7 @@ def decode(kernel):
         n = kernel(heatmap, boxes, GRID, 0.3, k, out)
         yield from (out, np.array([n, *kernel.counts.values()]))
     out = np.zeros((2, 16), np.float32)
-    yield np.array(kernel(np.ones((1, 1, 1), np.float32), normal(rng, 15, 1, 1), ONE_CELL, 0.5, 2, out))
+    yield np.array(kernel(np.ones((1, 1, 1), np.float32), normal(rng, 1, 1, 15), ONE_CELL, 0.5, 2, out))
     yield out
 
 
@@ -196,15 +196,15 @@ def nms(kernel):
 
 def roi_sample(kernel):
     rng = np.random.default_rng(7)
-    features = normal(rng, 6, GRID.ny, GRID.nx)
+    features = normal(rng, GRID.ny, GRID.nx, 6)
     boxes = normal(rng, 60, 7, scale=3)
     for maps, where in (
         (features, boxes),
         (sprinkle(rng, features), sprinkle(rng, boxes)),
-        (features[:0], boxes),
+        (np.zeros((GRID.ny, GRID.nx, 0), np.float32), boxes),
         (features, boxes[:0]),
     ):
-        out = np.empty((len(where), 5 * len(maps)), np.float32)
+        out = np.empty((len(where), 5 * maps.shape[2]), np.float32)
         kernel(maps, where, GRID, out)
         yield out
 

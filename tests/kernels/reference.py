@@ -1,5 +1,5 @@
 """What each kernel means, in plain numpy. Decisions at a border are taken in float32, as the kernels must;
-values are computed in float64."""
+values are computed in float64. Canvases are planes here, (C, ny, nx); the kernels' are (ny, nx, C)."""
 
 from typing import NamedTuple
 
@@ -154,10 +154,11 @@ def pillars(xyz, intensity, W, b, grid, z_min, z_max):
 
 
 def lift(features, P, grid, z_levels):
-    """Mean of the samples of all cameras and heights in which a cell's centre is seen."""
+    """Mean of the samples of all cameras and heights that see a cell's centre, and of their depths."""
     cameras, channels, h, w = features.shape
     X, Y = np.meshgrid(*centres(grid))
     total, seen = np.zeros((grid.ny, grid.nx, channels)), np.zeros((grid.ny, grid.nx), int)
+    depth = np.zeros((grid.ny, grid.nx))
     for k in range(cameras):
         padded = np.pad(
             features[k].transpose(1, 2, 0).astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge"
@@ -170,8 +171,9 @@ def lift(features, P, grid, z_levels):
                 inside = (d > np.float32(0.1)) & (u >= 0) & (u < w) & (v >= 0) & (v < h)
             sampled = bilinear(padded, np.where(inside, u, 0) + 0.5, np.where(inside, v, 0) + 0.5)
             total += np.where(inside[..., None], sampled, 0)
+            depth += np.where(inside, d, 0)
             seen += inside
-    return (total / np.maximum(seen, 1)[..., None]).transpose(2, 0, 1), (seen > 0).astype(np.float64)
+    return (total / np.maximum(seen, 1)[..., None]).transpose(2, 0, 1), depth / np.maximum(seen, 1)
 
 
 def sample(planes, grid, x, y):

@@ -15,9 +15,12 @@ def grid(reference):
 
 
 def run(device, state, T, grid):
-    out = np.full(state.shape, np.nan, np.float32)
-    device.kernel("bev_warp")(state, np.asarray(T, np.float32), grid, out)
-    return out
+    """state (C, ny, nx) -> (C, ny, nx)."""
+    out = np.full((grid.ny, grid.nx, len(state)), np.nan, np.float32)
+    device.kernel("bev_warp")(
+        np.ascontiguousarray(state.transpose(1, 2, 0)), np.asarray(T, np.float32), grid, out
+    )
+    return out.transpose(2, 0, 1)
 
 
 def canvas(grid, channels=5, seed=0):

@@ -20,8 +20,9 @@ def head(grid, classes=3, seed=0):
 
 
 def run(device, heatmap, regression, grid, threshold=0.4, k=300):
+    """heatmap (classes, ny, nx), regression (15, ny, nx) -> rows, counts."""
     kernel, out = device.kernel("decode"), np.full((k, 16), 77, np.float32)
-    n = kernel(heatmap, regression, grid, threshold, k, out)
+    n = kernel(heatmap, np.ascontiguousarray(regression.transpose(1, 2, 0)), grid, threshold, k, out)
     assert (out[n:] == 77).all()
     return out[:n], kernel.counts
 

@@ -39,17 +39,17 @@ def arguments(grid):
         },
         "pillars": {
             "xyz": zeros(N, 3), "intensity": zeros(N), "W": zeros(8, C), "b": zeros(C), "grid": grid,
-            "z_min": -1.0, "z_max": 1.0, "out": zeros(C + 1, *canvas),
+            "z_min": -1.0, "z_max": 1.0, "out": zeros(*canvas, C + 1),
         },
         "lift": {
-            "features": zeros(CAMERAS, C, 2, 3), "P": zeros(CAMERAS, 3, 4), "grid": grid, "z_levels": (0.0,),
-            "out": zeros(C, *canvas), "valid": zeros(*canvas),
+            "features": zeros(CAMERAS, 2, 3, C), "P": zeros(CAMERAS, 3, 4), "grid": grid, "z_levels": (0.0,),
+            "out": zeros(*canvas, C), "depth": zeros(*canvas),
         },
         "bev_warp": {
-            "state": zeros(C, *canvas), "T_prev_now": zeros(2, 3), "grid": grid, "out": zeros(C, *canvas),
+            "state": zeros(*canvas, C), "T_prev_now": zeros(2, 3), "grid": grid, "out": zeros(*canvas, C),
         },
         "decode": {
-            "heatmap": zeros(C, *canvas), "regression": zeros(15, *canvas), "grid": grid, "threshold": 0.5,
+            "heatmap": zeros(C, *canvas), "regression": zeros(*canvas, 15), "grid": grid, "threshold": 0.5,
             "k": 4, "out": zeros(4, 16),
         },
         "nms": {
@@ -57,12 +57,12 @@ def arguments(grid):
             "keep": zeros(N, dtype=np.int32),
         },
         "roi_sample": {
-            "features": zeros(C, *canvas), "boxes": zeros(N, 7), "grid": grid, "out": zeros(N, 5 * C),
+            "features": zeros(*canvas, C), "boxes": zeros(N, 7), "grid": grid, "out": zeros(N, 5 * C),
         },
     }  # fmt: skip
 
 
-OUTPUTS = {"out", "valid", "keep"}
+OUTPUTS = {"out", "depth", "keep"}
 SMALL = {"K_src", "K_dst"}  # parameters: any layout and kind of number
 ARRAYS = [
     (name, argument)
@@ -70,7 +70,7 @@ ARRAYS = [
         "image": "src out",
         "deskew": "xyz t knots_t knots_T out",
         "pillars": "xyz intensity W b out",
-        "lift": "features P out valid",
+        "lift": "features P out depth",
         "bev_warp": "state T_prev_now out",
         "decode": "heatmap regression out",
         "nms": "boxes scores classes keep",
@@ -161,22 +161,22 @@ class TestEveryArray:
         ("pillars", "intensity", (N + 1,), np.float32),
         ("pillars", "W", (9, C), np.float32),
         ("pillars", "b", (C + 1,), np.float32),
-        ("pillars", "out", (C, 4, 8), np.float32),
-        ("pillars", "out", (C + 1, 8, 4), np.float32),
+        ("pillars", "out", (4, 8, C), np.float32),
+        ("pillars", "out", (8, 4, C + 1), np.float32),
         ("lift", "P", (CAMERAS, 4, 4), np.float32),
         ("lift", "P", (CAMERAS + 1, 3, 4), np.float32),
-        ("lift", "out", (C, 8, 4), np.float32),
-        ("lift", "valid", (8, 4), np.float32),
-        ("bev_warp", "state", (C, 8, 4), np.float32),
+        ("lift", "out", (8, 4, C), np.float32),
+        ("lift", "depth", (8, 4), np.float32),
+        ("bev_warp", "state", (8, 4, C), np.float32),
         ("bev_warp", "T_prev_now", (3, 3), np.float32),
-        ("bev_warp", "out", (C + 1, 4, 8), np.float32),
+        ("bev_warp", "out", (4, 8, C + 1), np.float32),
         ("decode", "heatmap", (C, 8, 4), np.float32),
-        ("decode", "regression", (14, 4, 8), np.float32),
+        ("decode", "regression", (4, 8, 14), np.float32),
         ("decode", "out", (5, 16), np.float32),
         ("nms", "boxes", (N, 8), np.float32),
         ("nms", "scores", (N + 1,), np.float32),
         ("nms", "classes", (N + 1,), np.int32),
-        ("roi_sample", "features", (C, 8, 4), np.float32),
+        ("roi_sample", "features", (8, 4, C), np.float32),
         ("roi_sample", "boxes", (N, 9), np.float32),
         ("roi_sample", "out", (N, 4 * C), np.float32),
     ],
@@ -206,18 +206,17 @@ def test_another_shape(arguments, name, argument, shape, dtype):
         ("deskew", r"^knots_t is \[0.0, nan\]", {"knots_t": np.float32([0, NAN])}),
         ("deskew", r"^knots_t is \[0.0, inf\]", {"knots_t": np.float32([0, INF])}),
         ("deskew", r"^knots_t is \[\]", {"knots_t": zeros(0), "knots_T": zeros(0, 3, 4)}),
-        ("pillars", "^W has 0 channels", {"W": zeros(8, 0), "b": zeros(0), "out": zeros(1, 4, 8)}),
-        ("pillars", "^W has 129 channels", {"W": zeros(8, 129), "b": zeros(129), "out": zeros(130, 4, 8)}),
+        ("pillars", "^W has 0 channels", {"W": zeros(8, 0), "b": zeros(0), "out": zeros(4, 8, 1)}),
         ("pillars", "^z_min, z_max are 2.0, 1.0", {"z_min": 2.0}),
         ("pillars", "^z_min, z_max are nan, 1.0", {"z_min": NAN}),
         ("pillars", "^z_min, z_max are -1.0, inf", {"z_max": INF}),
-        ("lift", r"^features is \(2, 0, 2, 3\)", {"features": zeros(2, 0, 2, 3), "out": zeros(0, 4, 8)}),
+        ("lift", r"^features is \(2, 2, 3, 0\)", {"features": zeros(2, 2, 3, 0), "out": zeros(4, 8, 0)}),
         (
             "lift",
-            r"^features is \(2, 257, 2, 3\)",
-            {"features": zeros(2, 257, 2, 3), "out": zeros(257, 4, 8)},
+            r"^features is \(2, 2, 3, 257\)",
+            {"features": zeros(2, 2, 3, 257), "out": zeros(4, 8, 257)},
         ),
-        ("lift", r"^features is \(2, 3, 0, 3\)", {"features": zeros(2, 3, 0, 3)}),
+        ("lift", r"^features is \(2, 0, 3, 3\)", {"features": zeros(2, 0, 3, 3)}),
         ("lift", r"^z_levels is .*nan.*expected finite", {"z_levels": (0.0, NAN)}),
         ("decode", "^threshold is 0,", {"threshold": 0}),
         ("decode", "^threshold is 1.0,", {"threshold": 1.0}),

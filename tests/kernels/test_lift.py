@@ -17,10 +17,11 @@ def grid(reference):
 
 
 def run(device, features, P, grid, z):
-    out = np.full((features.shape[1], grid.ny, grid.nx), np.nan, np.float32)
-    valid = np.full((grid.ny, grid.nx), np.nan, np.float32)
-    device.kernel("lift")(features, P, grid, z, out, valid)
-    return out, valid
+    """features (cameras, C, h, w) -> (C, ny, nx), depth (ny, nx)."""
+    out = np.full((grid.ny, grid.nx, features.shape[1]), np.nan, np.float32)
+    depth = np.full((grid.ny, grid.nx), np.nan, np.float32)
+    device.kernel("lift")(np.ascontiguousarray(features.transpose(0, 2, 3, 1)), P, grid, z, out, depth)
+    return out.transpose(2, 0, 1), depth
 
 
 def feature_maps(cameras, channels, h=10, w=20, seed=0):
@@ -33,24 +34,25 @@ def test_equals_the_reference(device, reference, grid, cameras, channels):
     rng = np.random.default_rng(cameras)
     P = np.stack([K @ LOOK_AHEAD, K @ LOOK_BACK, K @ LOOK_AHEAD + 0.1 * rng.normal(size=(3, 4))])[:cameras]
     P, features, z = P.astype(np.float32), feature_maps(cameras, channels), (-0.5, 0.5, 1.5)
-    out, valid = run(device, features, P, grid, z)
-    expected, expected_valid = reference.lift(features, P, grid, z)
-    np.testing.assert_array_equal(valid, expected_valid)
-    assert cameras == 0 or 0.1 < valid.mean() < 0.9
+    out, depth = run(device, features, P, grid, z)
+    expected, expected_depth = reference.lift(features, P, grid, z)
+    np.testing.assert_array_equal(depth > 0, expected_depth > 0)
+    np.testing.assert_allclose(depth, expected_depth, rtol=1e-5)
+    assert cameras == 0 or 0.1 < (depth > 0).mean() < 0.9
     np.testing.assert_allclose(out, expected, rtol=0, atol=5e-5)
 
 
 def test_equals_opencv(device, grid):
     """Projection by cv2.projectPoints, samples by cv2.remap; pixel centres there count from 0."""
     features, z = feature_maps(1, 3), 0.4
-    out, valid = run(device, features, (K @ LOOK_AHEAD)[None].astype(np.float32), grid, [z])
+    out, depth = run(device, features, (K @ LOOK_AHEAD)[None].astype(np.float32), grid, [z])
     x, y = np.meshgrid(*(m + (np.arange(n) + 0.5) * 0.75 for m, n in ((-12, 32), (-9, 24))))
     points = np.stack([x, y, np.full_like(x, z)], axis=-1).reshape(-1, 3)
     turn = cv2.Rodrigues(LOOK_AHEAD[:, :3])[0]
     uv = cv2.projectPoints(points, turn, LOOK_AHEAD[:, 3], K, None)[0].reshape(*x.shape, 2)
-    deep = points @ LOOK_AHEAD[2, :3] + LOOK_AHEAD[2, 3] > 0.1
-    seen = deep.reshape(x.shape) & (uv >= 0).all(-1) & (uv < [20, 10]).all(-1)
-    np.testing.assert_array_equal(valid, seen)
+    ahead = (points @ LOOK_AHEAD[2, :3] + LOOK_AHEAD[2, 3]).reshape(x.shape)
+    seen = (ahead > 0.1) & (uv >= 0).all(-1) & (uv < [20, 10]).all(-1)
+    np.testing.assert_allclose(depth, np.where(seen, ahead, 0), rtol=1e-5)
     where = (uv - 0.5).astype(np.float32)
     for c in range(3):
         sampled = cv2.remap(features[0, c], where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -70,9 +72,9 @@ def test_equals_opencv(device, grid):
 def test_a_constant_stays_constant_where_it_is_seen(grid, P, size):
     """Also for a camera that is broken or looks anywhere."""
     features = np.full((1, 2, *size), 3.25, np.float32)
-    out, valid = run(CpuDevice(2), features, np.array(P, np.float32).reshape(1, 3, 4), grid, [0.0, 1.0])
-    assert set(np.unique(valid)) <= {0.0, 1.0}
-    np.testing.assert_allclose(out, np.broadcast_to(3.25 * valid, out.shape), rtol=0, atol=1e-5)
+    out, depth = run(CpuDevice(2), features, np.array(P, np.float32).reshape(1, 3, 4), grid, [0.0, 1.0])
+    assert ((depth == 0) | (depth > 0.1)).all()
+    np.testing.assert_allclose(out, np.broadcast_to(3.25 * (depth > 0), out.shape), rtol=0, atol=1e-5)
 
 
 def test_the_image_ends_at_its_width_and_height(device, reference):
@@ -81,8 +83,8 @@ def test_the_image_ends_at_its_width_and_height(device, reference):
     P = np.zeros((1, 3, 4), np.float32)
     P[0, 0, :] = [0, 1, 0, 1]  # u = y + 1: -1, 0, 1, 2, 3
     P[0, 1, 3], P[0, 2, 3] = 0.5, 1
-    _, valid = run(device, np.ones((1, 1, 1, 2), np.float32), P, grid, [0.0])
-    np.testing.assert_array_equal(valid[:, 0], [0, 1, 1, 0, 0])
+    _, depth = run(device, np.ones((1, 1, 1, 2), np.float32), P, grid, [0.0])
+    np.testing.assert_array_equal(depth[:, 0], [0, 1, 1, 0, 0])
 
 
 def test_nothing_nearer_than_ten_centimetres_is_seen(device, reference):
@@ -90,10 +92,11 @@ def test_nothing_nearer_than_ten_centimetres_is_seen(device, reference):
     P = np.zeros((1, 3, 4), np.float32)
     for depth, seen in ((0.1, 0), (0.11, 1), (-1, 0), (0, 0)):
         P[0, :, 3] = [0.5 * depth, 0.5 * depth, depth]
-        assert run(device, np.ones((1, 1, 1, 1), np.float32), P, grid, [0.0])[1].item() == seen
+        far = run(device, np.ones((1, 1, 1, 1), np.float32), P, grid, [0.0])[1].item()
+        assert far == np.float32(depth if seen else 0)
 
 
 def test_no_heights_see_nothing(device, grid):
-    out, valid = run(device, feature_maps(1, 2), (K @ LOOK_AHEAD)[None].astype(np.float32), grid, [])
+    out, depth = run(device, feature_maps(1, 2), (K @ LOOK_AHEAD)[None].astype(np.float32), grid, [])
     assert not out.any()
-    assert not valid.any()
+    assert not depth.any()

@@ -20,9 +20,10 @@ def layer(channels, seed=0):
 
 
 def run(device, xyz, intensity, W, b, grid, z=Z):
-    out = np.full((W.shape[1] + 1, grid.ny, grid.nx), np.nan, np.float32)
+    """-> (C + 1, ny, nx), the counts."""
+    out = np.full((grid.ny, grid.nx, W.shape[1] + 1), np.nan, np.float32)
     counts = device.kernel("pillars")(xyz, intensity, W, b, grid, *z, out)
-    return out, counts
+    return out.transpose(2, 0, 1), counts
 
 
 @pytest.mark.parametrize("channels", [1, 7, 32, 128])
@@ -125,27 +126,27 @@ def test_a_canvas_used_again_holds_only_the_last_cloud(device, reference, cases,
     rng = np.random.default_rng(6)
     kernel, buffer, (W, b) = (
         device.kernel("pillars"),
-        np.full((1, 10, grid.ny, grid.nx), 9, np.float32),
+        np.full((1, grid.ny, grid.nx, 10), 9, np.float32),
         layer(9),
     )
     for n in (1000, 10, 0, 4000, 1):
         xyz, intensity = cases.hostile_cloud(rng, n), rng.uniform(0, 1, n).astype(np.float32)
         kernel(xyz, intensity, W, b, grid, *Z, buffer[0])  # a new view of the same memory each time
         expected, _ = reference.pillars(xyz, intensity, W, b, grid, *Z)
-        np.testing.assert_allclose(buffer[0], expected, rtol=0, atol=2e-4)
+        np.testing.assert_allclose(buffer[0].transpose(2, 0, 1), expected, rtol=0, atol=2e-4)
 
 
 def test_only_the_touched_cells_are_cleared_between_calls(device, grid):
     kernel, buffer, (W, b) = (
         device.kernel("pillars"),
-        np.zeros((1, 2, grid.ny, grid.nx), np.float32),
+        np.zeros((1, grid.ny, grid.nx, 2), np.float32),
         layer(1),
     )
     point, one = np.zeros((1, 3), np.float32), np.ones(1, np.float32)
     kernel(point, one, W, b, grid, *Z, buffer[0])
-    buffer[0, :, 0, 0] = 5  # against the rule, to see what the kernel touches
+    buffer[0, 0, 0] = 5  # against the rule, to see what the kernel touches
     kernel(point[:0], one[:0], W, b, grid, *Z, buffer[0])
-    assert (buffer[0, :, 0, 0] == 5).all()
+    assert (buffer[0, 0, 0] == 5).all()
     assert np.count_nonzero(buffer) == 2
 
 
@@ -154,6 +155,8 @@ def test_another_canvas_starts_empty(device, reference, grid):
     point, one = np.zeros((1, 3), np.float32), np.ones(1, np.float32)
     for shape in ((grid.ny, grid.nx), (grid.nx, grid.ny), (4, 30)):
         other = reference.Grid(-3.0, -2.0, 0.4, nx=shape[1], ny=shape[0])
-        out = np.full((2, *shape), 7, np.float32)
+        out = np.full((*shape, 2), 7, np.float32)
         kernel(point, one, W, b, other, *Z, out)
-        np.testing.assert_allclose(out, reference.pillars(point, one, W, b, other, *Z)[0], atol=1e-5)
+        np.testing.assert_allclose(
+            out.transpose(2, 0, 1), reference.pillars(point, one, W, b, other, *Z)[0], atol=1e-5
+        )

@@ -14,8 +14,9 @@ def grid(reference):
 
 
 def run(device, features, boxes, grid):
+    """features (C, ny, nx) -> (n, 5 C)."""
     out = np.full((len(boxes), 5 * len(features)), np.nan, np.float32)
-    device.kernel("roi_sample")(features, boxes, grid, out)
+    device.kernel("roi_sample")(np.ascontiguousarray(features.transpose(1, 2, 0)), boxes, grid, out)
     return out
 
 

@@ -21,24 +21,26 @@ def test_scatter_max_equals_a_loop():
 
 
 def test_lift_equals_a_loop():
-    features = torch.rand(2, 8, 24, 80, generator=torch.Generator().manual_seed(0))
-    projection = torch.tensor([[39.0, -46, 0.3, 5], [10, 0.5, -47, 75], [1, 0.1, 0, -0.2]])
+    features = torch.rand(2, 8, 48, 160, generator=torch.Generator().manual_seed(0))
+    projection = torch.tensor([[78.0, -92, 0.6, 10], [20, 1.0, -94, 150], [1, 0.1, 0, -0.2]])
     projections = torch.stack([projection, projection])
-    projections[1, 0, 1] = -40
-    canvas, valid = lift(features, projections, P)
+    projections[1, 0, 1] = -80
+    canvas, depth = lift(features, projections, P)
     centres = head_cell_centres(P)
     rng = np.random.default_rng(1)
     for b, cell in [(int(b), int(c)) for b in range(2) for c in rng.integers(0, 112 * 112, 60)]:
-        samples = []
+        samples, depths = [], []
         for z in P.z_levels:
             u, v, d = (projections[b] @ torch.tensor([*centres[cell].tolist(), z, 1.0])).tolist()
-            if d > 0.1 and 0 <= u / d < 80 and 0 <= v / d < 24:
-                at = torch.tensor([[[[2 * u / d / 80 - 1, 2 * v / d / 24 - 1]]]])
+            if d > 0.1 and 0 <= u / d < 160 and 0 <= v / d < 48:
+                at = torch.tensor([[[[2 * u / d / 160 - 1, 2 * v / d / 48 - 1]]]])
                 picked = F.grid_sample(features[b : b + 1], at, padding_mode="border", align_corners=False)
                 samples.append(picked[0, :, 0, 0])
+                depths.append(d)
         expected = torch.stack(samples).mean(0) if samples else torch.zeros(8)
         torch.testing.assert_close(canvas[b, :, cell // 112, cell % 112], expected, atol=1e-4, rtol=1e-4)
-        assert bool(valid[b, 0, cell // 112, cell % 112]) == bool(samples)
+        far = float(depth[b, 0, cell // 112, cell % 112])
+        assert far == pytest.approx(np.mean(depths) if depths else 0.0, rel=1e-5)
 
 
 def test_warp_moves_what_was_ahead_nearer():

@@ -74,4 +74,41 @@ def test_never_without_any_modality():
     uses = [Use.draw(rng) for _ in range(4000)]
     assert all(u.lidar or u.camera for u in uses)
     shares = [np.mean([getattr(u, n) for u in uses]) for n in ("lidar", "camera", "memory")]
-    np.testing.assert_allclose(shares, [0.9, 0.7, 0.5], atol=0.03)
+    np.testing.assert_allclose(shares, [0.85, 0.75, 0.5], atol=0.03)
+
+
+def test_the_camera_alone_leaves_the_rest_untouched(scenes, tmp_path):
+    trainer = Trainer(config(scenes, tmp_path, part="camera"))
+    batches = SceneBatches(
+        scenes, trainer.preset, batch=2, seed=1, use=Use(lidar=False, memory=False, ego=False)
+    )
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    assert set(trainer.step(next(iter(batches)))) >= {"image_heatmap", "image_depth", "image_kind"}
+    changed = {n for n, v in trainer.model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed
+    assert all(name.startswith(("net.camera.", "image_head.")) for name in changed)
+
+
+def test_beginning_with_another_training(scenes, tmp_path):
+    first = Trainer(config(scenes, tmp_path))
+    first.step(first_batch(scenes, first.preset))
+    data = {"average": first.average.state_dict()}
+    first.save(tmp_path / "whole.pt")
+    second = Trainer(config(scenes, tmp_path, seed=9))
+    assert second.begin_with(tmp_path / "whole.pt") == []
+    for name, value in second.model.state_dict().items():
+        torch.testing.assert_close(value, data["average"][name])
+    saved = torch.load(tmp_path / "whole.pt", weights_only=True)
+    saved["average"]["net.bev.seen.weight"] = torch.zeros(32, 1, 1, 1)  # of another shape
+    del saved["average"]["image_head.bias"]
+    torch.save(saved, tmp_path / "older.pt")
+    assert second.begin_with(tmp_path / "older.pt") == ["image_head.bias", "net.bev.seen.weight"]
+    saved["average"] = {"foreign": torch.zeros(1)}
+    torch.save(saved, tmp_path / "foreign.pt")
+    with pytest.raises(ConfigError, match=r"foreign\.pt: none of its weights fits"):
+        second.begin_with(tmp_path / "foreign.pt")
+
+
+def test_an_unknown_part_is_refused(scenes, tmp_path):
+    with pytest.raises(ConfigError, match="part 'lidar' is not one of all, camera"):
+        config(scenes, tmp_path, part="lidar")

@@ -1,10 +1,12 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from fusion_rt.train.losses import box_losses, camera_losses, focal, proposals
+from fusion_rt.train.image_targets import UNKNOWN
+from fusion_rt.train.losses import box_losses, focal, image_losses, proposals
 
 
 def test_focal_by_hand():
@@ -52,14 +54,31 @@ def test_sigma_is_least_at_the_error():
     assert math.exp(best) == pytest.approx(math.sqrt(2) * error, rel=0.02)
 
 
-def test_unknown_depth_costs_nothing():
-    output = torch.zeros(1, 4, 2, 2)
+def image_batch(log_depth, kind):
+    heatmap = torch.zeros(1, 3, *kind.shape[1:])
+    return SimpleNamespace(image_heatmap=heatmap, image_log_depth=log_depth, image_kind=kind)
+
+
+def test_unknown_pixels_cost_nothing():
+    output = torch.zeros(1, 8, 2, 2)
     output[:, :3] = -4.6
-    depth = torch.full((1, 2, 2), float("nan"))
-    _, none = camera_losses(output, torch.zeros(1, 3, 2, 2), depth)
-    depth[0, 0, 0] = 4.0
-    _, one = camera_losses(output, torch.zeros(1, 3, 2, 2), depth)
-    assert (float(none), float(one)) == (0.0, 1.0)
+    depth, kind = torch.full((1, 2, 2), float("nan")), torch.full((1, 2, 2), UNKNOWN)
+    none = image_losses(output, image_batch(depth, kind))
+    assert (float(none["image_depth"]), float(none["image_kind"])) == (0.0, 0.0)
+    depth[0, 0, 0], kind[0, 0, 0] = 4.0, 3
+    one = image_losses(output, image_batch(depth, kind))
+    assert float(one["image_depth"]) == 1.0
+    assert float(one["image_kind"]) == pytest.approx(math.log(4))
+
+
+def test_the_right_kind_costs_least():
+    kind = torch.tensor([[[0, 1], [2, 3]]])
+    costs = []
+    for turn in range(4):
+        logits = 5 * torch.nn.functional.one_hot((kind + turn) % 4, 4).permute(0, 3, 1, 2).float()
+        output = torch.cat([torch.full((1, 4, 2, 2), -4.6), logits], dim=1)
+        costs.append(float(image_losses(output, image_batch(torch.zeros(1, 2, 2), kind))["image_kind"]))
+    assert costs[0] < 0.1 < 4 < min(costs[1:])
 
 
 def test_proposals_know_their_overlap_and_the_way_back():

@@ -1,7 +1,7 @@
 import numpy as np
 
 from fusion_rt.models.presets import DRIVING_S
-from fusion_rt.train.targets import camera_targets, make_targets
+from fusion_rt.train.targets import make_targets
 
 CAR = np.array([[10.1, 0.2, 0.75, 4.0, 1.7, 1.5, 0.4, 3.0, -1.0]], np.float32)
 
@@ -54,14 +54,3 @@ def test_boxes_off_the_canvas_leave_nothing():
     far[0, 0] = 90
     t = targets(far, [0], [9], [1.0])
     assert (t.heatmap.max(), len(t.cell), len(t.boxes)) == (0, 0, 0)
-
-
-def test_the_camera_learns_depth_where_points_fall():
-    P = np.array([[40.0, -40, 0, 0], [12, 0, -40, 60], [1, 0, 0, 0]])
-    points = np.array([[20.0, 0, 1], [30.0, 0, 1], [-5, 0, 0]], np.float32)
-    heatmap, log_depth = camera_targets(points, CAR, np.array([0]), np.array([1.0]), P, DRIVING_S)
-    u, v = int(40 - 40 * 0.2 / 10.1), int(12 + (60 - 40 * 0.75) / 10.1)
-    assert heatmap[0, v, u] == 1
-    known = np.isfinite(log_depth)
-    assert known.sum() == 2
-    np.testing.assert_allclose(log_depth[13, 40], np.log(20), rtol=1e-5)

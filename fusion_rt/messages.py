@@ -25,6 +25,7 @@ Index: TypeAlias = Annotated[int, Meta(ge=0)]
 
 IMAGE_ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg", "png")
 PROTOCOL_VERSION = 1
+SWEEP_S = 0.5  # a point farther from its sweep's stamp has a wrong time
 
 
 class TracePoint(Struct, frozen=True, array_like=True):
@@ -308,6 +309,17 @@ Message: TypeAlias = Packet | Prediction
 def kind(message: Message) -> str:
     """The message's tag: "image", "points", "gnss", "imu", ..., "prediction"."""
     return str(type(message).__struct_config__.tag)
+
+
+def complete_ns(message: Message) -> int:
+    """When the last of it was measured, and no earlier can it come: a sweep ends after its stamp."""
+    stamp_ns = message.header.stamp_ns
+    if not isinstance(message, PointCloud) or len(message.t) == 0:
+        return stamp_ns
+    last_s = float(message.t.max())
+    if not abs(last_s) <= SWEEP_S:  # also where one is NaN
+        last_s = float(np.max(message.t, initial=0.0, where=np.abs(message.t) <= SWEEP_S))
+    return stamp_ns + max(round(last_s * 1e9), 0)
 
 
 def with_trace(message: Any, stage: str, monotonic_ns: int, host: str = "") -> Any:

@@ -21,6 +21,7 @@ from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.filter import EgoFilter
 from fusion_rt.errors import ConfigError, MessageError
 from fusion_rt.messages import (
+    SWEEP_S,
     Certificate,
     EgoState,
     GnssFix,
@@ -41,7 +42,6 @@ from fusion_rt.tracking.tracker import Tracker
 from fusion_rt.transforms import Array, from_rotation_translation, matrix_from_quaternion
 
 SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
-SWEEP_S = 0.5  # a point farther from its sweep's stamp has a wrong time
 MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
 
 

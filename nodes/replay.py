@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from fusion_rt import logs
 from fusion_rt.bus import Bus, Publisher
 from fusion_rt.errors import LogError
+from fusion_rt.messages import complete_ns
 from fusion_rt.scenario import locate
 
 
@@ -65,7 +66,7 @@ def _play(path: Path, publishers: dict[str, Publisher], speed: float, bus: Bus) 
             publisher = publishers.get(packet.header.sensor_id)
             if publisher is None:
                 continue
-            due_ns = began_ns + (packet.header.stamp_ns - log.start_ns) / speed
+            due_ns = began_ns + (complete_ns(packet) - log.start_ns) / speed
             while (ahead_s := (due_ns - time.monotonic_ns()) / 1e9) > 0 and not bus.stopping:
                 bus.wait(min(ahead_s, 0.1))
             if bus.stopping:

@@ -17,6 +17,7 @@ from fusion_rt.messages import (
     ImuSample,
     PointCloud,
     TracePoint,
+    complete_ns,
     kind,
     pack,
     unpack,
@@ -130,3 +131,27 @@ def test_damaged_bytes_never_do_worse_than_message_error(data):
     for hostile in (bytes(damaged), bytes(header[:cut])):
         with contextlib.suppress(MessageError):
             assert kind(unpack(hostile, arrays))
+
+
+@pytest.mark.parametrize(
+    ("t", "after_ns"),
+    [
+        ([], 0),
+        ([0.0, 0.0], 0),
+        ([-0.05, 0.05], 50_000_000),
+        ([-0.05, -0.01], 0),  # never before its stamp
+        ([0.02, np.nan, np.inf, -np.inf, 0.6], 20_000_000),
+        ([np.nan], 0),
+        ([3e38, -3e38], 0),
+    ],
+)
+def test_a_sweep_is_complete_when_its_last_point_is(t, after_ns):
+    n = len(t)
+    cloud = PointCloud(
+        header=Header(sensor_id="lidar", frame_id="lidar", seq=0, stamp_ns=1_700_000_000_000_000_000),
+        xyz=np.zeros((n, 3), np.float32),
+        intensity=np.zeros(n, np.float32),
+        t=np.array(t, np.float32),
+        ring=np.zeros(n, np.uint16),
+    )
+    assert complete_ns(cloud) - cloud.header.stamp_ns == pytest.approx(after_ns, abs=10)

@@ -28,10 +28,11 @@ class Topic(Struct, frozen=True):
 
 
 class Log:
-    """A recording. Iterating gives its packets by stamp, ties in the order of writing.
+    """A recording. Iterating gives its packets as they came: by the time at which they were complete (a
+    sweep's last point), ties in the order of writing.
 
     rig              the sensors
-    start_ns, end_ns stamps of the first and last message
+    start_ns, end_ns of the first and last message
     topics           what the file holds, by name
     recovered        "" or what is missing: no index, damaged chunks; what is there is read. Chunks are
                      looked at when they are read, so it is complete after a pass
@@ -62,7 +63,7 @@ class Log:
         return self.packets()
 
     def packets(self, start_ns: int | None = None) -> Iterator[Packet]:
-        """Packets from a stamp on."""
+        """Packets that were complete from a time on."""
         for message in self._decoded(start_ns):
             if not isinstance(message, Prediction):
                 yield message
@@ -109,7 +110,7 @@ class Log:
             return survey(self._file, str(cause))
 
     def _records(self, start_ns: int | None) -> Iterator[tuple[Schema | None, Channel | None, McapMessage]]:
-        """By stamp. Chunks overlap in time: one is opened when its first message is due."""
+        """By time. Chunks overlap in time: one is opened when its first message is due."""
         waiting: list[tuple[int, int, int, Place | McapMessage]] = [
             (chunk.start_ns, chunk.offset, -1, chunk)
             for chunk in self._contents.chunks

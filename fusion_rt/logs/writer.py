@@ -13,7 +13,7 @@ from fusion_rt import __version__
 from fusion_rt.errors import LogError
 from fusion_rt.logs import foxglove, json_form, scene
 from fusion_rt.logs.chunks import RIG, rig_metadata
-from fusion_rt.messages import Message, Packet, Prediction, kind
+from fusion_rt.messages import Message, Packet, Prediction, complete_ns, kind
 from fusion_rt.rig import Rig
 
 CHUNK_BYTES = 512 << 10  # a killed recorder loses at most this much
@@ -111,7 +111,7 @@ class LogWriter:
         else:
             channel = self._json_channel(f"/{header.sensor_id}", kind(packet), type(packet))
             data = json_form.encode(packet)
-        self._add(channel, header.stamp_ns, data, header.seq)
+        self._add(channel, header.stamp_ns, data, header.seq, complete_ns(packet))
 
     def _write_prediction(self, prediction: Prediction) -> None:
         header = prediction.header
@@ -137,8 +137,12 @@ class LogWriter:
     def _add_proto(self, topic: str, message: Any, stamp_ns: int) -> None:
         self._add(self._proto_channel(topic, type(message)), stamp_ns, message.SerializeToString(), 0)
 
-    def _add(self, channel: int, stamp_ns: int, data: bytes, sequence: int) -> None:
-        self._writer.add_message(channel, stamp_ns, data, stamp_ns, sequence & 0xFFFFFFFF)
+    def _add(
+        self, channel: int, stamp_ns: int, data: bytes, sequence: int, log_ns: int | None = None
+    ) -> None:
+        """log_ns: where it stands in the log, if not at its stamp."""
+        at_ns = stamp_ns if log_ns is None else log_ns
+        self._writer.add_message(channel, at_ns, data, stamp_ns, sequence & 0xFFFFFFFF)
 
     def _proto_channel(self, topic: str, message_class: Any) -> int:
         name = message_class.DESCRIPTOR.full_name

@@ -18,7 +18,7 @@ import numpy as np
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.logs import LogWriter
-from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud
+from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud, complete_ns
 from fusion_rt.rig import Vehicle
 from fusion_rt.sim import camera, gnss, imu, lidar, look, truth
 from fusion_rt.sim.drive_config import CameraModel, DriveConfig, LidarModel
@@ -52,7 +52,7 @@ class Drive:
         return T_map_ego
 
     def packets(self) -> Iterator[Packet]:
-        """All packets in the order in which they come: by stamp, plus their latency."""
+        """All packets in the order in which they come: when they are complete, plus their latency."""
         streams = []
         order = 0  # cameras first: a sweep finds the image of its own moment there
         for name, camera_model in self.config.cameras.items():
@@ -270,7 +270,7 @@ def _due(packets: Iterator[Packet], latency_s: float, order: int) -> Iterator[tu
     """Each packet with the time at which it comes, ns, and who goes first at equal times."""
     late = round(latency_s * 1e9)
     for packet in packets:
-        yield packet.header.stamp_ns + late, order, packet
+        yield complete_ns(packet) + late, order, packet
 
 
 def _later(at: Callable[[float], T], start_s: float) -> Callable[[float], T]:

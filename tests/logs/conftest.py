@@ -40,12 +40,13 @@ def imu(seq, stamp_ns):
 
 
 def cloud(n, seq=0, stamp_ns=START_NS):
+    """A sweep that ends at its stamp."""
     rng = np.random.default_rng(n)
     return PointCloud(
         header=header("lidar", seq, stamp_ns),
         xyz=rng.normal(0, 20, (n, 3)).astype(np.float32),
         intensity=rng.random(n, dtype=np.float32),
-        t=rng.uniform(-0.05, 0.05, n).astype(np.float32),
+        t=rng.uniform(-0.1, 0.0, n).astype(np.float32),
         ring=rng.integers(0, 1 << 16, n, dtype=np.uint16),
     )
 

@@ -11,7 +11,7 @@ from fusion_rt import logs
 from fusion_rt.errors import LogError
 from fusion_rt.logs import LogWriter
 from fusion_rt.logs.chunks import RIG, rig_metadata
-from fusion_rt.messages import Image, ImuSample
+from fusion_rt.messages import Image, ImuSample, PointCloud, complete_ns
 
 
 def bits(value):
@@ -68,6 +68,21 @@ def test_out_of_order_stamps_come_back_in_order_and_ties_as_written(tmp_path, ri
         assert list(log) == sorted(written, key=lambda p: p.header.stamp_ns)
         later = sorted((p for p in written if p.header.stamp_ns >= 200), key=lambda p: p.header.stamp_ns)
         assert list(log.packets(start_ns=200)) == later
+
+
+def test_a_sweep_comes_when_it_is_complete(tmp_path, rig, make):
+    """Sent at its stamp, its last points would be from the future."""
+    ended = make.cloud(500, stamp_ns=100_000_000)
+    sweep = msgspec.structs.replace(ended, t=ended.t + np.float32(0.05))
+    end_ns = complete_ns(sweep)
+    assert 140_000_000 < end_ns <= 150_000_000
+    imu = [make.imu(i, 90_000_000 + 10_000_000 * i) for i in range(8)]
+    write(tmp_path / "a.mcap", rig, [sweep, *imu])
+    with logs.open(tmp_path / "a.mcap") as log:
+        back = list(log)
+    assert [complete_ns(p) for p in back] == sorted(complete_ns(p) for p in back)
+    assert next(i for i, p in enumerate(back) if isinstance(p, PointCloud)) == 6
+    assert next(p for p in back if isinstance(p, PointCloud)).header.stamp_ns == 100_000_000
 
 
 def test_two_passes_at_once_do_not_disturb_each_other(tmp_path, rig, make):

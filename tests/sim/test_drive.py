@@ -6,7 +6,7 @@ from pyproj import Transformer
 
 from fusion_rt import config, logs
 from fusion_rt.errors import ConfigError
-from fusion_rt.messages import GnssFix, Image, ImuSample, PointCloud, pack
+from fusion_rt.messages import GnssFix, Image, ImuSample, PointCloud, complete_ns, pack
 from fusion_rt.sim import truth
 from fusion_rt.sim.drive import Drive, record
 from fusion_rt.sim.drive_config import DriveConfig
@@ -62,7 +62,7 @@ def test_rates_and_order(small, played):
     }
     assert count == {Image: 4, PointCloud: 4, GnssFix: 4, ImuSample: 40}
     late = {"gnss": 30_000_000}
-    due = [p.header.stamp_ns + late.get(p.header.sensor_id, 0) for p in packets]
+    due = [complete_ns(p) + late.get(p.header.sensor_id, 0) for p in packets]
     assert due == sorted(due)
     clouds = [p for p in packets if isinstance(p, PointCloud)]
     assert [p.header.seq for p in clouds] == [0, 1, 2, 3]

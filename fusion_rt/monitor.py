@@ -13,7 +13,8 @@ from fusion_rt.messages import Prediction
 from fusion_rt.metrics.latency import Histogram, Percentiles, span_ms
 
 PREDICTION = "prediction"
-NETWORK = ("camera_encode", "fuse", "refine")  # stages that are inference and nothing else
+# Inference and nothing else, between the packet that asks and the answer; images are encoded before.
+NETWORK = ("fuse", "refine")
 RECENT = 100  # predictions that the live percentiles look back on
 
 

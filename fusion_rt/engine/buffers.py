@@ -41,10 +41,11 @@ def check_precision(path: Path, precision: str, quantised: bool) -> None:
 
 
 def check_finite(path: Path, outputs: Buffers) -> None:
-    """Raises EngineError where an output holds NaN or infinity: one such value makes the sum so."""
+    """Raises EngineError where an output holds NaN or infinity: one such value makes the sum of squares so,
+    and that is numpy's fastest pass over an array."""
     for name, array in outputs.items():
         with np.errstate(over="ignore", invalid="ignore"):  # large values may overflow the sum alone
-            total = array.sum()
+            total = np.vdot(array, array)
         if not math.isfinite(total):
             bad = int(np.count_nonzero(~np.isfinite(array)))
             if bad:

@@ -29,6 +29,9 @@ OWN_FIELD = 6190  # not used by any Foxglove schema
 POINT = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("t", "<f4"), ("ring", "<u2")]
 )
+_POSITION = np.dtype(  # the same bytes, x y z as one
+    {"names": ["xyz"], "formats": ["(3,)<f4"], "offsets": [0], "itemsize": POINT.itemsize}
+)
 
 
 def _varint(n: int) -> bytes:
@@ -143,7 +146,7 @@ def _audio(packet: AudioChunk) -> Any:
 
 def _point_arrays(message: Any) -> list[Any]:
     points = np.frombuffer(message.data, POINT)
-    xyz = np.stack([points["x"], points["y"], points["z"]], axis=1)
+    xyz = np.ascontiguousarray(points.view(_POSITION)["xyz"])
     return [xyz, *(np.ascontiguousarray(points[name]) for name in ("intensity", "t", "ring"))]
 
 

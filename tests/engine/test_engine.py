@@ -15,7 +15,7 @@ from fusion_rt.errors import EngineError
 def test_buffers_are_fixed_and_named(package, runtime):
     engine = load(package / "camera.onnx", runtime=runtime, precision="f32")
     assert {n: a.shape for n, a in engine.inputs.items()} == {"image": (1, 3, 192, 640)}
-    assert {n: a.shape for n, a in engine.outputs.items()} == {"features": (1, 32, 24, 80)}
+    assert {n: a.shape for n, a in engine.outputs.items()} == {"features": (1, 48, 160, 32)}
     engine.inputs["image"][...] = 0.5
     before = engine.outputs["features"].ctypes.data
     engine.run()
@@ -120,7 +120,7 @@ from fusion_rt import engine
 seen = []
 signal.signal(signal.SIGINT, lambda *_: seen.append(1))
 path = Path(sys.argv[1])
-shapes = {"inputs": {"image": (1, 3, 192, 640)}, "outputs": {"features": (1, 32, 24, 80)}}
+shapes = {"inputs": {"image": (1, 3, 192, 640)}, "outputs": {"features": (1, 48, 160, 32)}}
 loaded = [engine.load(path, runtime="openvino", precision="f32", threads=1, **shapes) for _ in range(2)]
 thread = threading.Thread(target=loaded.clear)  # as the collector does when it runs in another thread
 thread.start()

@@ -66,9 +66,11 @@ def _nearest_points(points: Array, P: Array, h: int, w: int) -> tuple[Array, Arr
     ok = (u >= 0) & (u < w) & (v >= 0) & (v < h)
     points, depth = points[ok], uvd[ok, 2]
     pixel = v[ok].astype(np.int64) * w + u[ok].astype(np.int64)
-    order = np.lexsort((depth, pixel))
-    pixel, first = np.unique(pixel[order], return_index=True)
-    return pixel, depth[order[first]], points[order[first]]
+    farthest_first = np.argsort(-depth, kind="stable")
+    nearest = np.full(h * w, -1)
+    nearest[pixel[farthest_first]] = farthest_first  # the last one written stays
+    seen = np.flatnonzero(nearest >= 0)
+    return seen, depth[nearest[seen]], points[nearest[seen]]
 
 
 def _inside(points: Array, box: Array) -> Array:

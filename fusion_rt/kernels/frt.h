@@ -12,6 +12,10 @@
 #define FRT_KERNEL(name) extern "C" __global__ void name
 #define FRT_FOR(i, n) \
   for (int i = blockIdx.x * blockDim.x + threadIdx.x, frt_end_##i = (n); i < frt_end_##i; i += gridDim.x * blockDim.x)
+// Where neighbours share work: [i, end) is a worker's whole slice, on the GPU one iteration.
+#define FRT_FOR_SLICE(i, end, n)                                                                    \
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x, end = i + 1; i < (n); \
+       i += gridDim.x * blockDim.x, end = i + 1)
 // Every iteration; the worker that owns `key` (>= 0) may update what belongs to it with frt_add.
 #define FRT_FOR_OWNED(i, n, key) FRT_FOR(i, n) if ((key) >= 0)
 
@@ -38,6 +42,8 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
 #define FRT_FOR(i, n)                                                                                      \
   for (int i = frt_slice((n), frt_worker.index), frt_end_##i = frt_slice((n), frt_worker.index + 1); \
        i < frt_end_##i; ++i)
+#define FRT_FOR_SLICE(i, end, n) \
+  for (int i = frt_slice((n), frt_worker.index), end = frt_slice((n), frt_worker.index + 1); i < end; i = end)
 #define FRT_FOR_OWNED(i, n, key)                               \
   for (int i = 0, frt_end_##i = (n); i < frt_end_##i; ++i) \
     if ((key) >= 0 && (key) % frt_worker.count == frt_worker.index)

@@ -36,9 +36,9 @@ FRT_KERNEL(deskew)(const float* xyz, const float* t, int n, const float* knots_t
     for (int first = begin, last; first < end; first = last) {
       int k = 0;
       while (k + 2 < knots && t[first] >= knots_t[k + 1]) ++k;
-      const float low = k > 0 ? knots_t[k] : -INFINITY, high = k + 2 < knots ? knots_t[k + 1] : INFINITY;
-      for (last = first + 1; last < end && t[last] >= low && t[last] < high; ++last) {
-      }
+      const bool from_start = k == 0, to_end = k + 2 >= knots;
+      last = first + 1;
+      while (last < end && (from_start || t[last] >= knots_t[k]) && (to_end || t[last] < knots_t[k + 1])) ++last;
       const float* T = knots_T + 12 * k;
       deskew_run(xyz, t, first, last, knots_t[k], knots_t[k + 1] - knots_t[k], T, T + 12, out);
     }

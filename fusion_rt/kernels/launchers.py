@@ -25,11 +25,15 @@ class Kernel:
         self.library = native.library(instruction_set)
 
 
+_FOOTPRINT = 5  # numbers in image.cu's Footprint
+
+
 class ImageKernel(Kernel):
     """Undistort, resize with antialiasing (box filter), RGB, normalise, planes: one image."""
 
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
+        self._columns = np.empty(0, np.float32)
         self._tmp = np.empty(0, np.float32)
 
     def __call__(
@@ -59,11 +63,14 @@ class ImageKernel(Kernel):
         means, stds = floats("mean", mean, (3,)), floats("std", std, (3,))
         if not (stds > 0).all():
             raise DeviceError(f"std is {stds.tolist()}, expected positive numbers")
-        if self._tmp.size < h * width * 3:
-            self._tmp = np.empty(h * width * 3, np.float32)
+        rows = self.threads * max(3 * width, 5 * w)
+        if self._tmp.size < rows:
+            self._tmp = np.empty(rows, np.float32)
+        if self._columns.size < w * _FOOTPRINT:
+            self._columns = np.empty(w * _FOOTPRINT, np.float32)
         self.library.frt_image(
             self.threads, ptr(src), height, width, ptr(lens), h, w, int(bgr), ptr(means), ptr(stds),
-            ptr(self._tmp), ptr(out),
+            ptr(self._columns), ptr(self._tmp), ptr(out),
         )  # fmt: skip
 
 

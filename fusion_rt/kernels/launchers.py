@@ -57,11 +57,10 @@ class ImageKernel(Kernel):
             raise DeviceError(
                 f"src is {src.shape}, out is {out.shape}; expected 1 to {native.MAX_EXTENT} rows and columns"
             )
-        lens = np.concatenate(
-            [_pinhole("K_src", K_src), floats("distortion", distortion, (5,)), _pinhole("K_dst", K_dst)]
-        )
+        distortions = floats("distortion", distortion, (5,)).tolist()
+        lens = np.array([*_pinhole("K_src", K_src), *distortions, *_pinhole("K_dst", K_dst)], np.float32)
         means, stds = floats("mean", mean, (3,)), floats("std", std, (3,))
-        if not (stds > 0).all():
+        if not min(stds.tolist()) > 0:
             raise DeviceError(f"std is {stds.tolist()}, expected positive numbers")
         rows = self.threads * max(3 * width, 5 * w)
         if self._tmp.size < rows:
@@ -74,12 +73,12 @@ class ImageKernel(Kernel):
         )  # fmt: skip
 
 
-def _pinhole(name: str, K: Array) -> Array:
+def _pinhole(name: str, K: Array) -> list[float]:
     """fx, fy, cx, cy of K (3, 3)."""
-    pinhole = floats(name, K, (3, 3))[[0, 1, 0, 1], [0, 1, 2, 2]]
-    if not (pinhole[:2] > 0).all():
-        raise DeviceError(f"{name} has focal lengths {pinhole[:2].tolist()} px, expected positive ones")
-    return pinhole
+    fx, _, cx, _, fy, cy, *_ = floats(name, K, (3, 3)).ravel().tolist()
+    if not min(fx, fy) > 0:
+        raise DeviceError(f"{name} has focal lengths {[fx, fy]} px, expected positive ones")
+    return [fx, fy, cx, cy]
 
 
 class DeskewKernel(Kernel):

@@ -8,6 +8,8 @@ raises DeviceError for arguments of another shape, dtype or layout.
 from __future__ import annotations
 
 import ctypes
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -94,9 +96,10 @@ class DeskewKernel(Kernel):
         check("knots_t", knots_t, np.float32, (None,))
         check("knots_T", knots_T, np.float32, (len(knots_t), 3, 4))
         check("out", out, np.float32, (len(xyz), 3), written=True)
-        increasing = (knots_t[1:] > knots_t[:-1]).all() and np.isfinite(knots_t).all()
-        if len(knots_t) == 0 or not increasing:
-            raise DeviceError(f"knots_t is {knots_t.tolist()}, expected increasing times, at least one")
+        times = knots_t.tolist()
+        increasing = all(a < b for a, b in itertools.pairwise(times))  # NaN is not
+        if not (times and increasing and math.isfinite(times[0]) and math.isfinite(times[-1])):
+            raise DeviceError(f"knots_t is {times}, expected increasing times, at least one")
         self.library.frt_deskew(
             self.threads, ptr(xyz), ptr(t), len(xyz), ptr(knots_t), ptr(knots_T), len(knots_t), ptr(out)
         )

@@ -31,8 +31,10 @@ class Launch {
 
 #define FRT_EXPORT extern "C" __attribute__((visibility("default")))
 
+// tmp has for each thread src_w x 3 or dst_w x 5 floats, whichever are more; columns has dst_w.
 FRT_EXPORT void frt_image(int threads, const unsigned char* src, int src_h, int src_w, const float* lens13, int dst_h,
-                          int dst_w, int bgr, const float* mean, const float* std, float* tmp, float* out) {
+                          int dst_w, int bgr, const float* mean, const float* std, Footprint* columns, float* tmp,
+                          float* out) {
   Lens lens;
   static_assert(sizeof(Lens) == 13 * sizeof(float), "thirteen floats");
   std::copy(lens13, lens13 + 13, reinterpret_cast<float*>(&lens));
@@ -41,11 +43,19 @@ FRT_EXPORT void frt_image(int threads, const unsigned char* src, int src_h, int 
   if (distorted) {
     const float ratio = std::max(lens.fx / lens.dfx, lens.fy / lens.dfy);
     const int taps = ratio <= 1.2f ? 1 : (ratio <= 2.5f ? 2 : 3);
-    launch([&] { image_undistort(src, src_h, src_w, lens, taps, dst_h, dst_w, bgr, mean, std, out); });
+    launch([&] { image_undistort(src, src_h, src_w, lens, taps, dst_h, dst_w, bgr, mean, std, tmp, out); });
     return;
   }
-  launch([&] { image_rows(src, src_h, src_w, lens, dst_h, tmp); });
-  launch([&] { image_columns(tmp, src_h, src_w, lens, dst_h, dst_w, bgr, mean, std, out); });
+  launch([&] { image_columns(src_w, lens, dst_w, columns); });
+  int first = src_w, end = 0;
+  for (const Footprint* f = columns; f < columns + dst_w; ++f) {
+    if (f->first == f->end) continue;
+    first = std::min(first, f->first);
+    end = std::max(end, f->end);
+  }
+  launch([&] {
+    image_resize(src, src_h, src_w, lens, columns, first, end, dst_h, dst_w, bgr, mean, std, tmp, out);
+  });
 }
 
 FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n, const float* knots_t,

@@ -12,11 +12,21 @@
 #define FRT_KERNEL(name) extern "C" __global__ void name
 #define FRT_FOR(i, n) \
   for (int i = blockIdx.x * blockDim.x + threadIdx.x, frt_end_##i = (n); i < frt_end_##i; i += gridDim.x * blockDim.x)
+// Where neighbours share work: [i, end) is a worker's whole slice, on the GPU one iteration.
+#define FRT_FOR_SLICE(i, end, n)                                                                    \
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x, end = i + 1; i < (n); \
+       i += gridDim.x * blockDim.x, end = i + 1)
+// A team takes an iteration together and has a number for its scratch memory: a block on the GPU, a worker on the
+// CPU. Inside, FRT_LANES shares a loop among the team; what one lane wrote, another may read after FRT_SYNC.
+#define FRT_FOR_TEAM(i, n) for (int i = blockIdx.x; i < (n); i += gridDim.x)
+#define FRT_TEAM int(blockIdx.x)
+#define FRT_LANES(i, first, end) for (int i = (first) + int(threadIdx.x); i < (end); i += blockDim.x)
+#define FRT_SYNC() __syncthreads()
 // Every iteration; the worker that owns `key` (>= 0) may update what belongs to it with frt_add. On the CPU keys
 // are owned in runs: neighbours in one cache line have one writer.
 #define FRT_FOR_OWNED(i, n, key) FRT_FOR(i, n) if ((key) >= 0)
 // A few independent lanes, side by side in registers. (Unrolled, GCC no longer sees a vector in them.)
-#define FRT_LANES(j, n) _Pragma("unroll") for (int j = 0; j < (n); ++j)
+#define FRT_VECTOR(j, n) _Pragma("unroll") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) { return atomicAdd(p, v); }         // on what the worker owns
 FRT_DEVICE int frt_add_shared(int* p, int v) { return atomicAdd(p, v); }  // on what all share
@@ -41,11 +51,16 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
 #define FRT_FOR(i, n)                                                                                      \
   for (int i = frt_slice((n), frt_worker.index), frt_end_##i = frt_slice((n), frt_worker.index + 1); \
        i < frt_end_##i; ++i)
+#define FRT_FOR_SLICE(i, end, n) \
+  for (int i = frt_slice((n), frt_worker.index), end = frt_slice((n), frt_worker.index + 1); i < end; i = end)
+#define FRT_FOR_TEAM(i, n) FRT_FOR(i, n)
+#define FRT_TEAM frt_worker.index
+#define FRT_LANES(i, first, end) for (int i = (first); i < (end); ++i)
+#define FRT_SYNC() static_cast<void>(0)
 #define FRT_FOR_OWNED(i, n, key)                               \
   for (int i = 0, frt_end_##i = (n); i < frt_end_##i; ++i) \
     if ((key) >= 0 && ((key) >> 9) % frt_worker.count == frt_worker.index)
-
-#define FRT_LANES(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
+#define FRT_VECTOR(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) {
   const int before = *p;

@@ -8,6 +8,8 @@ raises DeviceError for arguments of another shape, dtype or layout.
 from __future__ import annotations
 
 import ctypes
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,11 +27,15 @@ class Kernel:
         self.library = native.library(instruction_set)
 
 
+_FOOTPRINT = 5  # numbers in image.cu's Footprint
+
+
 class ImageKernel(Kernel):
     """Undistort, resize with antialiasing (box filter), RGB, normalise, planes: one image."""
 
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
+        self._columns = np.empty(0, np.float32)
         self._tmp = np.empty(0, np.float32)
 
     def __call__(
@@ -53,26 +59,28 @@ class ImageKernel(Kernel):
             raise DeviceError(
                 f"src is {src.shape}, out is {out.shape}; expected 1 to {native.MAX_EXTENT} rows and columns"
             )
-        lens = np.concatenate(
-            [_pinhole("K_src", K_src), floats("distortion", distortion, (5,)), _pinhole("K_dst", K_dst)]
-        )
+        distortions = floats("distortion", distortion, (5,)).tolist()
+        lens = np.array([*_pinhole("K_src", K_src), *distortions, *_pinhole("K_dst", K_dst)], np.float32)
         means, stds = floats("mean", mean, (3,)), floats("std", std, (3,))
-        if not (stds > 0).all():
+        if not min(stds.tolist()) > 0:
             raise DeviceError(f"std is {stds.tolist()}, expected positive numbers")
-        if self._tmp.size < h * width * 3:
-            self._tmp = np.empty(h * width * 3, np.float32)
+        rows = self.threads * max(3 * width, 5 * w)
+        if self._tmp.size < rows:
+            self._tmp = np.empty(rows, np.float32)
+        if self._columns.size < w * _FOOTPRINT:
+            self._columns = np.empty(w * _FOOTPRINT, np.float32)
         self.library.frt_image(
             self.threads, ptr(src), height, width, ptr(lens), h, w, int(bgr), ptr(means), ptr(stds),
-            ptr(self._tmp), ptr(out),
+            ptr(self._columns), ptr(self._tmp), ptr(out),
         )  # fmt: skip
 
 
-def _pinhole(name: str, K: Array) -> Array:
+def _pinhole(name: str, K: Array) -> list[float]:
     """fx, fy, cx, cy of K (3, 3)."""
-    pinhole = floats(name, K, (3, 3))[[0, 1, 0, 1], [0, 1, 2, 2]]
-    if not (pinhole[:2] > 0).all():
-        raise DeviceError(f"{name} has focal lengths {pinhole[:2].tolist()} px, expected positive ones")
-    return pinhole
+    fx, _, cx, _, fy, cy, *_ = floats(name, K, (3, 3)).ravel().tolist()
+    if not min(fx, fy) > 0:
+        raise DeviceError(f"{name} has focal lengths {[fx, fy]} px, expected positive ones")
+    return [fx, fy, cx, cy]
 
 
 class DeskewKernel(Kernel):
@@ -88,9 +96,10 @@ class DeskewKernel(Kernel):
         check("knots_t", knots_t, np.float32, (None,))
         check("knots_T", knots_T, np.float32, (len(knots_t), 3, 4))
         check("out", out, np.float32, (len(xyz), 3), written=True)
-        increasing = (knots_t[1:] > knots_t[:-1]).all() and np.isfinite(knots_t).all()
-        if len(knots_t) == 0 or not increasing:
-            raise DeviceError(f"knots_t is {knots_t.tolist()}, expected increasing times, at least one")
+        times = knots_t.tolist()
+        increasing = all(a < b for a, b in itertools.pairwise(times))  # NaN is not
+        if not (times and increasing and math.isfinite(times[0]) and math.isfinite(times[-1])):
+            raise DeviceError(f"knots_t is {times}, expected increasing times, at least one")
         self.library.frt_deskew(
             self.threads, ptr(xyz), ptr(t), len(xyz), ptr(knots_t), ptr(knots_T), len(knots_t), ptr(out)
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
-import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ MAX_THREADS = 256
 MAX_EXTENT = 1 << 15  # rows or columns: far below 2^24, where float32 stops telling integers apart
 MAX_REACH_M = 1e5  # sums of 65536ths of a metre over any number of points stay below 2^63
 _MAX_INT = 2**31 - 1
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 _LIBRARIES = {"baseline": "_cpu", "x86-64-v3": "_cpu_v3"}
 
 
@@ -140,8 +140,7 @@ def floats(name: str, values: Any, shape: tuple[int, ...]) -> Array:
     array = np.asarray(values)
     if array.shape != shape or array.dtype.kind not in "fiu":
         raise DeviceError(f"{name} is {array.dtype} {array.shape}, expected numbers {shape}")
-    largest = float(np.abs(array).max(initial=0))
-    if not (math.isfinite(largest) and largest <= float(np.finfo(np.float32).max)):
+    if not all(abs(v) <= _MAX_FLOAT for v in array.ravel().tolist()):  # NaN is not
         raise DeviceError(f"{name} is {array.tolist()}, expected finite numbers")
     return np.ascontiguousarray(array, np.float32)
 

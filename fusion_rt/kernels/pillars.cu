@@ -67,7 +67,7 @@ template <int N>
 FRT_DEVICE void respond(const float* points, int n, const float* mean, float crowd, const float* W, const float* b,
                         int channels, float cell, float* out) {
   float wx[N], wy[N], wz[N], wi[N], base[N], best[N];
-  FRT_LANES(j, N) {
+  FRT_VECTOR(j, N) {
     wx[j] = W[j] / cell + W[4 * channels + j];
     wy[j] = W[channels + j] / cell + W[5 * channels + j];
     wz[j] = W[2 * channels + j] + W[6 * channels + j];
@@ -78,12 +78,12 @@ FRT_DEVICE void respond(const float* points, int n, const float* mean, float cro
   }
   for (int k = 0; k < n; ++k) {
     const float* p = points + 4 * k;
-    FRT_LANES(j, N) {
+    FRT_VECTOR(j, N) {
       const float y = frt_mad(p[3], wi[j], frt_mad(p[2], wz[j], frt_mad(p[1], wy[j], frt_mad(p[0], wx[j], base[j]))));
       best[j] = y > best[j] ? y : best[j];
     }
   }
-  FRT_LANES(j, N) out[j] = best[j];
+  FRT_VECTOR(j, N) out[j] = best[j];
 }
 
 // W is (8, channels), out (ny, nx, channels + 1).

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -30,29 +31,19 @@ class Pool {
   }
 
   void run(const std::function<void()>& kernel) {
-    if (size_ > 1) {
-      {
-        std::lock_guard<std::mutex> lock(mutex_);
-        kernel_ = &kernel;
-        pending_.store(size_ - 1, std::memory_order_relaxed);
-        round_.fetch_add(1, std::memory_order_release);
-      }
-      wake_.notify_all();
-    }
+    kernel_ = &kernel;
+    pending_.store(size_ - 1, std::memory_order_relaxed);
+    next_round();
     frt_worker = {0, size_};
     kernel();
     frt_worker = {0, 1};
-    for (int spins = 0; pending_.load(std::memory_order_acquire) > 0;)
-      if (++spins > 2000) std::this_thread::yield();
+    const auto done = [this] { return pending_.load(std::memory_order_acquire) == 0; };
+    while (!soon(done)) std::this_thread::yield();
   }
 
   ~Pool() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      round_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
+    stopping_ = true;
+    next_round();
     for (auto& thread : threads_) thread.join();
   }
 
@@ -66,18 +57,45 @@ class Pool {
     return pool;
   }
 
+  // Whether it happens in the next 5 microseconds. The kernels of one call follow each other closely, and their
+  // workers end together: to sleep or to leave the core to others would take longer.
+  template <typename Event>
+  static bool soon(Event event) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(5);
+    do {
+      if (event()) return true;
+      pause();
+    } while (std::chrono::steady_clock::now() < until);
+    return event();
+  }
+
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  // What was written before is seen by all workers. Either this sees a sleeper, or the sleeper sees the round:
+  // each writes its own before it reads the other's, all in one order.
+  void next_round() {
+    round_.fetch_add(1);
+    if (sleepers_.load() == 0) return;
+    { std::lock_guard<std::mutex> lock(mutex_); }  // a sleeper between its look and its sleep
+    wake_.notify_all();
+  }
+
   void work(int index) {
-    unsigned seen = 0;
-    for (;;) {
-      // The kernels of one call follow each other closely: look a few microseconds before sleeping.
-      for (int spins = 0; spins < 4000 && round_.load(std::memory_order_acquire) == seen; ++spins) {
-      }
-      {
+    for (unsigned seen = 0;; ++seen) {
+      const auto called = [&] { return round_.load() != seen; };
+      if (!soon(called)) {
         std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
-        seen = round_.load(std::memory_order_acquire);
-        if (stopping_) return;
+        sleepers_.fetch_add(1);
+        wake_.wait(lock, called);
+        sleepers_.fetch_sub(1);
       }
+      if (stopping_) return;
       frt_worker = {index, size_};
       (*kernel_)();
       pending_.fetch_sub(1, std::memory_order_release);
@@ -90,6 +108,6 @@ class Pool {
   std::condition_variable wake_;
   const std::function<void()>* kernel_ = nullptr;
   std::atomic<unsigned> round_{0};
-  std::atomic<int> pending_{0};
+  std::atomic<int> pending_{0}, sleepers_{0};
   bool stopping_ = false;
 };

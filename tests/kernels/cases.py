@@ -67,6 +67,8 @@ def image(kernel):
     for shape, out_shape, K_src, distortion, K_dst in (
         ((37, 53), (17, 29), K(40, 40, 26, 18), plain, K(20, 22, 14, 8)),
         ((37, 53), (17, 29), K(40, 40, 26, 18), bent, K(20, 22, 14, 8)),
+        ((37, 53), (6, 9), K(40, 40, 26, 18), plain, K(5, 4, 2, 3)),  # many source pixels in each
+        ((37, 53), (30, 20), K(40, 40, 26, 18), plain, K(22, 22, -4, 20)),  # part of the columns
         ((9, 7), (33, 31), K(5, 5, 3, 4), plain, K(25, 25, 15, 16)),
         ((1, 1), (5, 4), K(1, 1, 0.5, 0.5), bent, K(2, 2, 2, 2)),
         ((1, 1), (5, 4), K(1, 1, 0.5, 0.5), plain, K(2, 2, 2, 2)),
@@ -87,10 +89,21 @@ def image(kernel):
 
 def deskew(kernel):
     rng = np.random.default_rng(1)
-    for n, knots, spoil in ((300, 5, False), (300, 5, True), (50, 1, True), (0, 3, False), (1, 2, False)):
+    for n, knots, spoil, ordered in (
+        (300, 5, False, False),
+        (300, 5, True, False),
+        (1000, 5, False, True),
+        (1000, 5, True, True),
+        (50, 1, True, False),
+        (0, 3, False, False),
+        (1, 2, False, False),
+    ):
         xyz, t = normal(rng, n, 3, scale=40), normal(rng, n, scale=0.1)
+        if ordered:
+            t = np.sort(t)
         if spoil:
-            xyz, t = sprinkle(rng, xyz), sprinkle(rng, t)
+            share = 0.02 if ordered else 0.3
+            xyz, t = sprinkle(rng, xyz, share), sprinkle(rng, t, share)
         knots_t = np.linspace(-0.1, 0.1, knots).astype(np.float32)
         out = np.empty((n, 3), np.float32)
         kernel(xyz, t, knots_t, normal(rng, knots, 3, 4), out)

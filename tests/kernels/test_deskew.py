@@ -24,12 +24,15 @@ def poses(rng, n):
 
 @pytest.mark.parametrize("knots", [1, 2, 3, 17])
 @pytest.mark.parametrize("n", [0, 1, 400])
-def test_equals_the_reference(device, reference, n, knots):
+@pytest.mark.parametrize("ordered", [True, False])
+def test_equals_the_reference(device, reference, ordered, n, knots):
     rng = np.random.default_rng(n + knots)
     xyz = rng.uniform(-80, 80, (n, 3)).astype(np.float32)
     knots_t = np.sort(rng.uniform(-0.1, 0.1, knots)).astype(np.float32)
     t = rng.uniform(-0.15, 0.15, n).astype(np.float32)  # also before the first and after the last
     t[: knots // 2] = knots_t[: len(t[: knots // 2])]  # exactly on a knot
+    if ordered:
+        t.sort()
     knots_T = poses(rng, knots)
     # float32 at 150 m
     expected = reference.deskew(xyz, t, knots_t, knots_T)

@@ -296,6 +296,8 @@ class Perception:
         head = self.spec.head
         ix = np.clip((rows[:, 0] - head.x_min) / head.cell_m, 0, head.nx - 1).astype(np.intp)
         iy = np.clip((rows[:, 1] - head.y_min) / head.cell_m, 0, head.ny - 1).astype(np.intp)
+        contribution = self._bev.outputs["contribution"][0]
+        step = -(-head.ny // len(contribution))  # it may be coarser than the canvas
         kind = rows[:, refinement.CLASS].astype(np.intp)
         # Each class's first score at the same cell, the decoded class with its refined one.
         scores = refinement.sigmoid(self._bev.outputs["heatmap"][0][:, iy, ix].T)
@@ -306,7 +308,7 @@ class Perception:
             scores=scores,
             labels=kind,
             std=rows[:, refinement.SIGMA],
-            contributions=self._bev.outputs["contribution"][0][iy, ix],
+            contributions=contribution[iy // step, ix // step],
             velocity_known=self._recalled,
         )
 

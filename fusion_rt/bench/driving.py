@@ -108,7 +108,7 @@ def measure(config: BenchConfig, log: Path, say: Say = lambda line: None) -> Ben
 def _live(config: BenchConfig, log: Path, settings: dict[str, Any]) -> supervisor.Summary:
     lines: list[str] = []
     nodes = {
-        "replay": {"log": str(log), "speed": config.speed, "loop": True},
+        "replay": {"log": str(log), "speed": config.speed, "loop": True, "preload": True},
         "fusion": {"rig": str(log), **settings},
     }
     # Starting the processes is not part of the measured time.

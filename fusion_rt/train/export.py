@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fusion_rt.models.presets import PRESETS, Preset
 from fusion_rt.train.loop import read_checkpoint
-from fusion_rt.train.network import DrivingNet
+from fusion_rt.train.network import SPARSE, DrivingNet
 from fusion_rt.train.step import TrainingNet
 
 OPSET = 17
@@ -67,7 +67,7 @@ def tensor_shapes(preset: Preset) -> dict[str, tuple[dict[str, tuple[int, ...]],
                 "boxes": (1, *canvas, p.box_channels),
                 "features": (1, *canvas, p.feature_channels),
                 "next_state": (1, *canvas, p.canvas_channels),
-                "contribution": (1, *canvas, 3),
+                "contribution": (1, -(-p.head_ny // SPARSE), -(-p.head_nx // SPARSE), 3),
             },
         ),
         "refine": (

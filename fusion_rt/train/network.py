@@ -2,7 +2,8 @@
 
 The encoders of the modalities are *summed* onto one canvas, each a map that is exactly zero when its
 modality is absent. That sum is what makes the contribution of each modality readable: it is the mean
-magnitude of its summand in a cell, as a share of the three.
+magnitude of its summand in a cell, as a share of the three. (Of every other cell and row:
+all of them would take a tenth of the network's time.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fusion_rt.models.presets import Preset
 from fusion_rt.train.geometry import scatter_max
 
 LIDAR_PRESENT = 4  # index into the context vector
+SPARSE = 2  # the contribution is computed in every SPARSE-th cell
 
 
 def conv_bn(
@@ -152,7 +154,8 @@ class BevNetwork(nn.Module):
         y0 = F.relu(fused + doubled(self.up1(y1)))
         features = self.merge1(y0)
         hidden = self.hidden(features)
-        magnitude = torch.cat([s.abs().mean(1, keepdim=True) for s in (lidar, camera, memory)], dim=1)
+        summands = [s[:, :, ::SPARSE, ::SPARSE] for s in (lidar, camera, memory)]
+        magnitude = torch.cat([s.abs().mean(1, keepdim=True) for s in summands], dim=1)
         contribution = magnitude / (magnitude.sum(1, keepdim=True) + 1e-6)
         return self.heatmap(hidden), self.boxes(hidden), features, self.next_state(features), contribution
 

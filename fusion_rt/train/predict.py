@@ -11,6 +11,7 @@ from torch import Tensor
 from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.train.boxes import box_context, decode, refine
 from fusion_rt.train.geometry import roi_sample
+from fusion_rt.train.network import SPARSE
 from fusion_rt.train.samples import Batch, Inputs
 from fusion_rt.train.step import TrainingNet
 from fusion_rt.transforms import Array
@@ -52,7 +53,7 @@ def answer(
         kept = kept[suppress(kept)]
         ix = ((kept[:, 0] - p.x_min) / p.head_cell_m).astype(int).clip(0, p.head_nx - 1)
         iy = ((kept[:, 1] - p.y_min) / p.head_cell_m).astype(int).clip(0, p.head_ny - 1)
-        out.append(Detected(kept, contribution[i].numpy()[:, iy, ix].T))
+        out.append(Detected(kept, contribution[i].numpy()[:, iy // SPARSE, ix // SPARSE].T))
     return out
 
 

@@ -33,19 +33,16 @@ def run(config: FusionConfig, bus: Bus) -> None:
     # that nobody reads would only grow old.
     with bus.publisher(config.output) as output:
         pipeline = FusionPipeline.from_config(config, rig, clock=time.monotonic_ns)
-        newest: dict[str, Header] = {}
         for packet in bus.each(bus.subscriber(topics)):
-            newest[packet.header.sensor_id] = packet.header
             prediction = pipeline.push(packet)
             if prediction is not None:
-                output.send(traced(prediction, packet.header, newest))
+                output.send(traced(prediction, packet.header))
                 bus.detail.update(counted(pipeline))
 
 
-def traced(prediction: Prediction, pushed: Header, newest: dict[str, Header]) -> Prediction:
-    """The prediction continues the way of the packet that asked for it: the one of its stamp."""
-    stamp_ns = prediction.header.stamp_ns
-    way = next((header for header in newest.values() if header.stamp_ns == stamp_ns), pushed).trace
+def traced(prediction: Prediction, asked: Header) -> Prediction:
+    """The prediction continues the way of the packet that asked for it."""
+    way = asked.trace
     host = way[-1].host if way else ""
     trace = (*way, TracePoint("tracked", time.monotonic_ns(), host))
     return replace(prediction, header=replace(prediction.header, trace=trace))

@@ -272,18 +272,20 @@ class Builder:
                     across=speed * np.sin(yaw),
                     margin=0.05,
                 )
-        bikes = self._count(self.street.cyclists * busy)
+        bikes = self._count(1.6 * self.street.cyclists * busy)
         if rng.random() < 0.5:
             bikes = max(bikes, 1)
         for _ in range(bikes):
             direction = rng.choice([-1, 1], p=[0.35, 0.65])
             speed = float(rng.uniform(2.0, 7.0)) if rng.random() < 0.85 else 0.0
-            if rng.random() < 0.7:
-                d = -direction * max(half - rng.uniform(0.3, 1.6), 0.6)
-            else:
-                d = float(rng.uniform(-half - 8, half + 8))
+            d = float(rng.uniform(-half - 10, half + 10))
             yaw = (0.0 if direction > 0 else np.pi) + rng.normal(0, 0.12)
-            if rng.random() < 0.2:
+            way = rng.random()
+            if way < 0.45:  # beside the kerb
+                d = -direction * max(half - rng.uniform(0.3, 1.6), 0.6)
+            elif way < 0.7:  # across the road or out of a side street
+                yaw = direction * np.pi / 2 + rng.normal(0, 0.25)
+            elif way < 0.9:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             self._user(
                 "cyclist",

@@ -147,10 +147,11 @@ def describe(
 
 def _trained_with(checkpoint: Path) -> str:
     data = read_checkpoint(checkpoint)
-    c = data["config"]
+    c = {"part": "all", "start": None, **data["config"]}
+    begun = f" --start {c['start']}" if c["start"] else ""
     budget = f"--minutes {c['minutes']:g}" if c["minutes"] is not None else f"--steps {c['steps']}"
     return (
-        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']} {budget}"
+        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']} --part {c['part']}{begun} {budget}"
         f" --batch {c['batch']} --learning-rate {c['learning_rate']:g} --seed {c['seed']}:"
         f" {data['step']} steps, {data['step'] * c['batch']} samples,"
         f" {data['spent_s'] / 60:.0f} min on {c['threads']} threads"

@@ -87,7 +87,9 @@ class FusionPipeline:
             raise ConfigError("the rig has neither a lidar nor a camera: there is nothing to perceive with")
         self._aligner = Aligner(config.align, self._modality)
         self._ego = EgoFilter(rig, config.ego)
-        self._tracker = Tracker(config.tracker, package.spec.classes, package.spec.score_thresholds)
+        self._tracker = Tracker(
+            config.tracker, package.spec.classes, MODALITIES, package.spec.score_thresholds
+        )
         self._classes = package.spec.classes
         self._features: dict[str, ImageFeatures] = {}
         self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image

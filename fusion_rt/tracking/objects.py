@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from fusion_rt.messages import EgoState, ForecastPoint, TrackedObject
 from fusion_rt.rig import Vehicle
 from fusion_rt.tracking.collision import time_to_collision
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y
-from fusion_rt.tracking.tracker import Track
+from fusion_rt.tracking.tracks import Tracks
 from fusion_rt.transforms import Array, inverse, transform_points, wrap_angle, yaw_of
 
 FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
@@ -20,7 +22,7 @@ _FADING = 0.9  # what is left of a turn after each step
 
 
 def tracked_objects(
-    tracks: Sequence[Track],
+    tracks: Tracks,
     *,
     stamp_ns: int,
     T_map_ego: Array,
@@ -31,66 +33,71 @@ def tracked_objects(
     modalities: Sequence[str],
 ) -> tuple[TrackedObject, ...]:
     """One message an object, in the order given. local_map: None where the place on Earth is unknown."""
-    if not tracks:
+    if len(tracks) == 0:
         return ()
     T_ego_map = inverse(T_map_ego)
     turn = -yaw_of(T_map_ego)
     c, s = np.cos(turn), np.sin(turn)
     R = np.array([[c, -s], [s, c]])
-    states = np.stack([t.state for t in tracks])
-    covariances = np.stack([t.covariance for t in tracks])
-    positions = np.column_stack([states[:, :2], [t.z for t in tracks]])
+    states, covariances, sizes = tracks["state"], tracks["covariance"], tracks["size"]
+    positions = np.column_stack([states[:, :2], tracks["z"]])
     centers = transform_points(T_ego_map, positions)
     yaws = wrap_angle(states[:, YAW] + turn)
     headings = np.column_stack([np.cos(yaws), np.sin(yaws)])
     velocities = states[:, SPEED, None] * headings
-    sizes = np.stack([t.size for t in tracks])
-    meets = time_to_collision(
-        centers[:, :2], yaws, sizes[:, :2], velocities, R @ np.array(ego.velocity[:2]), vehicle
+    shares = tracks["contributions"] / np.maximum(tracks["contributions"].sum(axis=1, keepdims=True), 1e-9)
+    probabilities = class_probabilities(tracks["log_classes"])
+    places = repeat((None, None)) if local_map is None else local_map.to_geodetic(positions)[:, :2].tolist()
+    columns = zip(
+        tracks["track_id"].tolist(),
+        probabilities.argmax(axis=1).tolist(),
+        probabilities.tolist(),
+        tracks["existence"].tolist(),
+        _tuples(centers),
+        _tuples(sizes),
+        yaws.tolist(),
+        _tuples(_box_covariances(covariances, tracks["z_variance"], R)),
+        _tuples(velocities),
+        _tuples(_velocity_covariances(states[:, SPEED], covariances, headings)),
+        states[:, TURN].tolist(),
+        ((stamp_ns - tracks["born_ns"]) / 1e9).tolist(),
+        tracks["hits"].tolist(),
+        ((stamp_ns - tracks["seen_ns"]) / 1e9).tolist(),
+        shares.tolist(),
+        places,
+        _forecasts(states, covariances, positions[:, 2], T_ego_map, turn),
+        time_to_collision(
+            centers[:, :2], yaws, sizes[:, :2], velocities, R @ np.array(ego.velocity[:2]), vehicle
+        ),
     )
-    forecasts = _forecasts(states, covariances, positions[:, 2], T_ego_map, turn)
-    box_covariances = _box_covariances(covariances, np.array([t.z_variance for t in tracks]), R)
-    velocity_covariances = _velocity_covariances(states[:, SPEED], covariances, headings)
-    probabilities = class_probabilities(np.stack([t.log_classes for t in tracks]))
-    shares = np.stack([t.contributions for t in tracks])
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
-    labels = probabilities.argmax(axis=1).tolist()
-    numbers = zip(
-        tracks,
-        labels,
-        *(a.tolist() for a in (probabilities, centers, sizes, yaws, velocities, shares)),
-        *(a.reshape(len(tracks), -1).tolist() for a in (box_covariances, velocity_covariances)),
-        positions,
-        forecasts,
-        meets,
-    )
-    objects = []
-    for track, label, probability, center, size, yaw, velocity, share, box, spread, at, later, ttc in numbers:
-        latitude, longitude = local_map.to_geodetic(at)[:2] if local_map is not None else (None, None)
-        objects.append(
-            TrackedObject(
-                track_id=track.track_id,
-                label=classes[label],
-                class_probabilities=dict(zip(classes, probability)),
-                existence=track.existence,
-                center=tuple(center),
-                size=tuple(size),
-                yaw=yaw,
-                box_covariance=tuple(box),
-                velocity=tuple(velocity),
-                velocity_covariance=tuple(spread),
-                yaw_rate=float(track.state[TURN]),
-                age_s=(stamp_ns - track.born_ns) / 1e9,
-                hits=track.hits,
-                coasting_s=(stamp_ns - track.seen_ns) / 1e9,
-                contributions=dict(zip(modalities, share)),
-                latitude_deg=latitude,
-                longitude_deg=longitude,
-                forecast=later,
-                time_to_collision_s=ttc,
-            )
+    return tuple(
+        TrackedObject(
+            track_id=track_id,
+            label=classes[label],
+            class_probabilities=dict(zip(classes, probability)),
+            existence=existence,
+            center=center,
+            size=size,
+            yaw=yaw,
+            box_covariance=box_covariance,
+            velocity=velocity,
+            velocity_covariance=velocity_covariance,
+            yaw_rate=yaw_rate,
+            age_s=age_s,
+            hits=hits,
+            coasting_s=coasting_s,
+            contributions=dict(zip(modalities, share)),
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            forecast=forecast,
+            time_to_collision_s=meets_s,
         )
-    return tuple(objects)
+        for (
+            track_id, label, probability, existence, center, size, yaw, box_covariance, velocity,
+            velocity_covariance, yaw_rate, age_s, hits, coasting_s, share, (latitude, longitude), forecast,
+            meets_s,
+        ) in columns
+    )  # fmt: skip
 
 
 def class_probabilities(log_classes: Array) -> Array:
@@ -119,8 +126,9 @@ def _forecasts(
     start = np.sqrt(np.maximum((covariances[:, X, X] + covariances[:, Y, Y]) / 2, 0.0))
     growth = np.sqrt(np.maximum(covariances[:, SPEED, SPEED], 0.0))
     std = np.hypot(start[:, None], growth[:, None] * t + 0.25 * t * t)
-    rows = np.concatenate([xy, wrap_angle(yaws[:, at] + turn)[..., None], std[..., None]], axis=2).tolist()
-    return [tuple(ForecastPoint(t, *row) for t, row in zip(FORECAST_S, path)) for path in rows]
+    columns = (a.ravel().tolist() for a in (xy[..., 0], xy[..., 1], wrap_angle(yaws[:, at] + turn), std))
+    each = map(ForecastPoint, FORECAST_S * len(states), *columns)
+    return list(zip(*[each] * len(at)))  # so many in a row are one object's
 
 
 def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:
@@ -140,3 +148,8 @@ def _velocity_covariances(speeds: Array, covariances: Array, headings: Array) ->
     P = covariances[:, [[YAW], [SPEED]], [YAW, SPEED]]
     out: Array = J @ P @ J.transpose(0, 2, 1)
     return out
+
+
+def _tuples(rows: Array) -> list[tuple[Any, ...]]:
+    """Each of (n, ...) as one tuple of floats."""
+    return list(map(tuple, rows.reshape(len(rows), -1).tolist()))

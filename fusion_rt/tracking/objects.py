@@ -20,6 +20,13 @@ FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
 _STEP_S = 0.1
 _FADING = 0.9  # what is left of a turn after each step
 
+_T = np.array(FORECAST_S)
+_STEPS = np.arange(round(FORECAST_S[-1] / _STEP_S))
+_AT = np.rint(_T / _STEP_S).astype(np.intp) - 1  # the last step before each of FORECAST_S
+_UNTIL = (_STEPS[:, None] <= _AT).astype(np.float64)  # (steps, forecasts): which steps lead there
+_TURNED_S = np.cumsum(_FADING**_STEPS) * _STEP_S  # (steps,): yaw after each, of a turn of 1 rad/s
+_HALF_STEP_S = 0.5 * _STEP_S * _FADING**_STEPS
+
 
 def tracked_objects(
     tracks: Tracks,
@@ -111,24 +118,20 @@ def _forecasts(
     states: Array, covariances: Array, heights: Array, T_ego_map: Array, turn: float
 ) -> list[tuple[ForecastPoint, ...]]:
     """At each of FORECAST_S, in today's ego frame. A turn does not last: it fades within a second."""
-    steps = round(FORECAST_S[-1] / _STEP_S)
-    turns = states[:, TURN, None] * _FADING ** np.arange(steps)  # (n, steps), as `advance` would step
-    yaws = states[:, YAW, None] + np.cumsum(turns, axis=1) * _STEP_S
-    middles = yaws - 0.5 * _STEP_S * turns
+    yaws = states[:, YAW, None] + states[:, TURN, None] * _TURNED_S
+    middles = yaws - states[:, TURN, None] * _HALF_STEP_S  # (n, steps), as `advance` would step
     way = states[:, SPEED, None] * _STEP_S
-    x = states[:, X, None] + np.cumsum(way * np.cos(middles), axis=1)
-    y = states[:, Y, None] + np.cumsum(way * np.sin(middles), axis=1)
-    at = [round(t / _STEP_S) - 1 for t in FORECAST_S]
-    z = np.broadcast_to(heights[:, None], (len(states), len(at)))
-    points = np.stack([x[:, at], y[:, at], z], axis=2)
-    xy = transform_points(T_ego_map, points.reshape(-1, 3)).reshape(points.shape)[..., :2]
-    t = np.array(FORECAST_S)
+    points = np.empty((len(states), len(FORECAST_S), 3))
+    points[..., 0] = states[:, X, None] + way * (np.cos(middles) @ _UNTIL)
+    points[..., 1] = states[:, Y, None] + way * (np.sin(middles) @ _UNTIL)
+    points[..., 2] = heights[:, None]
+    xyz = transform_points(T_ego_map, points.reshape(-1, 3))
     start = np.sqrt(np.maximum((covariances[:, X, X] + covariances[:, Y, Y]) / 2, 0.0))
     growth = np.sqrt(np.maximum(covariances[:, SPEED, SPEED], 0.0))
-    std = np.hypot(start[:, None], growth[:, None] * t + 0.25 * t * t)
-    columns = (a.ravel().tolist() for a in (xy[..., 0], xy[..., 1], wrap_angle(yaws[:, at] + turn), std))
+    std = np.hypot(start[:, None], growth[:, None] * _T + 0.25 * _T * _T)
+    columns = (a.ravel().tolist() for a in (xyz[:, 0], xyz[:, 1], wrap_angle(yaws[:, _AT] + turn), std))
     each = map(ForecastPoint, FORECAST_S * len(states), *columns)
-    return list(zip(*[each] * len(at)))  # so many in a row are one object's
+    return list(zip(*[each] * len(FORECAST_S)))  # so many in a row are one object's
 
 
 def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:

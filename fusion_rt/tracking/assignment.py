@@ -4,58 +4,44 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from fusion_rt.transforms import Array
-
-_Row = dict[int, float]  # column -> cost, of the allowed pairs
+Costs = dict[int, dict[int, float]]  # row -> column -> cost, of the pairs that are allowed
 
 
-def assign(cost: Array) -> list[tuple[int, int]]:
-    """Pairs (row, column) that match as many as possible and, of those, cost least; inf or NaN forbids one.
+def assign(costs: Costs) -> dict[int, int]:
+    """Row -> column: as many as possible and, of those, at least cost.
 
-    cost: (n, m) float64. Shortest augmenting paths (Jonker and Volgenant 1987), on each group of rows and
-    columns that are connected by allowed pairs: gating leaves groups of a few. Equal costs give equal pairs.
-    """
-    allowed = np.flatnonzero(np.isfinite(cost))
-    if len(allowed) == 0:
-        return []
-    rows, columns = np.divmod(allowed, cost.shape[1])
-    # Most have one candidate that nobody else wants.
-    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    pairs = list(zip(rows[alone].tolist(), columns[alone].tolist()))
-    contested: dict[int, _Row] = {}
-    rest = ~alone
-    for i, j, c in zip(rows[rest].tolist(), columns[rest].tolist(), cost.ravel()[allowed[rest]].tolist()):
-        contested.setdefault(i, {})[j] = c
-    for group in _groups(contested):
-        pairs += _solve(group)
-    return sorted(pairs)
-
-
-def _groups(rows: dict[int, _Row]) -> list[dict[int, _Row]]:
-    """The rows of each connected part, in the order of their first rows."""
-    wanted_by: dict[int, list[int]] = {}
-    for i, row in rows.items():
+    Shortest augmenting paths (Jonker and Volgenant 1987), on each group of rows and columns that are
+    connected by allowed pairs: gating leaves groups of a few, for which plain floats are faster than numpy.
+    Equal costs give equal pairs; the rows come in any order."""
+    rows_of: dict[int, list[int]] = {}
+    for i, row in costs.items():
         for j in row:
-            wanted_by.setdefault(j, []).append(i)
-    groups, grouped = [], set()
-    for start in rows:
-        if start in grouped:
-            continue
-        grouped.add(start)
-        group = [start]
-        for i in group:  # grows as it goes
-            for j in rows[i]:
-                new = [k for k in wanted_by[j] if k not in grouped]
-                grouped.update(new)
-                group += new
-        groups.append({i: rows[i] for i in sorted(group)})
-    return groups
+            rows_of.setdefault(j, []).append(i)
+    pairs: dict[int, int] = {}
+    grouped: set[int] = set()
+    for start, row in costs.items():
+        if len(row) == 1 and len(rows_of[next(iter(row))]) == 1:
+            pairs[start] = next(iter(row))  # most have one candidate that nobody else wants
+        elif start not in grouped:
+            group = _group(start, costs, rows_of)
+            grouped.update(group)
+            pairs.update(_solve({i: costs[i] for i in group}))
+    return pairs
 
 
-def _solve(group: dict[int, _Row]) -> list[tuple[int, int]]:
-    """The pairs of one group. In plain floats: for a few rows numpy is the slower one."""
+def _group(start: int, costs: Costs, rows_of: dict[int, list[int]]) -> list[int]:
+    """The rows that are connected to one, itself included, in order."""
+    group = {start: None}
+    grown = [start]
+    for i in grown:  # grows as it goes
+        new = [k for j in costs[i] for k in rows_of[j] if k not in group]
+        group.update(dict.fromkeys(new))
+        grown += dict.fromkeys(new)
+    return sorted(group)
+
+
+def _solve(group: Costs) -> list[tuple[int, int]]:
+    """The pairs of one group."""
     names, columns = list(group), sorted({j for row in group.values() for j in row})
     n, m = len(names), len(columns)
     if min(n, m) == 1:  # one that several want, or that wants several: by far the most frequent

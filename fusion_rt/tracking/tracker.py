@@ -6,13 +6,14 @@ the ego frame of the first answer, and everything seems to move with us.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec import structs
 
-from fusion_rt.tracking.assignment import assign
+from fusion_rt.tracking.assignment import Costs, assign
 from fusion_rt.tracking.config import ClassMotion, TrackerConfig
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y, correct, predict
@@ -22,7 +23,7 @@ from fusion_rt.transforms import Array, transform_points, wrap_angle, yaw_of
 _REACH_M = 8.0  # however uncertain a track is, its box is not farther away
 _HEIGHT_STD_M = 0.1  # floor of a box's height noise
 _REVERSING_MPS = 1.0  # nobody drives backwards faster: the box's front is behind
-_LEAST, _MOST = 0.02, 0.98  # no single box decides a class
+_LEAST, _MOST = 0.02, 0.98
 
 
 class Tracker:
@@ -65,7 +66,7 @@ class Tracker:
             if not good.all():
                 self.refused["not_finite"] += int((~good).sum())
                 detections = detections.where(good)
-            self._take(_in_map(_one_in_a_place(detections), T_map_ego), stamp_ns)
+            self._take(_in_map(detections, T_map_ego), stamp_ns)
             self._keep(~_ghosts(self._tracks, stamp_ns))
         self._keep(self._tracks["existence"] >= self.config.drop)
         hits, existence = self._tracks["hits"], self._tracks["existence"]
@@ -79,7 +80,7 @@ class Tracker:
 
     def _keep(self, those: Array) -> None:
         if not those.all():
-            self._tracks = self._tracks[those]
+            self._tracks = self._tracks.compress(those)
 
     def _predict(self, dt: float) -> None:
         tracks, kinds = self._tracks, _kinds(self._tracks)
@@ -87,53 +88,59 @@ class Tracker:
             tracks["state"], tracks["covariance"], dt, self._accel[kinds], self._turn_accel[kinds]
         )
         tracks["z_variance"] += 0.01 * dt
-        tracks["existence"] *= float(np.exp(-dt / self.config.survival_s))
+        tracks["existence"] *= math.exp(-dt / self.config.survival_s)
 
     def _take(self, boxes: Detections, stamp_ns: int) -> None:
-        best = boxes.scores[np.arange(len(boxes.boxes)), boxes.labels]
+        best = boxes.scores[np.arange(len(boxes.boxes)), boxes.labels].astype(np.float64)
+        i, j, cost = self._costs(boxes)
         strong = best >= self._birth[boxes.labels]
-        cost = self._cost(boxes)
-        taken = np.full(len(self._tracks), -1)
+        asked = strong.copy()  # no other box is of use
+        asked[j] = True
+        hidden = _hidden(boxes, best, asked)
+        strong &= ~hidden
+        taken: dict[int, int] = {}
         # First the strong boxes, then the weak ones for tracks still alone (ByteTrack, Zhang et al. 2022).
-        for candidates in (np.flatnonzero(strong), np.flatnonzero(~strong)):
-            alone = np.flatnonzero(taken < 0)
-            for i, j in assign(cost[alone[:, None], candidates]):
-                taken[alone[i]] = candidates[j]
-        seen = taken >= 0
+        for candidates in (strong[j], ~(strong | hidden)[j]):
+            costs: Costs = {}
+            pairs = zip(i[candidates].tolist(), j[candidates].tolist(), cost[candidates].tolist())
+            for track, box, c in pairs:
+                if track not in taken:
+                    costs.setdefault(track, {})[box] = c
+            taken.update(assign(costs))
+        alone = np.ones(len(self._tracks), bool)
+        alone[list(taken)] = False
         existence = self._tracks["existence"]
-        missed = existence * self.config.detection
-        np.copyto(existence, (existence - missed) / (1 - missed), where=~seen)
-        if seen.any():
-            self._correct(np.flatnonzero(seen), boxes, taken[seen], stamp_ns)
-        strong[taken[seen]] = False
+        missed = existence * (alone * self.config.detection)
+        existence[:] = (existence - missed) / (1 - missed)
+        if taken:
+            index = np.array(list(taken.values()))
+            self._correct(np.array(list(taken)), boxes, index, best[index], stamp_ns)
+            strong[index] = False
         if strong.any():
-            new = np.flatnonzero(strong)
+            (new,) = strong.nonzero()
             order = np.lexsort((*boxes.boxes[new, ::-1].T, -best[new]))
-            self._tracks = joined(self._tracks, self._born(boxes, new[order], stamp_ns))
+            self._tracks = joined(self._tracks, self._born(boxes, new[order], best[new[order]], stamp_ns))
 
-    def _cost(self, boxes: Detections) -> Array:
-        """(tracks, boxes): minus twice the log-likelihood up to a constant; inf: out of reach."""
+    def _costs(self, boxes: Detections) -> tuple[Array, Array, Array]:
+        """Pairs i, j of tracks and boxes in reach, and minus twice their log-likelihoods up to a constant."""
         state, spread = self._tracks["state"], self._tracks["covariance"]
-        cost = np.full((len(state), len(boxes.boxes)), np.inf)
-        i, j = _close(state[:, :2], boxes.boxes[:, :2], _REACH_M)
-        dx, dy = (boxes.boxes[j, :2] - state[i, :2]).T
+        i, j, dx, dy = _close(state[:, :2], boxes.boxes[:, :2], _REACH_M)
         noise = np.maximum(boxes.std[:, :2], self.config.position_std_m) ** 2
-        sxx = spread[i, X, X] + noise[j, 0]
-        syy = spread[i, Y, Y] + noise[j, 1]
-        sxy = spread[i, X, Y]
-        det = sxx * syy - sxy**2
-        squared = (syy * dx**2 - 2 * sxy * dx * dy + sxx * dy**2) / det
+        sxx = spread[:, X, X][i] + noise[:, 0][j]
+        syy = spread[:, Y, Y][i] + noise[:, 1][j]
+        sxy = spread[:, X, Y][i]
+        det = sxx * syy - sxy * sxy
+        squared = (syy * dx * dx - 2 * sxy * dx * dy + sxx * dy * dy) / det
         squared += (_kinds(self._tracks)[i] != boxes.labels[j]) * self.config.other_class
-        near = (squared < self.config.gate) & (np.hypot(dx, dy) < _REACH_M)
+        near = (squared < self.config.gate) & (dx * dx + dy * dy < _REACH_M**2)
         smallest = self.config.position_std_m**4
-        cost[i[near], j[near]] = squared[near] + np.log(det[near] / smallest)
-        return cost
+        return i[near], j[near], squared[near] + np.log(det[near] / smallest)
 
-    def _correct(self, which: Array, boxes: Detections, index: Array, stamp_ns: int) -> None:
-        """The tracks `which` (n,) take the boxes that `index` (n,) names."""
+    def _correct(self, which: Array, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> None:
+        """The tracks `which` (n,) take the boxes that `index` (n,) names; best: their scores."""
         tracks = self._tracks.take(which)
         box, std, kinds = boxes.boxes[index], boxes.std[index], boxes.labels[index]
-        scores, state = boxes.scores[index], tracks["state"]
+        state = tracks["state"]
         measured = (X, Y, YAW, SPEED) if boxes.velocity_known else (X, Y, YAW)
         residuals, noise = np.empty((2, len(which), len(measured)))
         residuals[:, :2] = box[:, :2] - state[:, :2]
@@ -156,11 +163,10 @@ class Tracker:
             covariance[backwards, :, SPEED] *= -1
         state[:, YAW] = wrap_angle(state[:, YAW])
         tracks["state"], tracks["covariance"] = state, covariance
-        best = scores[np.arange(len(index)), kinds].astype(np.float64)
         weights = np.maximum(0.1, 1 / (tracks["hits"] + 1)) * (0.5 + best / 2)
         tracks["size"] += weights[:, None] * (box[:, 3:6] - tracks["size"])
         tracks["log_classes"] *= 0.9
-        tracks["log_classes"] += np.log(np.clip(scores, _LEAST, _MOST))
+        tracks["log_classes"] += np.log(_no_certainty(boxes.scores[index]))
         tracks["contributions"] += boxes.contributions[index]
         tracks["contributions"] *= 0.5
         z_variance = tracks["z_variance"]
@@ -175,8 +181,8 @@ class Tracker:
         tracks["seen_ns"] = stamp_ns
         self._tracks[which] = tracks
 
-    def _born(self, boxes: Detections, index: Array, stamp_ns: int) -> Tracks:
-        """New tracks of the boxes that `index` (n,) names, in this order."""
+    def _born(self, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> Tracks:
+        """New tracks of the boxes that `index` (n,) names, in this order; best: their scores."""
         box, std, kinds = boxes.boxes[index], boxes.std[index], boxes.labels[index]
         heading, speed, speed_std = box[:, 6], np.zeros(len(index)), self._speed_std[kinds]
         if boxes.velocity_known:
@@ -196,27 +202,26 @@ class Tracker:
         covariance[:, SPEED, SPEED], covariance[:, TURN, TURN] = speed_std**2, 0.3**2
         tracks["z"], tracks["z_variance"] = box[:, 2], np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2
         tracks["size"] = box[:, 3:6]
-        scores = boxes.scores[index]
-        tracks["log_classes"] = np.log(np.clip(scores, _LEAST, _MOST), dtype=np.float64)
-        tracks["existence"] = np.clip(scores[np.arange(len(index)), kinds].astype(np.float64), 0.05, 0.95)
+        tracks["log_classes"] = np.log(_no_certainty(boxes.scores[index]), dtype=np.float64)
+        tracks["existence"] = np.minimum(np.maximum(best, 0.05), 0.95)
         tracks["contributions"] = boxes.contributions[index]
         tracks["born_ns"] = tracks["seen_ns"] = stamp_ns
         tracks["hits"] = 1
         return tracks
 
 
-def _one_in_a_place(boxes: Detections) -> Detections:
-    """Without the boxes whose middle lies in a better and larger box of another class, seen from above: the
-    network judges its classes apart, and a car's tail light may look like a pedestrian to it."""
-    scores = boxes.scores[np.arange(len(boxes.boxes)), boxes.labels]
-    area = boxes.boxes[:, 3] * boxes.boxes[:, 4]
-    i, j = _middles_inside(boxes.boxes[:, :2], boxes.boxes[:, [0, 1, 6]], boxes.boxes[:, 3:5])
-    hides = (boxes.labels[i] != boxes.labels[j]) & (scores[i] < scores[j]) & (area[i] < area[j])
-    if not hides.any():
-        return boxes
-    shown = np.ones(len(scores), bool)
-    shown[i[hides]] = False
-    return boxes.where(shown)
+def _hidden(boxes: Detections, best: Array, asked: Array) -> Array:
+    """(n,) bool: of the boxes `asked` for, those whose middle lies in a better and larger box of another
+    class, seen from above: the network judges its classes apart, and a car's tail light may look like a
+    pedestrian to it. best (n,): the boxes' scores."""
+    hidden = np.zeros(len(asked), bool)
+    (these,) = asked.nonzero()
+    box = boxes.boxes
+    area = box[:, 3] * box[:, 4]
+    k, j = _middles_inside(box[these, :2], box[:, [0, 1, 6]], box[:, 3:5])
+    i = these[k]
+    hidden[i[(boxes.labels[i] != boxes.labels[j]) & (best[i] < best[j]) & (area[i] < area[j])]] = True
+    return hidden
 
 
 def _ghosts(tracks: Tracks, stamp_ns: int) -> Array:
@@ -224,30 +229,39 @@ def _ghosts(tracks: Tracks, stamp_ns: int) -> Array:
     are never in one place, and the unseen one is a track that its object has outrun."""
     seen = tracks["seen_ns"] == stamp_ns
     hidden = np.zeros(len(tracks), bool)
-    unseen = np.flatnonzero(~seen)
-    state, size = tracks["state"], tracks["size"]
-    inside, _ = _middles_inside(state[unseen, :2], state[seen, :3], size[seen, :2])
-    hidden[unseen[inside]] = True
+    (unseen,) = (~seen).nonzero()
+    if 0 < len(unseen) < len(tracks):
+        state, size = tracks["state"], tracks["size"]
+        inside, _ = _middles_inside(state[unseen, :2], state[seen, :3], size[seen, :2])
+        hidden[unseen[inside]] = True
     return hidden
 
 
 def _middles_inside(middles: Array, poses: Array, sizes: Array) -> tuple[Array, Array]:
     """Pairs i, j: middle i of (n, 2) lies in rectangle j of pose (m, 3) x y yaw and size (m, 2)."""
-    i, j = _close(middles, poses[:, :2], (sizes[:, 0] + sizes[:, 1]) / 2)
-    dx, dy = (middles[i] - poses[j, :2]).T
-    cos, sin = np.cos(poses[j, 2]), np.sin(poses[j, 2])
-    along, across = dx * cos + dy * sin, dy * cos - dx * sin
-    inside = (np.abs(along) < sizes[j, 0] / 2) & (np.abs(across) < sizes[j, 1] / 2)
+    half = sizes.T / 2
+    i, j, dx, dy = _close(middles, poses[:, :2], half[0] + half[1])
+    yaw = poses[:, 2][j]
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    inside = (np.abs(dx * cos + dy * sin) < half[0, j]) & (np.abs(dy * cos - dx * sin) < half[1, j])
     return i[inside], j[inside]
 
 
-def _close(points: Array, others: Array, reach: Array | float) -> tuple[Array, Array]:
-    """Pairs i, j: point i of (n, 2) is less than `reach`, one or (m,), from j of (m, 2) along x and along y.
-    Few of all pairs are: what is asked of them next costs little."""
-    close = np.abs(points[:, 0, None] - others[:, 0]) < reach
-    close &= np.abs(points[:, 1, None] - others[:, 1]) < reach
-    i, j = np.divmod(np.flatnonzero(close), max(len(others), 1))  # np.nonzero is ten times slower
-    return i, j
+def _close(points: Array, others: Array, reach: Array | float) -> tuple[Array, Array, Array, Array]:
+    """Pairs i, j and the way (dx, dy) between them: point i of (n, 2) is less than `reach`, one or (m,), from
+    point j of (m, 2) along x and along y. Few of all pairs are: what is asked of them next costs little."""
+    dx = np.subtract.outer(points[:, 0], others[:, 0])
+    dy = np.subtract.outer(points[:, 1], others[:, 1])
+    close = np.abs(dx) < reach
+    close &= np.abs(dy) < reach
+    (pairs,) = close.ravel().nonzero()  # np.nonzero of two axes is ten times slower
+    i, j = np.divmod(pairs, max(len(others), 1))
+    return i, j, dx.ravel()[pairs], dy.ravel()[pairs]
+
+
+def _no_certainty(scores: Array) -> Array:
+    """No single box decides a class."""
+    return np.minimum(np.maximum(scores, _LEAST), _MOST)
 
 
 def _kinds(tracks: Tracks) -> Array:

@@ -96,13 +96,15 @@ def _transition(rows: Array, dt: Array) -> Array:
     felt[:, :9], felt[:, 9:] = matrices(rows[:, QUATERNION]).reshape(k + 1, 9), rows[:, FORCE]
     steps = np.empty((k, 21))  # of the integrals A of R, S of f, and B of [f]x A
     steps[:, :12] = (felt[:-1] + felt[1:]) * (0.5 * dt)[:, None]
-    A_mid = (np.cumsum(steps[:, :9], axis=0) - 0.5 * steps[:, :9]).reshape(k, 3, 3)
+    A_mid = (steps[:, :9].cumsum(axis=0) - 0.5 * steps[:, :9]).reshape(k, 3, 3)
     fx = (steps[:, 9:12] @ _SKEW).reshape(k, 3, 3)
     steps[:, 12:] = (fx @ A_mid).reshape(k, 9)
     # The integrals at the end, and their integrals: what a step adds lasts from its middle on.
-    passed = np.cumsum(dt)
+    passed = dt.cumsum()
     total = passed[-1]
-    once, twice = np.array((np.ones(k), total - passed + 0.5 * dt)) @ steps
+    lasts = np.ones((2, k))
+    lasts[1] = total - passed + 0.5 * dt
+    once, twice = lasts @ steps
     A, A2 = once[:9].reshape(3, 3), twice[:9].reshape(3, 3)
     F = _I15.copy()
     F[P, V] = _I3 * total
@@ -114,5 +116,5 @@ def _transition(rows: Array, dt: Array) -> Array:
 
 def _densities(noise: ImuNoise) -> Array:
     """(15,) variance a second."""
-    blocks = (0.0, noise.accel, noise.gyro, noise.gyro_walk, noise.accel_walk)
-    return np.array([density * density for density in blocks for _ in range(3)])
+    blocks = np.array((0.0, noise.accel, noise.gyro, noise.gyro_walk, noise.accel_walk))
+    return (blocks * blocks).repeat(3)

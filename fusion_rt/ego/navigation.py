@@ -290,8 +290,8 @@ class Navigation:
         first = bisect.bisect_left(self._stamps, anchor.stamp_ns)
         last = bisect.bisect_left(self._stamps, stamp_ns)
         rows = np.array([*self._rows[first:last], self._row(stamp_ns)])
-        dt = np.diff(np.array([*self._stamps[first:last], stamp_ns])) / 1e9
-        return propagate(anchor.C, rows, dt, self._config.imu)
+        stamps = np.array([*self._stamps[first:last], stamp_ns])
+        return propagate(anchor.C, rows, (stamps[1:] - stamps[:-1]) / 1e9, self._config.imu)
 
 
 def _vec3(v: Array) -> Vec3:

@@ -9,6 +9,7 @@ The same object serves the live node, offline replay, evaluation and the golden 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -214,19 +215,19 @@ class FusionPipeline:
         """How we move, and where the network's memory lies: no memory where either pose is unknown."""
         if ego.source == "none":
             return Motion()
-        before, speed = self._remembered, float(np.linalg.norm(ego.velocity[:2]))
+        before, speed = self._remembered, math.hypot(*ego.velocity[:2])
         since_s = (ego.stamp_ns - before.stamp_ns) / 1e9 if before is not None else 0.0
         if before is None or before.source == "none" or not 0 < since_s <= MEMORY_S:
             return Motion(known=True, speed=speed, yaw_rate=ego.angular_rate[2])
         T_prev_now = self._ego.relative(ego.stamp_ns, before.stamp_ns)
-        gained = speed - float(np.linalg.norm(before.velocity[:2]))
+        gained = speed - math.hypot(*before.velocity[:2])
         return Motion(
             known=True,
             speed=speed,
             yaw_rate=ego.angular_rate[2],
             # A correction of the filter is no jerk of the car: more than brakes can do is not believed.
             acceleration=min(max(gained / since_s, -10.0), 10.0),
-            T_prev_now=np.ascontiguousarray(T_prev_now[:2, [0, 1, 3]], np.float32),
+            T_prev_now=T_prev_now[:2].take((0, 1, 3), axis=1).astype(np.float32),
             since_prev_s=since_s,
         )
 

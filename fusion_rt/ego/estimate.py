@@ -9,7 +9,7 @@ import numpy as np
 from fusion_rt.ego.error_state import BG, THETA, P, V, skew
 from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrix
 from fusion_rt.messages import EgoState, Vec3
-from fusion_rt.transforms import Array
+from fusion_rt.transforms import Array, from_rotation_translation
 
 _ACCELERATION_MPS2 = 1.0  # what a vehicle may do while nobody looks, one standard deviation
 _TURNING_RADPS = 0.1
@@ -41,11 +41,8 @@ def moved(start: Row, end: Row, arm: Array) -> Array:
     """T_ego(end)_ego(start) (4, 4) of two rows; arm (3,): the rows' point in the ego frame, m."""
     R_end_map = matrix(end).T
     between = np.array([s - e for s, e in zip(start[POSITION], end[POSITION])])
-    T = np.zeros((4, 4))
-    T[:3, :3] = R = R_end_map @ matrix(start)
-    T[:3, 3] = R_end_map @ between + arm - R @ arm
-    T[3, 3] = 1.0
-    return T
+    R = R_end_map @ matrix(start)
+    return from_rotation_translation(R, R_end_map @ between + arm - R @ arm)
 
 
 def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3) -> EgoState:

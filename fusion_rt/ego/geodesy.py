@@ -35,8 +35,10 @@ class LocalMap:
 
     def to_geodetic(self, enu: Array) -> Array:
         """Latitude, longitude (deg) and ellipsoidal altitude (m) of east, north, up in m: (3,) or (n, 3)."""
-        east, north, up = enu.T
-        longitude, latitude, altitude = self._transformer.transform(east, north, up, direction="INVERSE")
+        east, north, up = np.array(enu.T, order="C")
+        longitude, latitude, altitude = self._transformer.transform(
+            east, north, up, direction="INVERSE", inplace=True
+        )
         return np.array([latitude, longitude, altitude]).T
 
     def axes_at(self, latitude_deg: float, longitude_deg: float) -> Array:

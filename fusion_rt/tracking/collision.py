@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fusion_rt.rig import Vehicle
@@ -21,10 +23,10 @@ def time_to_collision(
     if len(centers) == 0:
         return []
     middle = np.array([(vehicle.front_m - vehicle.rear_m) / 2, 0.0])
-    half_ego = np.array([(vehicle.front_m + vehicle.rear_m) / 2, vehicle.width_m / 2])
+    half_ego = (vehicle.front_m + vehicle.rear_m) / 2, vehicle.width_m / 2
     between, relative = centers - middle, velocities - ego_velocity
     times: list[float | None] = [None] * len(centers)
-    near = _come_near(between, relative, np.hypot(*half_ego) + np.hypot(sizes[:, 0], sizes[:, 1]) / 2)
+    near = _come_near(between, relative, math.hypot(*half_ego) + np.hypot(sizes[:, 0], sizes[:, 1]) / 2)
     if len(near) == 0:
         return times
     yaws, sizes = yaws[near], sizes[near]
@@ -46,7 +48,10 @@ def time_to_collision(
 def _come_near(between: Array, relative: Array, radii: Array) -> Array:
     """Which of the offsets (n, 2) m that move at (n, 2) m/s come within `radii` (n,) m in time, as indices:
     the rectangles of all others stay apart."""
-    square = np.maximum((relative * relative).sum(axis=1), 1e-12)
-    closest = np.minimum(np.maximum(-(between * relative).sum(axis=1) / square, 0.0), HORIZON_S)
-    d = between + relative * closest[:, None]
-    return np.flatnonzero((d * d).sum(axis=1) <= (1.001 * radii) ** 2)  # rounding loses none
+    x, y = between.T
+    vx, vy = relative.T
+    closest = -(x * vx + y * vy) / np.maximum(vx * vx + vy * vy, 1e-12)
+    closest = np.minimum(np.maximum(closest, 0.0), HORIZON_S)
+    distance = np.hypot(x + vx * closest, y + vy * closest)
+    near: Array = (distance <= 1.001 * radii).nonzero()[0]  # rounding loses none
+    return near

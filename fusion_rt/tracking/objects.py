@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -42,18 +43,24 @@ def tracked_objects(
     """One message an object, in the order given. local_map: None where the place on Earth is unknown."""
     if len(tracks) == 0:
         return ()
+    n = len(tracks)
     T_ego_map = inverse(T_map_ego)
     turn = -yaw_of(T_map_ego)
-    c, s = np.cos(turn), np.sin(turn)
-    R = np.array([[c, -s], [s, c]])
+    c, s = math.cos(turn), math.sin(turn)
+    R = np.array(((c, -s), (s, c)))
     states, covariances, sizes = tracks["state"], tracks["covariance"], tracks["size"]
-    positions = np.column_stack([states[:, :2], tracks["z"]])
+    positions = np.empty((n, 3))
+    positions[:, :2], positions[:, 2] = states[:, :2], tracks["z"]
     centers = transform_points(T_ego_map, positions)
     yaws = wrap_angle(states[:, YAW] + turn)
-    headings = np.column_stack([np.cos(yaws), np.sin(yaws)])
+    headings = np.empty((n, 2))
+    np.cos(yaws, out=headings[:, 0])
+    np.sin(yaws, out=headings[:, 1])
     velocities = states[:, SPEED, None] * headings
-    shares = tracks["contributions"] / np.maximum(tracks["contributions"].sum(axis=1, keepdims=True), 1e-9)
+    ego_velocity = R @ np.array(ego.velocity[:2])
     probabilities = class_probabilities(tracks["log_classes"])
+    shares = tracks["contributions"]
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
     places = repeat((None, None)) if local_map is None else local_map.to_geodetic(positions)[:, :2].tolist()
     columns = zip(
         tracks["track_id"].tolist(),
@@ -73,9 +80,7 @@ def tracked_objects(
         shares.tolist(),
         places,
         _forecasts(states, covariances, positions[:, 2], T_ego_map, turn),
-        time_to_collision(
-            centers[:, :2], yaws, sizes[:, :2], velocities, R @ np.array(ego.velocity[:2]), vehicle
-        ),
+        time_to_collision(centers[:, :2], yaws, sizes[:, :2], velocities, ego_velocity, vehicle),
     )
     return tuple(
         TrackedObject(
@@ -146,13 +151,13 @@ def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:
 
 def _velocity_covariances(speeds: Array, covariances: Array, headings: Array) -> Array:
     """(n, 2, 2) along ego axes: J P J' of v (cos yaw, sin yaw)."""
-    across = np.column_stack([-headings[:, 1], headings[:, 0]]) * speeds[:, None]
-    J = np.stack([across, headings], axis=2)  # (n, 2, [yaw, speed])
-    P = covariances[:, [[YAW], [SPEED]], [YAW, SPEED]]
+    J = np.empty((len(speeds), 2, 2))  # (n, 2, [yaw, speed])
+    J[:, 0, 0], J[:, 1, 0], J[:, :, 1] = -headings[:, 1] * speeds, headings[:, 0] * speeds, headings
+    P = covariances[:, YAW : SPEED + 1, YAW : SPEED + 1]
     out: Array = J @ P @ J.transpose(0, 2, 1)
     return out
 
 
-def _tuples(rows: Array) -> list[tuple[Any, ...]]:
+def _tuples(rows: Array) -> Iterator[tuple[Any, ...]]:
     """Each of (n, ...) as one tuple of floats."""
-    return list(map(tuple, rows.reshape(len(rows), -1).tolist()))
+    return zip(*rows.reshape(len(rows), -1).T.tolist())

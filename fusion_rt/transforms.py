@@ -21,7 +21,7 @@ def transform_points(T_target_source: Array, points_source: Array) -> Array:
     points_source: (N, 3) float, metres; N may be 0. Returns the same shape and dtype.
     """
     # Cast T, not the points: float32 @ float64 would upcast the whole cloud.
-    T = np.asarray(T_target_source).astype(points_source.dtype)
+    T = np.asarray(T_target_source, points_source.dtype)
     moved: Array = points_source @ T[:3, :3].T + T[:3, 3]
     return moved
 

@@ -21,12 +21,12 @@ FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
 _STEP_S = 0.1
 _FADING = 0.9  # what is left of a turn after each step
 
-_T = np.array(FORECAST_S)
+_T = np.array((0.0, *FORECAST_S))
 _STEPS = np.arange(round(FORECAST_S[-1] / _STEP_S))
-_AT = np.rint(_T / _STEP_S).astype(np.intp) - 1  # the last step before each of FORECAST_S
-_UNTIL = (_STEPS[:, None] <= _AT).astype(np.float64)  # (steps, forecasts): which steps lead there
-_TURNED_S = np.cumsum(_FADING**_STEPS) * _STEP_S  # (steps,): yaw after each, of a turn of 1 rad/s
-_HALF_STEP_S = 0.5 * _STEP_S * _FADING**_STEPS
+_UNTIL = (_STEPS[:, None] + 0.5 < _T / _STEP_S).astype(np.float64)  # (steps, times): which steps lead there
+# Yaw of a turn of 1 rad/s: at the middle of each step, as `advance` takes it, and at the times.
+_MIDDLE_S = (np.cumsum(_FADING**_STEPS) - 0.5 * _FADING**_STEPS) * _STEP_S
+_TURNED_S = _FADING**_STEPS @ _UNTIL * _STEP_S
 
 
 def tracked_objects(
@@ -43,25 +43,23 @@ def tracked_objects(
     """One message an object, in the order given. local_map: None where the place on Earth is unknown."""
     if len(tracks) == 0:
         return ()
-    n = len(tracks)
     T_ego_map = inverse(T_map_ego)
     turn = -yaw_of(T_map_ego)
     c, s = math.cos(turn), math.sin(turn)
     R = np.array(((c, -s), (s, c)))
     states, covariances, sizes = tracks["state"], tracks["covariance"], tracks["size"]
-    positions = np.empty((n, 3))
-    positions[:, :2], positions[:, 2] = states[:, :2], tracks["z"]
-    centers = transform_points(T_ego_map, positions)
-    yaws = wrap_angle(states[:, YAW] + turn)
-    headings = np.empty((n, 2))
-    np.cos(yaws, out=headings[:, 0])
-    np.sin(yaws, out=headings[:, 1])
+    positions, yaws = _ways(states, tracks["z"])
+    on_earth = None if local_map is None else local_map.to_geodetic(positions[:, 0])
+    ways = transform_points(T_ego_map, positions.reshape(-1, 3)).reshape(positions.shape)
+    yaws = wrap_angle(yaws + turn)
+    centers, headings = ways[:, 0], np.empty((len(tracks), 2))
+    np.cos(yaws[:, 0], out=headings[:, 0])
+    np.sin(yaws[:, 0], out=headings[:, 1])
     velocities = states[:, SPEED, None] * headings
     ego_velocity = R @ np.array(ego.velocity[:2])
     probabilities = class_probabilities(tracks["log_classes"])
     shares = tracks["contributions"]
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
-    places = repeat((None, None)) if local_map is None else local_map.to_geodetic(positions)[:, :2].tolist()
     columns = zip(
         tracks["track_id"].tolist(),
         probabilities.argmax(axis=1).tolist(),
@@ -69,7 +67,7 @@ def tracked_objects(
         tracks["existence"].tolist(),
         _tuples(centers),
         _tuples(sizes),
-        yaws.tolist(),
+        yaws[:, 0].tolist(),
         _tuples(_box_covariances(covariances, tracks["z_variance"], R)),
         _tuples(velocities),
         _tuples(_velocity_covariances(states[:, SPEED], covariances, headings)),
@@ -78,9 +76,9 @@ def tracked_objects(
         tracks["hits"].tolist(),
         ((stamp_ns - tracks["seen_ns"]) / 1e9).tolist(),
         shares.tolist(),
-        places,
-        _forecasts(states, covariances, positions[:, 2], T_ego_map, turn),
-        time_to_collision(centers[:, :2], yaws, sizes[:, :2], velocities, ego_velocity, vehicle),
+        repeat((None, None)) if on_earth is None else on_earth[:, :2].tolist(),
+        _forecasts(ways[:, 1:], yaws[:, 1:], covariances),
+        time_to_collision(centers[:, :2], yaws[:, 0], sizes[:, :2], velocities, ego_velocity, vehicle),
     )
     return tuple(
         TrackedObject(
@@ -119,24 +117,28 @@ def class_probabilities(log_classes: Array) -> Array:
     return probabilities
 
 
-def _forecasts(
-    states: Array, covariances: Array, heights: Array, T_ego_map: Array, turn: float
-) -> list[tuple[ForecastPoint, ...]]:
-    """At each of FORECAST_S, in today's ego frame. A turn does not last: it fades within a second."""
-    yaws = states[:, YAW, None] + states[:, TURN, None] * _TURNED_S
-    middles = yaws - states[:, TURN, None] * _HALF_STEP_S  # (n, steps), as `advance` would step
-    way = states[:, SPEED, None] * _STEP_S
-    points = np.empty((len(states), len(FORECAST_S), 3))
-    points[..., 0] = states[:, X, None] + way * (np.cos(middles) @ _UNTIL)
-    points[..., 1] = states[:, Y, None] + way * (np.sin(middles) @ _UNTIL)
-    points[..., 2] = heights[:, None]
-    xyz = transform_points(T_ego_map, points.reshape(-1, 3))
+def _ways(states: Array, heights: Array) -> tuple[Array, Array]:
+    """Positions (n, 6, 3) and yaws (n, 6) now and at each of FORECAST_S. A turn does not last: it fades
+    within a second."""
+    turns = states[:, TURN, None]
+    middles = states[:, YAW, None] + turns * _MIDDLE_S  # (n, steps)
+    step = states[:, SPEED, None] * _STEP_S
+    positions = np.empty((len(states), len(_T), 3))
+    positions[..., 0] = states[:, X, None] + step * (np.cos(middles) @ _UNTIL)
+    positions[..., 1] = states[:, Y, None] + step * (np.sin(middles) @ _UNTIL)
+    positions[..., 2] = heights[:, None]
+    return positions, states[:, YAW, None] + turns * _TURNED_S
+
+
+def _forecasts(points: Array, yaws: Array, covariances: Array) -> Iterator[tuple[ForecastPoint, ...]]:
+    """Of points (n, 5, 3) and yaws (n, 5) at FORECAST_S, in today's ego frame; covariances: today's."""
+    t = _T[1:]
     start = np.sqrt(np.maximum((covariances[:, X, X] + covariances[:, Y, Y]) / 2, 0.0))
     growth = np.sqrt(np.maximum(covariances[:, SPEED, SPEED], 0.0))
-    std = np.hypot(start[:, None], growth[:, None] * _T + 0.25 * _T * _T)
-    columns = (a.ravel().tolist() for a in (xyz[:, 0], xyz[:, 1], wrap_angle(yaws[:, _AT] + turn), std))
-    each = map(ForecastPoint, FORECAST_S * len(states), *columns)
-    return list(zip(*[each] * len(FORECAST_S)))  # so many in a row are one object's
+    std = np.hypot(start[:, None], growth[:, None] * t + 0.25 * t * t)
+    columns = (a.ravel().tolist() for a in (points[..., 0], points[..., 1], yaws, std))
+    each = map(ForecastPoint, FORECAST_S * len(points), *columns)
+    return zip(*[each] * len(t))  # so many in a row are one object's
 
 
 def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:

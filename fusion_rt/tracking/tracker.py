@@ -70,7 +70,7 @@ class Tracker:
             self._keep(~_ghosts(self._tracks, stamp_ns))
         self._keep(self._tracks["existence"] >= self.config.drop)
         hits, existence = self._tracks["hits"], self._tracks["existence"]
-        shown = np.flatnonzero((hits >= self.config.confirm_hits) & (existence >= self.config.confirm))
+        (shown,) = ((hits >= self.config.confirm_hits) & (existence >= self.config.confirm)).nonzero()
         order = np.lexsort((self._tracks["track_id"][shown], -existence[shown]))
         return self._tracks.take(shown[order])
 
@@ -272,7 +272,7 @@ def _kinds(tracks: Tracks) -> Array:
 
 def _in_map(boxes: Detections, T_map_ego: Array) -> Detections:
     turn = yaw_of(T_map_ego)
-    c, s = np.cos(turn), np.sin(turn)
+    c, s = math.cos(turn), math.sin(turn)
     moved = boxes.boxes.astype(np.float64)
     moved[:, :3] = transform_points(T_map_ego, moved[:, :3])
     moved[:, 6] = wrap_angle(moved[:, 6] + turn)

@@ -22,6 +22,7 @@ Vec2: TypeAlias = tuple[float, float]
 Vec3: TypeAlias = tuple[float, float, float]
 Vec4: TypeAlias = tuple[float, float, float, float]
 Index: TypeAlias = Annotated[int, Meta(ge=0)]
+Stamp: TypeAlias = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # int64
 
 IMAGE_ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg", "png")
 PROTOCOL_VERSION = 1
@@ -49,7 +50,7 @@ class Header(Struct, frozen=True, kw_only=True):
     sensor_id: str
     frame_id: str
     seq: Index
-    stamp_ns: int
+    stamp_ns: Stamp
     trace: tuple[TracePoint, ...] = ()
 
 

@@ -277,25 +277,23 @@ class Perception:
 
     def _suppress(self, rows: Array) -> Array:
         """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
-        order = np.argsort(-rows[:, refinement.SCORE], kind="stable")
-        rows = np.ascontiguousarray(rows[order])
+        rows = rows.take((-rows[:, refinement.SCORE]).argsort(kind="stable"), axis=0)
+        boxes, scores = np.ascontiguousarray(rows[:, :7]), np.ascontiguousarray(rows[:, refinement.SCORE])
+        one_class = np.zeros(len(rows), np.int32)
         kept = []
         for k, label in enumerate(self.spec.classes):
-            mine = np.flatnonzero(rows[:, refinement.CLASS] == k)
+            (mine,) = (rows[:, refinement.CLASS] == k).nonzero()
             n = self._kernels["nms"](
-                np.ascontiguousarray(rows[mine, :7]),
-                np.ascontiguousarray(rows[mine, refinement.SCORE]),
-                np.zeros(len(mine), np.int32),
-                self.spec.nms_iou[label],
-                self._keep,
+                boxes[mine], scores[mine], one_class[: len(mine)], self.spec.nms_iou[label], self._keep
             )
             kept.append(mine[self._keep[:n]])
         return rows[np.sort(np.concatenate(kept))]
 
     def _as_detections(self, rows: Array) -> Detections:
         head = self.spec.head
-        ix = np.clip((rows[:, 0] - head.x_min) / head.cell_m, 0, head.nx - 1).astype(np.intp)
-        iy = np.clip((rows[:, 1] - head.y_min) / head.cell_m, 0, head.ny - 1).astype(np.intp)
+        x, y = (rows[:, 0] - head.x_min) / head.cell_m, (rows[:, 1] - head.y_min) / head.cell_m
+        ix = np.minimum(np.maximum(x, 0), head.nx - 1).astype(np.intp)
+        iy = np.minimum(np.maximum(y, 0), head.ny - 1).astype(np.intp)
         contribution = self._bev.outputs["contribution"][0]
         step = -(-head.ny // len(contribution))  # it may be coarser than the canvas
         kind = rows[:, refinement.CLASS].astype(np.intp)

@@ -9,6 +9,7 @@ The same object serves the live node, offline replay, evaluation and the golden 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -85,9 +86,13 @@ class FusionPipeline:
         self._modality = rig.modalities()
         if not rig.lidars and not rig.cameras:
             raise ConfigError("the rig has neither a lidar nor a camera: there is nothing to perceive with")
+        self._T_ego_lidar = {name: lidar.T_ego_lidar for name, lidar in rig.lidars.items()}
+        self._T_camera_ego = {name: camera.T_camera_ego for name, camera in rig.cameras.items()}
         self._aligner = Aligner(config.align, self._modality)
         self._ego = EgoFilter(rig, config.ego)
-        self._tracker = Tracker(config.tracker, package.spec.classes, package.spec.score_thresholds)
+        self._tracker = Tracker(
+            config.tracker, package.spec.classes, MODALITIES, package.spec.score_thresholds
+        )
         self._classes = package.spec.classes
         self._features: dict[str, ImageFeatures] = {}
         self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image
@@ -189,42 +194,40 @@ class FusionPipeline:
             cloud = snapshot.packets.get(sensor)
             if not isinstance(cloud, PointCloud):
                 continue
-            T_ego_lidar = self.rig.lidars[sensor].T_ego_lidar
             knots_t = sweep_knots(cloud.t)
-            knots_T = np.empty((len(knots_t), 3, 4), np.float32)
-            for i, t in enumerate(knots_t):
-                at = cloud.header.stamp_ns + round(float(t) * 1e9)
-                knots_T[i] = (self._ego.relative(at, stamp_ns) @ T_ego_lidar)[:3]
+            at = [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
+            T_now_then = np.array([self._ego.relative(then, stamp_ns) for then in at])
+            knots_T = (T_now_then @ self._T_ego_lidar[sensor])[:, :3].astype(np.float32)
             sweeps.append(Sweep(cloud, knots_t, knots_T))
         return sweeps
 
     def _views(self, snapshot: Snapshot, stamp_ns: int) -> list[View]:
         """Waiting image features, each with its camera where it was when the image was taken."""
         views = []
-        for sensor, camera in self.rig.cameras.items():
+        for sensor, T_camera_ego in self._T_camera_ego.items():
             image = snapshot.packets.get(sensor)
             if image is not None and sensor in self._features:
                 T_then_now = self._ego.relative(stamp_ns, image.header.stamp_ns)
-                views.append(View(self._features[sensor], camera.T_camera_ego @ T_then_now))
+                views.append(View(self._features[sensor], T_camera_ego @ T_then_now))
         return views
 
     def _motion(self, ego: EgoState) -> Motion:
         """How we move, and where the network's memory lies: no memory where either pose is unknown."""
         if ego.source == "none":
             return Motion()
-        before, speed = self._remembered, float(np.linalg.norm(ego.velocity[:2]))
+        before, speed = self._remembered, math.hypot(*ego.velocity[:2])
         since_s = (ego.stamp_ns - before.stamp_ns) / 1e9 if before is not None else 0.0
         if before is None or before.source == "none" or not 0 < since_s <= MEMORY_S:
             return Motion(known=True, speed=speed, yaw_rate=ego.angular_rate[2])
         T_prev_now = self._ego.relative(ego.stamp_ns, before.stamp_ns)
-        gained = speed - float(np.linalg.norm(before.velocity[:2]))
+        gained = speed - math.hypot(*before.velocity[:2])
         return Motion(
             known=True,
             speed=speed,
             yaw_rate=ego.angular_rate[2],
             # A correction of the filter is no jerk of the car: more than brakes can do is not believed.
             acceleration=min(max(gained / since_s, -10.0), 10.0),
-            T_prev_now=np.ascontiguousarray(T_prev_now[:2, [0, 1, 3]], np.float32),
+            T_prev_now=T_prev_now[:2].take((0, 1, 3), axis=1).astype(np.float32),
             since_prev_s=since_s,
         )
 

@@ -12,26 +12,21 @@ from fusion_rt.transforms import Array
 
 SCORE, CLASS, SIGMA = 9, 10, slice(11, 16)
 _MARGIN = 1e-4
+_REACH_M = np.array([70, 35, 2], np.float32)
+_KINDS = np.arange(3)
 
 
 def box_context(rows: Array) -> Array:
     """(n, 16) float32: scaled box, score and class, as model.yaml's `box_context` lists them."""
-    yaw, kind = rows[:, 6], rows[:, CLASS]
-    columns = [
-        rows[:, 0] / 70,
-        rows[:, 1] / 35,
-        rows[:, 2] / 2,
-        *np.log(rows[:, 3:6]).T,
-        np.sin(yaw),
-        np.cos(yaw),
-        rows[:, 7] / 10,
-        rows[:, 8] / 10,
-        _logit(rows[:, SCORE]) / 4,
-        *(kind == k for k in range(3)),
-        np.log(rows[:, 11]) / 4,
-        np.log(rows[:, 15]) / 4,
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    context = np.empty((len(rows), 16), np.float32)
+    context[:, :3] = rows[:, :3] / _REACH_M
+    context[:, 3:6] = np.log(rows[:, 3:6])
+    context[:, 6], context[:, 7] = np.sin(rows[:, 6]), np.cos(rows[:, 6])
+    context[:, 8:10] = rows[:, 7:9] / 10
+    context[:, 10] = _logit(rows[:, SCORE]) / 4
+    context[:, 11:14] = rows[:, CLASS, None] == _KINDS
+    context[:, 14:] = np.log(rows[:, 11:16:4]) / 4
+    return context
 
 
 def refine(rows: Array, score_delta: Array, deltas: Array) -> Array:
@@ -42,7 +37,7 @@ def refine(rows: Array, score_delta: Array, deltas: Array) -> Array:
     out[:, 0] += cos * deltas[:, 0] - sin * deltas[:, 1]
     out[:, 1] += sin * deltas[:, 0] + cos * deltas[:, 1]
     out[:, 2] += deltas[:, 2]
-    out[:, 3:6] *= np.exp(np.clip(deltas[:, 3:6], -1, 1))
+    out[:, 3:6] *= np.exp(np.minimum(np.maximum(deltas[:, 3:6], -1), 1))
     out[:, 6] += deltas[:, 6]
     out[:, SCORE] = sigmoid(_logit(rows[:, SCORE]) + score_delta[:, 0])
     return out
@@ -55,6 +50,6 @@ def sigmoid(logit: Array) -> Array:
 
 
 def _logit(score: Array) -> Array:
-    p = np.clip(score, _MARGIN, 1 - _MARGIN)
+    p = np.minimum(np.maximum(score, _MARGIN), 1 - _MARGIN)
     logit: Array = np.log(p / (1 - p))
     return logit

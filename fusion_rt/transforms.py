@@ -5,6 +5,7 @@ Quaternions are x, y, z, w (scalar last), Hamilton, unit; they rotate source axe
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,25 +21,23 @@ def transform_points(T_target_source: Array, points_source: Array) -> Array:
     points_source: (N, 3) float, metres; N may be 0. Returns the same shape and dtype.
     """
     # Cast T, not the points: float32 @ float64 would upcast the whole cloud.
-    T = np.asarray(T_target_source).astype(points_source.dtype)
+    T = np.asarray(T_target_source, points_source.dtype)
     moved: Array = points_source @ T[:3, :3].T + T[:3, 3]
     return moved
 
 
 def inverse(T_target_source: Array) -> Array:
     """`T_source_target`, by transposing the rotation: exact for rigid T. (4, 4) float64."""
-    R, t = T_target_source[:3, :3], T_target_source[:3, 3]
-    T = np.eye(4)
-    T[:3, :3] = R.T
-    T[:3, 3] = -R.T @ t
-    return T
+    R_source_target, t = T_target_source[:3, :3].T, T_target_source[:3, 3]
+    return from_rotation_translation(R_source_target, -(R_source_target @ t))
 
 
 def from_rotation_translation(R: Array, t: Array) -> Array:
     """(4, 4) float64 of a rotation (3, 3) and a translation (3,), metres."""
-    T = np.eye(4)
+    T = np.zeros((4, 4))
     T[:3, :3] = R
     T[:3, 3] = t
+    T[3, 3] = 1.0
     return T
 
 
@@ -104,7 +103,8 @@ def quaternion_from_matrix(R: Array) -> Array:
 
 def matrix_from_quaternion(q: Any) -> Array:
     """(3, 3) of x, y, z, w; the quaternion is normalised first."""
-    x, y, z, w = np.asarray(q, dtype=np.float64) / np.sqrt(np.dot(q, q))
+    q = np.asarray(q, dtype=np.float64)
+    x, y, z, w = (q / np.sqrt(q @ q)).tolist()  # plain floats: numpy's scalars are slow
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -128,4 +128,4 @@ def wrap_angle(angle: Any) -> Any:
 
 def yaw_of(T_target_source: Array) -> float:
     """Rotation about z in rad, of the source's x axis seen in the target frame."""
-    return float(np.arctan2(T_target_source[1, 0], T_target_source[0, 0]))
+    return math.atan2(T_target_source[1, 0], T_target_source[0, 0])

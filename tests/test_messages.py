@@ -113,6 +113,13 @@ def test_out_of_range_numbers_are_refused_on_receipt():
         unpack(data, [])
 
 
+def test_a_stamp_beyond_64_bits_is_refused_on_receipt():
+    header = msgspec.structs.replace(HEADER, stamp_ns=1 << 63)
+    data, arrays = pack(msgspec.structs.replace(a_cloud(), header=header))
+    with pytest.raises(MessageError, match="stamp_ns"):
+        unpack(data, arrays)
+
+
 @pytest.mark.parametrize("keep", range(4))
 def test_missing_buffers_are_refused(keep):
     data, arrays = pack(a_cloud())

@@ -11,9 +11,9 @@ import numpy as np
 
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.error_state import THETA, P, V
-from fusion_rt.ego.estimate import Estimate, coasted, pose
+from fusion_rt.ego.estimate import Estimate, coasted, moved
 from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, coast
-from fusion_rt.transforms import Array, inverse, wrap_angle
+from fusion_rt.transforms import Array, wrap_angle
 
 _MOVING_MPS = 0.5
 _MAX_TURN_RADPS = 1.5
@@ -118,8 +118,7 @@ class Course:
 
     def relative(self, from_ns: int, to_ns: int) -> Array:
         """T_ego(to)_ego(from), (4, 4)."""
-        zero = np.zeros(3)
-        return inverse(pose(self.at(to_ns).row, zero)) @ pose(self.at(from_ns).row, zero)
+        return moved(self.at(from_ns).row, self.at(to_ns).row, np.zeros(3))
 
     def _difference(self) -> tuple[Array, float] | None:
         """Velocity of a receiver that gives none, and its standard deviation: over the span that is long

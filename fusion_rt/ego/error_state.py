@@ -17,21 +17,27 @@ from fusion_rt.transforms import Array
 P, V, THETA, BG, BA = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12), slice(12, 15)
 _I3 = np.eye(3)
 _I15 = np.eye(15)
+_SKEW = np.zeros((3, 9))  # v @ _SKEW is skew(v), row by row
+_SKEW[0, [5, 7]], _SKEW[1, [2, 6]], _SKEW[2, [1, 3]] = (-1, 1), (1, -1), (-1, 1)
 
 
 def propagate(C: Array, rows: Array, dt: Array, noise: ImuNoise) -> Array:
     """Covariance (15, 15) at the last of rows (k + 1, 16), given C at the first; dt (k,) s between them."""
     F = _transition(rows, dt)
-    Q = _process_noise(float(dt.sum()), noise)
+    half_noise = _densities(noise) * (0.5 * float(dt.sum()))
     # Half of the noise before and half after: second order in the length of the run.
-    C = F @ (C + Q) @ F.T + Q
+    C = C.copy()
+    C.ravel()[::16] += half_noise  # the diagonal
+    C = F @ C @ F.T
+    C.ravel()[::16] += half_noise
     half: Array = 0.5 * (C + C.T)
     return half
 
 
 def correct(C: Array, residual: Array, H: Array, noise: Array) -> tuple[Array, Array]:
     """Error (15,) and covariance after residual (m,) = H (m, 15) error + noise (m, m). Joseph's form."""
-    K = np.linalg.solve(H @ C @ H.T + noise, H @ C).T
+    HC = H @ C
+    K = np.linalg.solve(HC @ H.T + noise, HC).T
     I_KH = _I15 - K @ H
     C = I_KH @ C @ I_KH.T + K @ noise @ K.T
     return K @ residual, 0.5 * (C + C.T)
@@ -79,50 +85,36 @@ def standing(velocity: Array, rate: Array) -> tuple[Array, Array]:
 
 def skew(v: Array) -> Array:
     """(3, 3) with skew(v) @ u = v x u."""
-    x, y, z = v
-    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    x, y, z = v.tolist()
+    return np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
 
 
 def _transition(rows: Array, dt: Array) -> Array:
     """F (15, 15) over a run. Per step: theta -= R dt bg; v -= [f dt]x theta + R dt ba; p += v dt."""
     k = len(dt)
-    R, f = matrices(rows[:, QUATERNION]).reshape(k + 1, 9), rows[:, FORCE]
-    h = dt[:, None]
-    A = _accumulated(0.5 * (R[:-1] + R[1:]) * h)  # integral of R
-    fdt = 0.5 * (f[:-1] + f[1:]) * h
-    S = _accumulated(fdt)  # integral of the force
-    X = np.zeros((k, 3, 3))
-    X[:, 0, 1], X[:, 0, 2], X[:, 1, 2] = -fdt[:, 2], fdt[:, 1], -fdt[:, 0]
-    X[:, 1, 0], X[:, 2, 0], X[:, 2, 1] = fdt[:, 2], -fdt[:, 1], fdt[:, 0]
-    A_mid = 0.5 * (A[:-1] + A[1:])
-    B = _accumulated((X @ A_mid.reshape(k, 3, 3)).reshape(k, 9))  # integral of [f]x A
-    F = np.eye(15)
-    F[P, V] = _I3 * dt.sum()
-    F[P, THETA] = -skew(dt @ (0.5 * (S[:-1] + S[1:])))
-    F[P, BG] = (dt @ (0.5 * (B[:-1] + B[1:]))).reshape(3, 3)
-    F[P, BA] = -(dt @ A_mid).reshape(3, 3)
-    F[V, THETA] = -skew(S[-1])
-    F[V, BG] = B[-1].reshape(3, 3)
-    F[V, BA] = F[THETA, BG] = -A[-1].reshape(3, 3)
+    felt = np.empty((k + 1, 12))  # rotation R and force f
+    felt[:, :9], felt[:, 9:] = matrices(rows[:, QUATERNION]).reshape(k + 1, 9), rows[:, FORCE]
+    steps = np.empty((k, 21))  # of the integrals A of R, S of f, and B of [f]x A
+    steps[:, :12] = (felt[:-1] + felt[1:]) * (0.5 * dt)[:, None]
+    A_mid = (steps[:, :9].cumsum(axis=0) - 0.5 * steps[:, :9]).reshape(k, 3, 3)
+    fx = (steps[:, 9:12] @ _SKEW).reshape(k, 3, 3)
+    steps[:, 12:] = (fx @ A_mid).reshape(k, 9)
+    # The integrals at the end, and their integrals: what a step adds lasts from its middle on.
+    passed = dt.cumsum()
+    total = passed[-1]
+    lasts = np.ones((2, k))
+    lasts[1] = total - passed + 0.5 * dt
+    once, twice = lasts @ steps
+    A, A2 = once[:9].reshape(3, 3), twice[:9].reshape(3, 3)
+    F = _I15.copy()
+    F[P, V] = _I3 * total
+    F[P, THETA], F[P, BG], F[P, BA] = -skew(twice[9:12]), twice[12:].reshape(3, 3), -A2
+    F[V, THETA], F[V, BG], F[V, BA] = -skew(once[9:12]), once[12:].reshape(3, 3), -A
+    F[THETA, BG] = -A
     return F
 
 
-def _accumulated(steps: Array) -> Array:
-    """(k + 1, n): zero, then the sums of (k, n)."""
-    sums = np.zeros((len(steps) + 1, steps.shape[1]))
-    np.cumsum(steps, axis=0, out=sums[1:])
-    return sums
-
-
-def _process_noise(t: float, noise: ImuNoise) -> Array:
-    """Half of the noise of t seconds, (15, 15) diagonal."""
-    half = 0.5 * t
-    Q = np.zeros((15, 15))
-    for block, density in (
-        (V, noise.accel),
-        (THETA, noise.gyro),
-        (BG, noise.gyro_walk),
-        (BA, noise.accel_walk),
-    ):
-        Q[block, block] = _I3 * (density * density * half)
-    return Q
+def _densities(noise: ImuNoise) -> Array:
+    """(15,) variance a second."""
+    blocks = np.array((0.0, noise.accel, noise.gyro, noise.gyro_walk, noise.accel_walk))
+    return (blocks * blocks).repeat(3)

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusion_rt.ego.error_state import THETA, P, V, position_jacobian, velocity_jacobian
-from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrices
+from fusion_rt.ego.error_state import BG, THETA, P, V, skew
+from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrix
 from fusion_rt.messages import EgoState, Vec3
 from fusion_rt.transforms import Array, from_rotation_translation
 
 _ACCELERATION_MPS2 = 1.0  # what a vehicle may do while nobody looks, one standard deviation
 _TURNING_RADPS = 0.1
+_I3 = np.eye(3)
 
 
 class Estimate(NamedTuple):
@@ -27,7 +28,7 @@ class Estimate(NamedTuple):
 def coasted(C: Array, dt: float) -> Array:
     """Covariance (15, 15) dt seconds away (before or after) without measurements."""
     F = np.eye(15)
-    F[P, V] = np.eye(3) * dt
+    F[P, V] = _I3 * dt
     C = F @ C @ F.T
     diagonal = np.einsum("ii->i", C)
     diagonal[P] += (0.5 * _ACCELERATION_MPS2 * dt * dt) ** 2
@@ -36,21 +37,24 @@ def coasted(C: Array, dt: float) -> Array:
     return C
 
 
-def pose(row: Row, arm: Array) -> Array:
-    """T_map_ego (4, 4); arm (3,): the row's point in the ego frame, m."""
-    here = np.array(row)
-    R = matrices(here[None, QUATERNION])[0]
-    return from_rotation_translation(R, here[POSITION] - R @ arm)
+def moved(start: Row, end: Row, arm: Array) -> Array:
+    """T_ego(end)_ego(start) (4, 4) of two rows; arm (3,): the rows' point in the ego frame, m."""
+    R_end_map = matrix(end).T
+    between = np.array([s - e for s, e in zip(start[POSITION], end[POSITION])])
+    R = R_end_map @ matrix(start)
+    return from_rotation_translation(R, R_end_map @ between + arm - R @ arm)
 
 
 def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3) -> EgoState:
-    """The message. arm as for `pose`; origin: of the map, latitude and longitude (deg) and altitude (m)."""
+    """The message. arm (3,): the row's point in the ego frame, m; origin: of the map, latitude and longitude
+    (deg) and altitude (m)."""
     here = np.array(known.row)
-    R = matrices(here[None, QUATERNION])[0]
+    R = matrix(known.row)
     to_origin = -(R @ arm)
-    swing = R @ np.cross(here[RATE], -arm)
-    H = np.zeros((9, 15))
-    H[:3], H[3:6, THETA], H[6:] = position_jacobian(to_origin), np.eye(3), velocity_jacobian(swing, R, -arm)
+    swing = R @ (skew(arm) @ here[RATE])
+    H = np.zeros((9, 15))  # of position, orientation and velocity
+    H[:3, P] = H[3:6, THETA] = H[6:, V] = _I3
+    H[:3, THETA], H[6:, THETA], H[6:, BG] = -skew(to_origin), -skew(swing), -R @ skew(arm)
     covariance = H @ known.C @ H.T
     latitude, longitude, altitude = origin
     return EgoState(
@@ -58,9 +62,9 @@ def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin
         position=_vec3(here[POSITION] + to_origin),
         orientation=known.row[QUATERNION],  # type: ignore[arg-type]
         velocity=_vec3(here[VELOCITY] + swing),
-        angular_rate=_vec3(here[RATE]),
-        covariance=tuple(covariance[:6, :6].reshape(-1).tolist()),
-        velocity_covariance=tuple(covariance[6:, 6:].reshape(-1).tolist()),
+        angular_rate=known.row[RATE],  # type: ignore[arg-type]
+        covariance=tuple(covariance[:6, :6].ravel().tolist()),
+        velocity_covariance=tuple(covariance[6:, 6:].ravel().tolist()),
         extrapolated_s=known.beyond_s,
         source=source,
         origin_latitude_deg=latitude,

@@ -43,7 +43,8 @@ class EgoFilter:
         self._receivers = {name: np.array(gnss.lever_arm) for name, gnss in rig.gnss.items()}
         self._imu_id = next(iter(rig.imus), None)  # one IMU navigates; others are recorded only
         T_ego_imu = np.eye(4) if self._imu_id is None else rig.imus[self._imu_id].T_ego_imu
-        self._R_ego_imu, self._arm = T_ego_imu[:3, :3], T_ego_imu[:3, 3]
+        self._rows_ego_imu: list[list[float]] = T_ego_imu[:3, :3].tolist()
+        self._arm = T_ego_imu[:3, 3]
         gap_ns = int(config.max_gap_s * 1e9)
         self._imu_clock = Chronology(min_step_ns=200_000, max_step_ns=gap_ns)
         self._clocks = {
@@ -103,11 +104,12 @@ class EgoFilter:
 
     def _push_imu(self, packet: ImuSample) -> None:
         stamp = packet.header.stamp_ns
+        (fx, fy, fz), (wx, wy, wz) = packet.specific_force, packet.angular_rate
         # Written so that NaN fails as well.
-        plausible = all(abs(x) < _MAX_FORCE_MPS2 for x in packet.specific_force) and all(
-            abs(x) < _MAX_RATE_RADPS for x in packet.angular_rate
-        )
-        if not plausible:
+        if not (
+            (abs(fx) < _MAX_FORCE_MPS2 and abs(fy) < _MAX_FORCE_MPS2 and abs(fz) < _MAX_FORCE_MPS2)
+            and (abs(wx) < _MAX_RATE_RADPS and abs(wy) < _MAX_RATE_RADPS and abs(wz) < _MAX_RATE_RADPS)
+        ):
             self.counters["imu_malformed"] += 1
             return
         fixed = self._newest_fix_ns
@@ -123,7 +125,9 @@ class EgoFilter:
             self._navigation = None
             self._recent.clear()
             self._waiting.clear()
-        sample = _sample(self._R_ego_imu, packet)
+        # Turned into ego axes, in plain floats.
+        a, b, c = self._rows_ego_imu
+        sample = (*_dot(a, b, c, fx, fy, fz), *_dot(a, b, c, wx, wy, wz))
         self._recent.append((stamp, sample))
         while self._recent[0][0] < stamp - self._history_ns - 1_500_000_000:
             self._recent.popleft()
@@ -200,8 +204,8 @@ class EgoFilter:
         noise = 0.5 * (noise + noise.T)
         if fix.fix_type == "2d":
             noise[2, 2] += _FLAT_STD_M**2
-        floor = self.config.position_floor_m**2
-        noise[np.diag_indices(3)] = np.maximum(np.diag(noise) + 1e-6, floor)
+        diagonal = noise.ravel()[::4]
+        np.maximum(diagonal + 1e-6, self.config.position_floor_m**2, out=diagonal)
         std = max(fix.velocity_std or 0.3, self.config.velocity_floor_mps)
         return Measured(
             stamp_ns=fix.header.stamp_ns,
@@ -244,11 +248,13 @@ def _is_sound(fix: GnssFix) -> bool:
     return lowest >= -1e-9 * max(1.0, float(np.abs(covariance).max()))
 
 
-def _sample(R_ego_imu: Array, packet: ImuSample) -> Sample:
-    """Turned into ego axes."""
-    fx, fy, fz = (R_ego_imu @ packet.specific_force).tolist()
-    wx, wy, wz = (R_ego_imu @ packet.angular_rate).tolist()
-    return fx, fy, fz, wx, wy, wz
+def _dot(a: list[float], b: list[float], c: list[float], x: float, y: float, z: float) -> Vec3:
+    """Each of the rows a, b, c times the vector (x, y, z)."""
+    return (
+        a[0] * x + a[1] * y + a[2] * z,
+        b[0] * x + b[1] * y + b[2] * z,
+        c[0] * x + c[1] * y + c[2] * z,
+    )
 
 
 def _vec3(v: Array) -> Vec3:

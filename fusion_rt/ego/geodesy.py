@@ -33,11 +33,13 @@ class LocalMap:
         """(3,) east, north, up in m."""
         return np.array(self._transformer.transform(longitude_deg, latitude_deg, altitude_m))
 
-    def to_geodetic(self, enu: Array) -> Vec3:
-        """Latitude, longitude (deg) and ellipsoidal altitude (m) of (3,) east, north, up in m."""
-        east, north, up = enu.tolist()
-        longitude, latitude, altitude = self._transformer.transform(east, north, up, direction="INVERSE")
-        return latitude, longitude, altitude
+    def to_geodetic(self, enu: Array) -> Array:
+        """Latitude, longitude (deg) and ellipsoidal altitude (m) of east, north, up in m: (3,) or (n, 3)."""
+        east, north, up = np.array(enu.T, order="C")
+        longitude, latitude, altitude = self._transformer.transform(
+            east, north, up, direction="INVERSE", inplace=True
+        )
+        return np.array([latitude, longitude, altitude]).T
 
     def axes_at(self, latitude_deg: float, longitude_deg: float) -> Array:
         """R_map_local (3, 3): columns are east, north and up of another place, in map axes."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from fusion_rt.ego.error_state import position_jacobian, velocity_jacobian
-from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrices
+from fusion_rt.ego.error_state import position_jacobian, skew, velocity_jacobian
+from fusion_rt.ego.strapdown import POSITION, RATE, VELOCITY, Row, matrix
 from fusion_rt.messages import Vec3
 from fusion_rt.transforms import Array
 
@@ -27,15 +25,13 @@ class Measured(NamedTuple):
 
 def position_residual(here: Row, fix: Measured) -> tuple[Array, Array]:
     """Residual (3,) and H (3, 15) of the antenna's position."""
-    rows = np.array(here)
-    arm = matrices(rows[None, QUATERNION])[0] @ fix.lever
-    return fix.position - rows[POSITION] - arm, position_jacobian(arm)
+    arm = matrix(here) @ fix.lever
+    return fix.position - here[POSITION] - arm, position_jacobian(arm)
 
 
 def velocity_residual(here: Row, fix: Measured) -> tuple[Array, Array]:
     """Residual (3,) and H (3, 15) of the antenna's velocity."""
     assert fix.velocity is not None
-    rows = np.array(here)
-    R = matrices(rows[None, QUATERNION])[0]
-    swing = R @ np.cross(rows[RATE], fix.lever)
-    return fix.velocity - rows[VELOCITY] - swing, velocity_jacobian(swing, R, fix.lever)
+    R = matrix(here)
+    swing = -R @ (skew(fix.lever) @ here[RATE])  # R (rate x lever)
+    return fix.velocity - here[VELOCITY] - swing, velocity_jacobian(swing, R, fix.lever)

@@ -27,7 +27,7 @@ from fusion_rt.ego.error_state import (
     standing,
     wheels,
 )
-from fusion_rt.ego.estimate import Estimate, coasted, pose
+from fusion_rt.ego.estimate import Estimate, coasted, moved
 from fusion_rt.ego.measured import Measured, position_residual, velocity_residual
 from fusion_rt.ego.strapdown import (
     POSITION,
@@ -38,17 +38,18 @@ from fusion_rt.ego.strapdown import (
     Sample,
     between,
     coast,
-    matrices,
+    matrix,
     row,
     step,
     turned,
 )
 from fusion_rt.messages import Vec3
-from fusion_rt.transforms import Array, inverse
+from fusion_rt.transforms import Array
 
 _ANCHOR_NS = 100_000_000
 _AXLE_M = 2.0  # how far the point that does not slide, the rear axle, may be from the IMU
 _CALM_FORCE_MPS2, _CALM_RATE_RADPS = 0.15, 0.02  # spread of a standing vehicle's samples over half a second
+_I2 = np.eye(2)
 _STILL_NOISE = np.diag([0.1**2] * 3 + [0.01**2] * 3)  # m/s, rad/s
 
 
@@ -162,8 +163,7 @@ class Navigation:
             start = coast(start, (early - here_ns) / 1e9)
         if late > here_ns:
             end = coast(end, (late - here_ns) / 1e9)
-        T = inverse(pose(end, arm)) @ pose(start, arm)
-        return T if from_ns <= to_ns else inverse(T)
+        return moved(start, end, arm) if from_ns <= to_ns else moved(end, start, arm)
 
     def _step(self, stamp_ns: int, sample: Sample) -> None:
         anchor = self._anchors[-1]
@@ -220,7 +220,7 @@ class Navigation:
             self._update(*standing(velocity, rate), _STILL_NOISE)
         elif self._config.nonholonomic_mps:
             variance = self._config.nonholonomic_mps**2 + _AXLE_M**2 * float(rate @ rate)
-            self._update(*wheels(matrices(here[None, QUATERNION])[0], velocity), np.eye(2) * variance)
+            self._update(*wheels(matrix(self._rows[-1]), velocity), _I2 * variance)
 
     def _calm(self) -> bool:
         """Whether half a second of samples is as quiet as a standing vehicle's."""
@@ -244,7 +244,7 @@ class Navigation:
         anchor = self._anchors[-1]
         error, C = correct(anchor.C, residual, H, noise)
         before = np.array(self._rows[-1])
-        R = matrices(before[None, QUATERNION])[0]
+        R = matrix(self._rows[-1])
         qx, qy, qz, qw = self._rows[-1][QUATERNION]
         self._anchors[-1] = anchor = anchor._replace(
             C=C,
@@ -290,8 +290,8 @@ class Navigation:
         first = bisect.bisect_left(self._stamps, anchor.stamp_ns)
         last = bisect.bisect_left(self._stamps, stamp_ns)
         rows = np.array([*self._rows[first:last], self._row(stamp_ns)])
-        dt = np.diff(np.array([*self._stamps[first:last], stamp_ns])) / 1e9
-        return propagate(anchor.C, rows, dt, self._config.imu)
+        stamps = np.array([*self._stamps[first:last], stamp_ns])
+        return propagate(anchor.C, rows, (stamps[1:] - stamps[:-1]) / 1e9, self._config.imu)
 
 
 def _vec3(v: Array) -> Vec3:

@@ -2,78 +2,80 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from fusion_rt.transforms import Array
-
-
-def assign(cost: Array) -> list[tuple[int, int]]:
-    """Pairs (row, column) that match as many as possible and, of those, cost least; inf or NaN forbids one.
-
-    cost: (n, m) float64. Shortest augmenting paths (Jonker and Volgenant 1987), on each group of rows and
-    columns that are connected by allowed pairs: gating leaves groups of a few. Equal costs give equal pairs.
-    """
-    allowed = np.isfinite(cost)
-    # Most have one candidate that nobody else wants.
-    alone = allowed & (allowed.sum(axis=1, keepdims=True) == 1) & (allowed.sum(axis=0, keepdims=True) == 1)
-    pairs = list(zip(*(index.tolist() for index in np.nonzero(alone))))
-    for rows, columns in _groups(allowed & ~alone):
-        block = cost[np.ix_(rows, columns)]
-        pairs += [(int(rows[i]), int(columns[j])) for i, j in _solve(block)]
-    return sorted(pairs)
+Costs = dict[int, dict[int, float]]  # row -> column -> cost, of the pairs that are allowed
 
 
-def _groups(allowed: Array) -> list[tuple[Array, Array]]:
-    """Rows and columns of each connected part, in the order of their first rows."""
-    groups = []
-    free = np.any(allowed, axis=1)
-    for start in np.flatnonzero(free).tolist():
-        if not free[start]:
-            continue
-        rows = np.zeros(len(allowed), bool)
-        rows[start] = True
-        while True:
-            columns = np.any(allowed[rows], axis=0)
-            grown = np.any(allowed[:, columns], axis=1)
-            if np.array_equal(grown, rows):
-                break
-            rows = grown
-        free &= ~rows
-        groups.append((np.flatnonzero(rows), np.flatnonzero(columns)))
-    return groups
+def assign(costs: Costs) -> dict[int, int]:
+    """Row -> column: as many as possible and, of those, at least cost.
+
+    Shortest augmenting paths (Jonker and Volgenant 1987), on each group of rows and columns that are
+    connected by allowed pairs: gating leaves groups of a few, for which plain floats are faster than numpy.
+    Equal costs give equal pairs; the rows come in any order."""
+    rows_of: dict[int, list[int]] = {}
+    for i, row in costs.items():
+        for j in row:
+            rows_of.setdefault(j, []).append(i)
+    pairs: dict[int, int] = {}
+    grouped: set[int] = set()
+    for start, row in costs.items():
+        if len(row) == 1 and len(rows_of[next(iter(row))]) == 1:
+            pairs[start] = next(iter(row))  # most have one candidate that nobody else wants
+        elif start not in grouped:
+            group = _group(start, costs, rows_of)
+            grouped.update(group)
+            pairs.update(_solve({i: costs[i] for i in group}))
+    return pairs
 
 
-def _solve(cost: Array) -> list[tuple[int, int]]:
-    n, m = cost.shape
+def _group(start: int, costs: Costs, rows_of: dict[int, list[int]]) -> list[int]:
+    """The rows that are connected to one, itself included, in order."""
+    group = {start: None}
+    grown = [start]
+    for i in grown:  # grows as it goes
+        new = [k for j in costs[i] for k in rows_of[j] if k not in group]
+        group.update(dict.fromkeys(new))
+        grown += dict.fromkeys(new)
+    return sorted(group)
+
+
+def _solve(group: Costs) -> list[tuple[int, int]]:
+    """The pairs of one group."""
+    names, columns = list(group), sorted({j for row in group.values() for j in row})
+    n, m = len(names), len(columns)
     if min(n, m) == 1:  # one that several want, or that wants several: by far the most frequent
-        return [divmod(int(np.argmin(cost)), m)]
-    finite = cost[np.isfinite(cost)]
+        _, i, j = min((c, i, j) for i, row in group.items() for j, c in row.items())
+        return [(i, j)]
     # A forbidden pair, or no partner at all, costs more than any pairing of allowed ones.
-    forbidden = float(np.abs(finite).sum() + 1.0) * 2
-    square = np.full((n, max(n, m)), forbidden)
-    square[:, :m] = np.where(np.isfinite(cost), cost, forbidden)
-    size = square.shape[1]
-    u, v = np.zeros(n + 1), np.zeros(size + 1)
-    match, way = np.zeros(size + 1, int), np.zeros(size + 1, int)
+    forbidden = (sum(abs(c) for row in group.values() for c in row.values()) + 1.0) * 2
+    size = max(n, m)
+    square = [[row.get(j, forbidden) for j in columns] + [forbidden] * (size - m) for row in group.values()]
+    u, v = [0.0] * (n + 1), [0.0] * (size + 1)
+    match, way = [0] * (size + 1), [0] * (size + 1)
     for i in range(1, n + 1):
         match[0], j = i, 0
-        shortest, used = np.full(size + 1, np.inf), np.zeros(size + 1, bool)
+        shortest, used, free = [math.inf] * (size + 1), [0], list(range(1, size + 1))
         while True:
-            used[j] = True
-            reduced = square[match[j] - 1] - u[match[j]] - v[1:]
-            better = ~used[1:] & (reduced < shortest[1:])
-            shortest[1:][better], way[1:][better] = reduced[better], j
-            open_ = np.where(used, np.inf, shortest)
-            open_[0] = np.inf
-            nearest = int(np.argmin(open_))
-            step = open_[nearest]
-            u[match[used]] += step
-            v[used] -= step
-            shortest[~used] -= step
+            costs, spent = square[match[j] - 1], u[match[j]]
+            step, nearest = math.inf, 0
+            for k in free:
+                reduced = costs[k - 1] - spent - v[k]
+                if reduced < shortest[k]:
+                    shortest[k], way[k] = reduced, j
+                if shortest[k] < step:
+                    step, nearest = shortest[k], k
+            for k in used:
+                u[match[k]] += step
+                v[k] -= step
+            for k in free:
+                shortest[k] -= step
             j = nearest
             if match[j] == 0:
                 break
+            used.append(j)
+            free.remove(j)
         while j:
             match[j], j = match[way[j]], way[j]
-    pairs = [(int(match[j]) - 1, j - 1) for j in range(1, size + 1) if match[j]]
-    return [(i, j) for i, j in pairs if j < m and np.isfinite(cost[i, j])]
+    pairs = [(names[match[k] - 1], columns[k - 1]) for k in range(1, m + 1) if match[k]]
+    return [(i, j) for i, j in pairs if j in group[i]]

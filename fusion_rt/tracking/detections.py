@@ -54,6 +54,8 @@ class Detections(Struct, frozen=True, kw_only=True):
     @property
     def finite(self) -> Array:
         """(n,) bool: all numbers finite, sizes positive."""
-        rows = np.concatenate([self.boxes, self.velocity, self.scores, self.std, self.contributions], axis=1)
-        good: Array = np.isfinite(rows).all(1) & (self.boxes[:, 3:6] > 0).all(1)
+        # A column after the other: so numpy compares whole columns at a time.
+        numbers = (self.boxes, self.velocity, self.scores, self.std, self.contributions)
+        columns = np.concatenate([a.T for a in numbers])
+        good: Array = np.isfinite(columns).all(axis=0) & (columns[3:6] > 0).all(axis=0)
         return good

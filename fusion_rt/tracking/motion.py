@@ -13,27 +13,19 @@ import numpy as np
 from fusion_rt.transforms import Array, wrap_angle
 
 X, Y, YAW, SPEED, TURN = range(5)
+_I5 = np.eye(5)
+_LEFT = np.array([-1.0, 1.0])  # (cos, sin) in reverse times this is a quarter turn further
 
 
 def advance(states: Array, dt: float) -> Array:
     """The states (n, 5) dt s later, without noise."""
-    out = states.copy()
-    middle = states[:, YAW] + 0.5 * dt * states[:, TURN]
-    out[:, X] += states[:, SPEED] * dt * np.cos(middle)
-    out[:, Y] += states[:, SPEED] * dt * np.sin(middle)
-    out[:, YAW] = wrap_angle(states[:, YAW] + dt * states[:, TURN])
-    return out
+    return _advance(states, dt, _heading(states, dt))
 
 
 def jacobian(states: Array, dt: float) -> Array:
     """F (n, 5, 5): how `advance` changes with the states."""
-    middle = states[:, YAW] + 0.5 * dt * states[:, TURN]
-    cos, sin, v = np.cos(middle), np.sin(middle), states[:, SPEED]
-    F = np.broadcast_to(np.eye(5), (len(states), 5, 5)).copy()
-    F[:, X, YAW], F[:, Y, YAW] = -v * dt * sin, v * dt * cos
-    F[:, X, SPEED], F[:, Y, SPEED] = dt * cos, dt * sin
-    F[:, X, TURN], F[:, Y, TURN] = -0.5 * v * dt**2 * sin, 0.5 * v * dt**2 * cos
-    F[:, YAW, TURN] = dt
+    F = np.empty((len(states), 5, 5))
+    _jacobian(states, dt, _heading(states, dt), F)
     return F
 
 
@@ -42,17 +34,21 @@ def predict(
 ) -> tuple[Array, Array]:
     """states (n, 5), covariances (n, 5, 5) after dt s; accel (n,) m/s^2 and turn_accel (n,) rad/s^2 are what
     an object may do unannounced, one standard deviation."""
-    F = jacobian(states, dt)
-    along, turning = np.zeros((2, len(states), 5))
-    along[:, X], along[:, Y], along[:, SPEED] = 0.5 * dt * F[:, X, SPEED], 0.5 * dt * F[:, Y, SPEED], dt
-    turning[:, YAW], turning[:, TURN] = 0.5 * dt**2, dt
-    Q = _outer(along) * accel[:, None, None] ** 2 + _outer(turning) * turn_accel[:, None, None] ** 2
+    along = _heading(states, dt)
+    FG = np.zeros((len(states), 5, 7))  # F P F' + G G' in one product
+    F, G = FG[:, :, :5], FG[:, :, 5:]
+    _jacobian(states, dt, along, F)
+    G[:, :2, 0], G[:, SPEED, 0] = along * (0.5 * dt**2 * accel[:, None]), dt * accel
+    G[:, YAW, 1], G[:, TURN, 1] = 0.5 * dt**2 * turn_accel, dt * turn_accel
+    FPG = FG.copy()
+    np.matmul(F, covariances, out=FPG[:, :, :5])
+    P = FPG @ FG.transpose(0, 2, 1)
     # Drift that the model does not know (pedestrians, boxes that settle): a quarter of the acceleration.
-    drift = (0.25 * accel * dt) ** 2 * dt + 1e-6
-    Q[:, X, X] += drift
-    Q[:, Y, Y] += drift
-    Q[:, YAW, YAW] += (0.1 * dt) ** 2
-    return advance(states, dt), F @ covariances @ F.transpose(0, 2, 1) + Q
+    drift = (0.25 * dt * accel) ** 2 * dt + 1e-6
+    P[:, X, X] += drift
+    P[:, Y, Y] += drift
+    P[:, YAW, YAW] += (0.1 * dt) ** 2
+    return _advance(states, dt, along), P
 
 
 def correct(
@@ -60,18 +56,38 @@ def correct(
 ) -> tuple[Array, Array]:
     """states (n, 5), covariances (n, 5, 5) after measuring the m entries `measured` of each state.
 
-    residuals (n, m): measurement minus state; variances (n, m) of its noise, positive."""
-    rows = list(measured)
-    P_Ht = covariances[:, :, rows]
-    S = P_Ht[:, rows]
-    diagonal = np.arange(len(rows))
-    S[:, diagonal, diagonal] += variances
-    K = P_Ht @ np.linalg.inv(S)
-    P = covariances - K @ S @ K.transpose(0, 2, 1)
+    residuals (n, m): measurement minus state; variances (n, m) of its noise, positive. One number after the
+    other, which is the same where their noise is independent, and needs no inverse."""
+    moved, P = np.zeros(states.shape), covariances
+    for k, row in enumerate(measured):
+        column = P[:, row]
+        K = column / (column[:, row] + variances[:, k])[:, None]
+        moved += K * (residuals[:, k] - moved[:, row])[:, None]
+        P = P - K[:, :, None] * column[:, None]
     # Rounding must not make it lopsided.
-    return states + (K @ residuals[:, :, None])[:, :, 0], 0.5 * (P + P.transpose(0, 2, 1))
+    return states + moved, 0.5 * (P + P.transpose(0, 2, 1))
 
 
-def _outer(v: Array) -> Array:
-    product: Array = v[:, :, None] * v[:, None, :]
-    return product
+def _heading(states: Array, dt: float) -> Array:
+    """(n, 2) cos and sin of the yaw in the middle of the step."""
+    middle = states[:, YAW] + 0.5 * dt * states[:, TURN]
+    along = np.empty((len(states), 2))
+    np.cos(middle, out=along[:, 0])
+    np.sin(middle, out=along[:, 1])
+    return along
+
+
+def _advance(states: Array, dt: float, along: Array) -> Array:
+    out = states.copy()
+    out[:, :2] += along * (states[:, SPEED, None] * dt)
+    out[:, YAW] = wrap_angle(states[:, YAW] + dt * states[:, TURN])
+    return out
+
+
+def _jacobian(states: Array, dt: float, along: Array, F: Array) -> None:
+    """Into F (n, 5, 5)."""
+    F[:] = _I5
+    F[:, :2, SPEED] = dt * along
+    turned = along[:, ::-1] * (_LEFT * states[:, SPEED, None] * dt)
+    F[:, :2, YAW], F[:, :2, TURN] = turned, 0.5 * dt * turned
+    F[:, YAW, TURN] = dt

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +14,23 @@ from fusion_rt.messages import EgoState, ForecastPoint, TrackedObject
 from fusion_rt.rig import Vehicle
 from fusion_rt.tracking.collision import time_to_collision
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y
-from fusion_rt.tracking.tracker import Track
+from fusion_rt.tracking.tracks import Tracks
 from fusion_rt.transforms import Array, inverse, transform_points, wrap_angle, yaw_of
 
 FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
 _STEP_S = 0.1
 _FADING = 0.9  # what is left of a turn after each step
 
+_T = np.array((0.0, *FORECAST_S))
+_STEPS = np.arange(round(FORECAST_S[-1] / _STEP_S))
+_UNTIL = (_STEPS[:, None] + 0.5 < _T / _STEP_S).astype(np.float64)  # (steps, times): which steps lead there
+# Yaw of a turn of 1 rad/s: at the middle of each step, as `advance` takes it, and at the times.
+_MIDDLE_S = (np.cumsum(_FADING**_STEPS) - 0.5 * _FADING**_STEPS) * _STEP_S
+_TURNED_S = _FADING**_STEPS @ _UNTIL * _STEP_S
+
 
 def tracked_objects(
-    tracks: Sequence[Track],
+    tracks: Tracks,
     *,
     stamp_ns: int,
     T_map_ego: Array,
@@ -31,66 +41,73 @@ def tracked_objects(
     modalities: Sequence[str],
 ) -> tuple[TrackedObject, ...]:
     """One message an object, in the order given. local_map: None where the place on Earth is unknown."""
-    if not tracks:
+    if len(tracks) == 0:
         return ()
     T_ego_map = inverse(T_map_ego)
     turn = -yaw_of(T_map_ego)
-    c, s = np.cos(turn), np.sin(turn)
-    R = np.array([[c, -s], [s, c]])
-    states = np.stack([t.state for t in tracks])
-    covariances = np.stack([t.covariance for t in tracks])
-    positions = np.column_stack([states[:, :2], [t.z for t in tracks]])
-    centers = transform_points(T_ego_map, positions)
-    yaws = wrap_angle(states[:, YAW] + turn)
-    headings = np.column_stack([np.cos(yaws), np.sin(yaws)])
+    c, s = math.cos(turn), math.sin(turn)
+    R = np.array(((c, -s), (s, c)))
+    states, covariances, sizes = tracks["state"], tracks["covariance"], tracks["size"]
+    positions, yaws = _ways(states, tracks["z"])
+    on_earth = None if local_map is None else local_map.to_geodetic(positions[:, 0])
+    ways = transform_points(T_ego_map, positions.reshape(-1, 3)).reshape(positions.shape)
+    yaws = wrap_angle(yaws + turn)
+    centers, headings = ways[:, 0], np.empty((len(tracks), 2))
+    np.cos(yaws[:, 0], out=headings[:, 0])
+    np.sin(yaws[:, 0], out=headings[:, 1])
     velocities = states[:, SPEED, None] * headings
-    sizes = np.stack([t.size for t in tracks])
-    meets = time_to_collision(
-        centers[:, :2], yaws, sizes[:, :2], velocities, R @ np.array(ego.velocity[:2]), vehicle
+    ego_velocity = R @ np.array(ego.velocity[:2])
+    probabilities = class_probabilities(tracks["log_classes"])
+    shares = tracks["contributions"]
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
+    columns = zip(
+        tracks["track_id"].tolist(),
+        probabilities.argmax(axis=1).tolist(),
+        probabilities.tolist(),
+        tracks["existence"].tolist(),
+        _tuples(centers),
+        _tuples(sizes),
+        yaws[:, 0].tolist(),
+        _tuples(_box_covariances(covariances, tracks["z_variance"], R)),
+        _tuples(velocities),
+        _tuples(_velocity_covariances(states[:, SPEED], covariances, headings)),
+        states[:, TURN].tolist(),
+        ((stamp_ns - tracks["born_ns"]) / 1e9).tolist(),
+        tracks["hits"].tolist(),
+        ((stamp_ns - tracks["seen_ns"]) / 1e9).tolist(),
+        shares.tolist(),
+        repeat((None, None)) if on_earth is None else on_earth[:, :2].tolist(),
+        _forecasts(ways[:, 1:], yaws[:, 1:], covariances),
+        time_to_collision(centers[:, :2], yaws[:, 0], sizes[:, :2], velocities, ego_velocity, vehicle),
     )
-    forecasts = _forecasts(states, covariances, positions[:, 2], T_ego_map, turn)
-    box_covariances = _box_covariances(covariances, np.array([t.z_variance for t in tracks]), R)
-    velocity_covariances = _velocity_covariances(states[:, SPEED], covariances, headings)
-    probabilities = class_probabilities(np.stack([t.log_classes for t in tracks]))
-    shares = np.stack([t.contributions for t in tracks])
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
-    labels = probabilities.argmax(axis=1).tolist()
-    numbers = zip(
-        tracks,
-        labels,
-        *(a.tolist() for a in (probabilities, centers, sizes, yaws, velocities, shares)),
-        *(a.reshape(len(tracks), -1).tolist() for a in (box_covariances, velocity_covariances)),
-        positions,
-        forecasts,
-        meets,
-    )
-    objects = []
-    for track, label, probability, center, size, yaw, velocity, share, box, spread, at, later, ttc in numbers:
-        latitude, longitude = local_map.to_geodetic(at)[:2] if local_map is not None else (None, None)
-        objects.append(
-            TrackedObject(
-                track_id=track.track_id,
-                label=classes[label],
-                class_probabilities=dict(zip(classes, probability)),
-                existence=track.existence,
-                center=tuple(center),
-                size=tuple(size),
-                yaw=yaw,
-                box_covariance=tuple(box),
-                velocity=tuple(velocity),
-                velocity_covariance=tuple(spread),
-                yaw_rate=float(track.state[TURN]),
-                age_s=(stamp_ns - track.born_ns) / 1e9,
-                hits=track.hits,
-                coasting_s=(stamp_ns - track.seen_ns) / 1e9,
-                contributions=dict(zip(modalities, share)),
-                latitude_deg=latitude,
-                longitude_deg=longitude,
-                forecast=later,
-                time_to_collision_s=ttc,
-            )
+    return tuple(
+        TrackedObject(
+            track_id=track_id,
+            label=classes[label],
+            class_probabilities=dict(zip(classes, probability)),
+            existence=existence,
+            center=center,
+            size=size,
+            yaw=yaw,
+            box_covariance=box_covariance,
+            velocity=velocity,
+            velocity_covariance=velocity_covariance,
+            yaw_rate=yaw_rate,
+            age_s=age_s,
+            hits=hits,
+            coasting_s=coasting_s,
+            contributions=dict(zip(modalities, share)),
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            forecast=forecast,
+            time_to_collision_s=meets_s,
         )
-    return tuple(objects)
+        for (
+            track_id, label, probability, existence, center, size, yaw, box_covariance, velocity,
+            velocity_covariance, yaw_rate, age_s, hits, coasting_s, share, (latitude, longitude), forecast,
+            meets_s,
+        ) in columns
+    )  # fmt: skip
 
 
 def class_probabilities(log_classes: Array) -> Array:
@@ -100,27 +117,28 @@ def class_probabilities(log_classes: Array) -> Array:
     return probabilities
 
 
-def _forecasts(
-    states: Array, covariances: Array, heights: Array, T_ego_map: Array, turn: float
-) -> list[tuple[ForecastPoint, ...]]:
-    """At each of FORECAST_S, in today's ego frame. A turn does not last: it fades within a second."""
-    steps = round(FORECAST_S[-1] / _STEP_S)
-    turns = states[:, TURN, None] * _FADING ** np.arange(steps)  # (n, steps), as `advance` would step
-    yaws = states[:, YAW, None] + np.cumsum(turns, axis=1) * _STEP_S
-    middles = yaws - 0.5 * _STEP_S * turns
-    way = states[:, SPEED, None] * _STEP_S
-    x = states[:, X, None] + np.cumsum(way * np.cos(middles), axis=1)
-    y = states[:, Y, None] + np.cumsum(way * np.sin(middles), axis=1)
-    at = [round(t / _STEP_S) - 1 for t in FORECAST_S]
-    z = np.broadcast_to(heights[:, None], (len(states), len(at)))
-    points = np.stack([x[:, at], y[:, at], z], axis=2)
-    xy = transform_points(T_ego_map, points.reshape(-1, 3)).reshape(points.shape)[..., :2]
-    t = np.array(FORECAST_S)
+def _ways(states: Array, heights: Array) -> tuple[Array, Array]:
+    """Positions (n, 6, 3) and yaws (n, 6) now and at each of FORECAST_S. A turn does not last: it fades
+    within a second."""
+    turns = states[:, TURN, None]
+    middles = states[:, YAW, None] + turns * _MIDDLE_S  # (n, steps)
+    step = states[:, SPEED, None] * _STEP_S
+    positions = np.empty((len(states), len(_T), 3))
+    positions[..., 0] = states[:, X, None] + step * (np.cos(middles) @ _UNTIL)
+    positions[..., 1] = states[:, Y, None] + step * (np.sin(middles) @ _UNTIL)
+    positions[..., 2] = heights[:, None]
+    return positions, states[:, YAW, None] + turns * _TURNED_S
+
+
+def _forecasts(points: Array, yaws: Array, covariances: Array) -> Iterator[tuple[ForecastPoint, ...]]:
+    """Of points (n, 5, 3) and yaws (n, 5) at FORECAST_S, in today's ego frame; covariances: today's."""
+    t = _T[1:]
     start = np.sqrt(np.maximum((covariances[:, X, X] + covariances[:, Y, Y]) / 2, 0.0))
     growth = np.sqrt(np.maximum(covariances[:, SPEED, SPEED], 0.0))
     std = np.hypot(start[:, None], growth[:, None] * t + 0.25 * t * t)
-    rows = np.concatenate([xy, wrap_angle(yaws[:, at] + turn)[..., None], std[..., None]], axis=2).tolist()
-    return [tuple(ForecastPoint(t, *row) for t, row in zip(FORECAST_S, path)) for path in rows]
+    columns = (a.ravel().tolist() for a in (points[..., 0], points[..., 1], yaws, std))
+    each = map(ForecastPoint, FORECAST_S * len(points), *columns)
+    return zip(*[each] * len(t))  # so many in a row are one object's
 
 
 def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:
@@ -135,8 +153,13 @@ def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:
 
 def _velocity_covariances(speeds: Array, covariances: Array, headings: Array) -> Array:
     """(n, 2, 2) along ego axes: J P J' of v (cos yaw, sin yaw)."""
-    across = np.column_stack([-headings[:, 1], headings[:, 0]]) * speeds[:, None]
-    J = np.stack([across, headings], axis=2)  # (n, 2, [yaw, speed])
-    P = covariances[:, [[YAW], [SPEED]], [YAW, SPEED]]
+    J = np.empty((len(speeds), 2, 2))  # (n, 2, [yaw, speed])
+    J[:, 0, 0], J[:, 1, 0], J[:, :, 1] = -headings[:, 1] * speeds, headings[:, 0] * speeds, headings
+    P = covariances[:, YAW : SPEED + 1, YAW : SPEED + 1]
     out: Array = J @ P @ J.transpose(0, 2, 1)
     return out
+
+
+def _tuples(rows: Array) -> Iterator[tuple[Any, ...]]:
+    """Each of (n, ...) as one tuple of floats."""
+    return zip(*rows.reshape(len(rows), -1).T.tolist())

@@ -39,6 +39,13 @@ def test_there_and_back(enu, latitude_deg, longitude_deg):
     np.testing.assert_allclose(local_map.to_enu(*local_map.to_geodetic(np.array(enu))), enu, atol=1e-5)
 
 
+def test_many_places_are_as_one_by_one():
+    local_map, enu = LocalMap(*PLACES[0]), np.random.default_rng(0).uniform(-1e3, 1e3, (5, 3))
+    together = local_map.to_geodetic(enu)
+    np.testing.assert_array_equal(together, [local_map.to_geodetic(one) for one in enu])
+    assert local_map.to_geodetic(enu[:0]).shape == (0, 3)
+
+
 def test_numpy_floats_make_the_same_map():
     place = (49.02, 8.43, 100.0)
     np.testing.assert_array_equal(

@@ -43,6 +43,8 @@ def test_matrices_and_turned_equal_scipy():
         strapdown.matrices(quaternions), Rotation.from_quat(quaternions).as_matrix(), atol=1e-14
     )
     for q, v in zip(quaternions, turns):
+        one = strapdown.matrix((*[0.0] * 6, *q.tolist(), *[0.0] * 6))
+        np.testing.assert_allclose(one, Rotation.from_quat(q).as_matrix(), atol=1e-14)
         expected = Rotation.from_quat(q) * Rotation.from_rotvec(v)
         found = Rotation.from_quat(strapdown.turned(*q, *v))
         assert (found * expected.inv()).magnitude() < 1e-12

@@ -9,7 +9,7 @@ from fusion_rt.tracking.config import TrackerConfig
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.tracking.tracker import Tracker
 
-CLASSES = ("car", "pedestrian", "cyclist")
+CLASSES, MODALITIES = ("car", "pedestrian", "cyclist"), ("lidar", "camera", "memory")
 SIZES = np.array([[4.2, 1.8, 1.5], [0.7, 0.6, 1.75], [1.7, 0.6, 1.7]])
 
 
@@ -54,7 +54,7 @@ def tracker() -> Tracker:
 
 
 def new_tracker(**changes) -> Tracker:
-    return Tracker(TrackerConfig(**changes), CLASSES, dict.fromkeys(CLASSES, 0.3))
+    return Tracker(TrackerConfig(**changes), CLASSES, MODALITIES, dict.fromkeys(CLASSES, 0.3))
 
 
 @pytest.fixture

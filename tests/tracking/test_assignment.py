@@ -6,9 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from fusion_rt.tracking.assignment import assign
+from fusion_rt.tracking import assignment
 
 INF = np.inf
+
+
+def assign(cost):
+    """Pairs (row, column) in order, of a matrix with inf where a pair is forbidden."""
+    allowed = np.argwhere(np.isfinite(cost)).tolist()
+    costs = {i: {j: float(cost[i, j]) for k, j in allowed if k == i} for i, _ in allowed}
+    return sorted(assignment.assign(costs).items())
 
 
 def oracle(cost):
@@ -38,7 +45,6 @@ def test_most_pairs_then_least_cost(cost):
     pairs = assign(cost)
     rows, columns = [i for i, _ in pairs], [j for _, j in pairs]
     assert len(set(rows)) == len(set(columns)) == len(pairs)
-    assert rows == sorted(rows)
     assert np.isfinite(cost[rows, columns]).all()
     count, least = oracle(cost)
     assert len(pairs) == count
@@ -62,10 +68,6 @@ def test_more_pairs_beat_a_cheap_one():
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (2, 2)])
 def test_nothing_to_pair(shape):
     assert assign(np.full(shape, INF)) == []
-
-
-def test_what_is_not_a_number_is_forbidden():
-    assert assign(np.array([[np.nan, 1.0], [np.nan, np.nan]])) == [(0, 1)]
 
 
 def test_a_crowd():

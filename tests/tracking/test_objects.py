@@ -10,7 +10,7 @@ from fusion_rt.messages import EgoState, TrackedObject
 from fusion_rt.rig import Vehicle
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, advance
 from fusion_rt.tracking.objects import FORECAST_S, tracked_objects
-from fusion_rt.tracking.tracker import Track
+from fusion_rt.tracking.tracks import track_dtype
 from fusion_rt.transforms import from_translation_rpy, inverse, quaternion_from_matrix, transform_points
 
 CLASSES, MODALITIES = ("car", "pedestrian", "cyclist"), ("lidar", "camera", "memory")
@@ -37,7 +37,10 @@ def track(**changes):
         "seen_ns": 2_900_000_000,
         "hits": 12,
     }
-    return Track(**(fields | changes))
+    row = np.zeros(1, track_dtype(len(CLASSES), len(MODALITIES)))
+    for name, value in (fields | changes).items():
+        row[name] = value
+    return row.view(np.recarray)[0]
 
 
 def ego(velocity=VELOCITY):
@@ -55,8 +58,11 @@ def ego(velocity=VELOCITY):
 
 
 def messages(*tracks, local_map=None, velocity=VELOCITY):
+    rows = np.empty(len(tracks), track_dtype(len(CLASSES), len(MODALITIES)))
+    for i, it in enumerate(tracks):
+        rows[i] = it
     return tracked_objects(
-        tracks,
+        rows,
         stamp_ns=3_000_000_000,
         T_map_ego=T_MAP_EGO,
         ego=ego(velocity),

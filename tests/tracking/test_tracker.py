@@ -13,9 +13,9 @@ HERE = np.eye(4)
 
 
 def run(tracker, steps, at, *, first=0, T_map_ego=lambda k: HERE):
-    """`at(k)` gives the detections of step k; returns the tracks shown after each."""
+    """`at(k)` gives the detections of step k; returns the tracks shown after each, one by one."""
     return [
-        tracker.update(at(k), stamp_ns=round(k * DT * 1e9), T_map_ego=T_map_ego(k))
+        list(tracker.update(at(k), stamp_ns=round(k * DT * 1e9), T_map_ego=T_map_ego(k)).view(np.recarray))
         for k in range(first, first + steps)
     ]
 
@@ -241,7 +241,7 @@ def test_a_box_without_size_is_refused(tracker, detections):
 
 def test_nothing_at_all(tracker, detections):
     assert run(tracker, 3, lambda k: detections([])) == [[], [], []]
-    assert tracker.update(None, stamp_ns=10**9, T_map_ego=HERE) == []
+    assert len(tracker.update(None, stamp_ns=10**9, T_map_ego=HERE)) == 0
 
 
 def test_our_own_motion_is_out_of_the_picture(tracker, detections):

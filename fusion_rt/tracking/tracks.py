@@ -1,0 +1,50 @@
+"""Tracks side by side: one structured array, a row for each followed object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fusion_rt.transforms import Array
+
+Tracks = Array  # (n,) of `track_dtype`; `tracks["state"]` is a view (n, 5)
+
+
+def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
+    """What is known of one object, in the map frame.
+
+    track_id       never given twice
+    state          as in motion.py, with its covariance
+    z, z_variance  of the centre, m and m^2
+    size           length, width, height, m
+    log_classes    up to a constant
+    existence      probability that it is there
+    contributions  shares of the evidence, up to a factor
+    born_ns        stamp of its first box
+    seen_ns        stamp of its newest box
+    hits           boxes it has taken
+    """
+    return np.dtype(
+        [
+            ("track_id", np.int64),
+            ("state", np.float64, (5,)),
+            ("covariance", np.float64, (5, 5)),
+            ("z", np.float64),
+            ("z_variance", np.float64),
+            ("size", np.float64, (3,)),
+            ("log_classes", np.float64, (classes,)),
+            ("existence", np.float64),
+            ("contributions", np.float64, (modalities,)),
+            ("born_ns", np.int64),
+            ("seen_ns", np.int64),
+            ("hits", np.int64),
+        ]
+    )
+
+
+def joined(tracks: Tracks, more: Tracks) -> Tracks:
+    """One after the other."""
+    # As plain bytes: numpy would copy one field after the other.
+    row = np.dtype((np.void, tracks.itemsize))
+    return np.concatenate([tracks.view(row), more.view(row)]).view(tracks.dtype)

@@ -71,7 +71,13 @@ def _simulate(config: BenchConfig, path: Path, on_share: Callable[[float], None]
     drive = typed.convert(config.sim, DriveConfig, "sim")
     partial = path.with_suffix(f".{os.getpid()}.part")
     try:
-        record(drive, config.seed, partial, on_time=lambda t_s: on_share(t_s / drive.duration_s))
+        record(
+            drive,
+            config.seed,
+            partial,
+            compression="lz4",  # as a recorder beside the engine would
+            on_time=lambda t_s: on_share(t_s / drive.duration_s),
+        )
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)

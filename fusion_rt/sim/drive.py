@@ -211,6 +211,7 @@ def record(
     *,
     truth_path: Path | None = None,
     kitti_raw: Path | None = None,
+    compression: str = "zstd",
     on_time: Callable[[float], None] | None = None,
 ) -> Drive:
     """Simulates a drive into an MCAP log, and where asked into truth lines and a KITTI raw folder.
@@ -218,7 +219,7 @@ def record(
     on_time: told the simulated seconds so far. Raises ConfigError or LogError."""
     drive = Drive(drive_config, seed)
     folder = None if kitti_raw is None else KittiRawWriter(kitti_raw, drive)
-    with LogWriter(path, drive.rig) as log:
+    with LogWriter(path, drive.rig, compression=compression) as log:
         for packet in drive.packets():
             log.write(packet)
             if folder is not None:

@@ -64,20 +64,22 @@ FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n,
   launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
 }
 
-// count and out are all zero outside `pillar[0 .. previous)`, the cells of the last call. Returns the pillars.
+// count and start are (threads, cells). count and out are all zero outside `pillar[0 .. previous)`, the cells of the
+// last call. Returns the pillars.
 FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
                            int channels, Grid grid, float z_min, float z_max, int previous, int* cell, float* grouped,
                            int* count, int* start, int* pillar, int* counters, float* out) {
   const int cells = grid.nx * grid.ny;
   Launch launch(threads);
-  launch([&] { pillars_clear(pillar, previous, channels + 1, out, count); });
+  launch([&] { pillars_clear(pillar, previous, channels + 1, threads, cells, out, count); });
   std::fill(counters, counters + COUNTERS, 0);
-  launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, counters); });
-  launch([&] { pillars_count(cell, n, count); });
-  launch([&] { pillars_place(count, cells, start, pillar, counters); });
+  launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, count, counters); });
+  launch([&] { pillars_place(count, threads, cells, start, pillar, counters); });
   launch([&] { pillars_group(xyz, intensity, cell, n, grid, start, grouped); });
   const int pillars = counters[PILLARS];
-  launch([&] { pillars_encode(grouped, start, count, pillar, pillars, W, b, channels, grid.cell, out); });
+  launch([&] {
+    pillars_encode(grouped, start, count, threads, cells, pillar, pillars, W, b, channels, grid.cell, out);
+  });
   return pillars;
 }
 

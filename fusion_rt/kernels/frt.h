@@ -22,13 +22,12 @@
 #define FRT_TEAM int(blockIdx.x)
 #define FRT_LANES(i, first, end) for (int i = (first) + int(threadIdx.x); i < (end); i += blockDim.x)
 #define FRT_SYNC() __syncthreads()
-// Every iteration; the worker that owns `key` (>= 0) may update what belongs to it with frt_add. On the CPU keys
-// are owned in runs: neighbours in one cache line have one writer.
-#define FRT_FOR_OWNED(i, n, key) FRT_FOR(i, n) if ((key) >= 0)
+// Arrays of which each CPU worker has its own layer have one on the GPU, where frt_add is atomic.
+#define FRT_LAYER 0
 // A few independent lanes, side by side in registers. (Unrolled, GCC no longer sees a vector in them.)
 #define FRT_VECTOR(j, n) _Pragma("unroll") for (int j = 0; j < (n); ++j)
 
-FRT_DEVICE int frt_add(int* p, int v) { return atomicAdd(p, v); }         // on what the worker owns
+FRT_DEVICE int frt_add(int* p, int v) { return atomicAdd(p, v); }         // on its own layer
 FRT_DEVICE int frt_add_shared(int* p, int v) { return atomicAdd(p, v); }  // on what all share
 FRT_DEVICE float frt_mul(float a, float b) { return __fmul_rn(a, b); }
 FRT_DEVICE float frt_sum(float a, float b) { return __fadd_rn(a, b); }
@@ -57,9 +56,7 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
 #define FRT_TEAM frt_worker.index
 #define FRT_LANES(i, first, end) for (int i = (first); i < (end); ++i)
 #define FRT_SYNC() static_cast<void>(0)
-#define FRT_FOR_OWNED(i, n, key)                               \
-  for (int i = 0, frt_end_##i = (n); i < frt_end_##i; ++i) \
-    if ((key) >= 0 && ((key) >> 9) % frt_worker.count == frt_worker.index)
+#define FRT_LAYER frt_worker.index
 #define FRT_VECTOR(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) {

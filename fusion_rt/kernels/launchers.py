@@ -149,7 +149,9 @@ class PillarsKernel(Kernel):
             self._grouped = np.empty((2 * len(xyz), 4), np.float32)
         if not _same_memory(self._written, out):
             out[...] = 0
-            self._count, self._start, self._pillar = (np.zeros(grid.ny * grid.nx, np.int32) for _ in range(3))
+            cells = grid.ny * grid.nx
+            self._count, self._start = (np.zeros((self.threads, cells), np.int32) for _ in range(2))
+            self._pillar = np.zeros(cells, np.int32)
             self._pillars, self._written = 0, out
         self._pillars = self.library.frt_pillars(
             self.threads, ptr(xyz), ptr(intensity), len(xyz), ptr(W), ptr(b), channels, canvas,

@@ -5,9 +5,12 @@
 // What became of each point; the counters are shared.
 enum { NOT_FINITE = 0, OUTSIDE = 1, PILLARS = 2, CURSOR = 3, COUNTERS = 4 };
 
+// The cell of each point, and how many points each has: `count` and `start` have a layer of `cells` for each
+// worker, so that all count at once. What a worker counted here it also groups below: both loops are the same.
 FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid g, float z_min, float z_max,
-                          int* cell, int* counters) {
+                          int* cell, int* count, int* counters) {
   int not_finite = 0, outside = 0;
+  int* mine = count + (long long)FRT_LAYER * g.nx * g.ny;
   FRT_FOR(i, n) {
     const float x = xyz[3 * i], y = xyz[3 * i + 1], z = xyz[3 * i + 2];
     int where = -1;
@@ -15,7 +18,10 @@ FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid 
       ++not_finite;
     } else {
       if (z >= z_min && z < z_max) where = grid_cell(g, x, y);
-      if (where < 0) ++outside;
+      if (where < 0)
+        ++outside;
+      else
+        frt_add(&mine[where], 1);
     }
     cell[i] = where;
   }
@@ -23,36 +29,43 @@ FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid 
   if (outside) frt_add_shared(&counters[OUTSIDE], outside);
 }
 
-FRT_KERNEL(pillars_count)(const int* cell, int n, int* count) {
-  FRT_FOR_OWNED(i, n, cell[i]) { frt_add(&count[cell[i]], 1); }
+FRT_DEVICE int points_of(const int* count, int layers, int cells, int c) {
+  int n = 0;
+  for (int k = 0; k < layers; ++k) n += count[(long long)k * cells + c];
+  return n;
 }
 
 // Gives each occupied cell a place in the list of pillars and in the list of points: a worker counts its own
 // first, so that all ask the shared counters only once.
-FRT_KERNEL(pillars_place)(const int* count, int cells, int* start, int* pillar, int* counters) {
+FRT_KERNEL(pillars_place)(const int* count, int layers, int cells, int* start, int* pillar, int* counters) {
   int points = 0, pillars = 0;
   FRT_FOR(c, cells) {
-    points += count[c];
-    pillars += count[c] > 0;
+    const int n = points_of(count, layers, cells, c);
+    points += n;
+    pillars += n > 0;
   }
   if (pillars == 0) return;
   points = frt_add_shared(&counters[CURSOR], points);
   pillars = frt_add_shared(&counters[PILLARS], pillars);
   FRT_FOR(d, cells) {
-    if (count[d] == 0) continue;
-    start[d] = points;
-    points += count[d];
-    pillar[pillars++] = d;
+    const int before = points;
+    for (int k = 0; k < layers; ++k) {
+      start[(long long)k * cells + d] = points;
+      points += count[(long long)k * cells + d];
+    }
+    if (points > before) pillar[pillars++] = d;
   }
 }
 
 // Lays the points of a cell side by side: x, y from its centre, z (m), intensity held to 0..1 (one absurd value
-// would fill the network's memory with infinities). Afterwards start[c] is one past the cell's last point.
+// would fill the network's memory with infinities). Afterwards `start` is one past the points of a layer.
 FRT_KERNEL(pillars_group)(const float* xyz, const float* intensity, const int* cell, int n, Grid g, int* start,
                           float* grouped) {
-  FRT_FOR_OWNED(i, n, cell[i]) {
+  int* mine = start + (long long)FRT_LAYER * g.nx * g.ny;
+  FRT_FOR(i, n) {
     const int c = cell[i];
-    float* point = grouped + 4 * (long long)frt_add(&start[c], 1);
+    if (c < 0) continue;
+    float* point = grouped + 4 * (long long)frt_add(&mine[c], 1);
     point[0] = xyz[3 * i] - (g.x_min + (float(c % g.nx) + 0.5f) * g.cell);
     point[1] = xyz[3 * i + 1] - (g.y_min + (float(c / g.nx) + 0.5f) * g.cell);
     point[2] = xyz[3 * i + 2];
@@ -87,12 +100,13 @@ FRT_DEVICE void respond(const float* points, int n, const float* mean, float cro
 }
 
 // W is (8, channels), out (ny, nx, channels + 1).
-FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* count, const int* pillar, int pillars,
-                           const float* W, const float* b, int channels, float cell, float* out) {
+FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* count, int layers, int cells,
+                           const int* pillar, int pillars, const float* W, const float* b, int channels, float cell,
+                           float* out) {
   const double quantum = 1.0 / 65536.0;  // m: sums of positions are exact integers
   FRT_FOR(p, pillars) {
-    const int c = pillar[p], n = count[c];
-    const float* points = grouped + 4 * (long long)(start[c] - n);
+    const int c = pillar[p], n = points_of(count, layers, cells, c);
+    const float* points = grouped + 4 * (long long)(start[(long long)(layers - 1) * cells + c] - n);
     long long sum[3] = {0, 0, 0};
     for (int k = 0; k < n; ++k)
       for (int a = 0; a < 3; ++a) sum[a] += (long long)(points[4 * k + a] * 65536.0f);
@@ -114,10 +128,10 @@ FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* co
 }
 
 // Undoes a call: only its own pillars are touched.
-FRT_KERNEL(pillars_clear)(const int* pillar, int pillars, int planes, float* out, int* count) {
+FRT_KERNEL(pillars_clear)(const int* pillar, int pillars, int planes, int layers, int cells, float* out, int* count) {
   FRT_FOR(p, pillars) {
     float* mine = out + (long long)pillar[p] * planes;
     for (int j = 0; j < planes; ++j) mine[j] = 0.0f;
-    count[pillar[p]] = 0;
+    for (int k = 0; k < layers; ++k) count[(long long)k * cells + pillar[p]] = 0;
   }
 }

@@ -66,6 +66,9 @@ BOX_CONTEXT = (
     "log sigma x / 4",
     "log sigma yaw / 4",
 )
+# Weaker first answers are many, and the second look, which is taught on the strongest of a frame, thinks too
+# well of them: on held-out worlds 0.05 cost ten points of the AP of pedestrians and cyclists.
+DECODE_THRESHOLD = 0.12
 DELTAS = ("along m", "across m", "z m", "log length", "log width", "log height", "yaw rad")
 
 
@@ -133,7 +136,7 @@ def describe(
         box_channels=BOX_CHANNELS,
         box_context=BOX_CONTEXT,
         deltas=DELTAS,
-        decode_threshold=0.05,
+        decode_threshold=DECODE_THRESHOLD,
         score_thresholds=thresholds,
         nms_iou=dict(zip(p.classes, NMS_IOU)),
         max_objects=MAX_OBJECTS,
@@ -149,9 +152,10 @@ def _trained_with(checkpoint: Path) -> str:
     data = read_checkpoint(checkpoint)
     c = {"part": "all", "start": None, **data["config"]}
     begun = f" --start {c['start']}" if c["start"] else ""
+    part = f" --part {c['part']}" if c["part"] != "all" else ""
     budget = f"--minutes {c['minutes']:g}" if c["minutes"] is not None else f"--steps {c['steps']}"
     return (
-        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']} --part {c['part']}{begun} {budget}"
+        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']}{part}{begun} {budget}"
         f" --batch {c['batch']} --learning-rate {c['learning_rate']:g} --seed {c['seed']}:"
         f" {data['step']} steps, {data['step'] * c['batch']} samples,"
         f" {data['spent_s'] / 60:.0f} min on {c['threads']} threads"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,17 +19,9 @@ duration_s: 0.3
 world: {speed_mps: [5.0, 14.0], actors: 5}
 cameras: {camera: {jpeg_quality: 80}}
 lidars: {lidar: {pattern: VLP-16, sectors: 2, columns: 450}}
+gnss: {gnss: {}}
 imus: {imu: {rate_hz: 100.0}}
-rig:
-  cameras:
-    camera:
-      width: 160
-      height: 48
-      K: [[93.0, 0.0, 79.0], [0.0, 93.0, 23.0], [0.0, 0.0, 1.0]]
-      pose: {translation: [0.27, 0.06, 1.65], rpy_deg: [-90.0, 0.0, -90.0]}
-  lidars: {lidar: {pose: {translation: [0.0, 0.0, 1.73]}}}
-  imus: {imu: {pose: {translation: [-0.81, 0.32, 0.93]}}}
-"""
+""" + (Path(__file__).parents[1] / "small_rig.yaml").read_text()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A short drive: the same bits twice, in order, and true to itself."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pyproj import Transformer
@@ -19,17 +21,7 @@ cameras: {camera: {jpeg_quality: 80, readout_s: 0.01}}
 lidars: {lidar: {pattern: VLP-16, sectors: 4, columns: 450, resolution_m: 0.0078125}}
 gnss: {gnss: {rate_hz: 10.0, latency_s: 0.03}}
 imus: {imu: {rate_hz: 100.0}}
-rig:
-  cameras:
-    camera:
-      width: 160
-      height: 48
-      K: [[93.0, 0.0, 79.0], [0.0, 93.0, 23.0], [0.0, 0.0, 1.0]]
-      pose: {translation: [0.27, 0.06, 1.65], rpy_deg: [-90.0, 0.0, -90.0]}
-  lidars: {lidar: {pose: {translation: [0.0, 0.0, 1.73]}}}
-  gnss: {gnss: {lever_arm: [-0.8, 0.3, 1.6]}}
-  imus: {imu: {pose: {translation: [-0.81, 0.32, 0.93]}}}
-"""
+""" + (Path(__file__).parents[1] / "small_rig.yaml").read_text()
 
 
 @pytest.fixture(scope="module")

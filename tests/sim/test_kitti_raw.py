@@ -1,6 +1,7 @@
 """The raw layout, read back with nothing but numpy and the format's own description."""
 
 from datetime import datetime, timezone
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,17 +21,9 @@ duration_s: 0.3
 world: {speed_mps: [5.0, 14.0], actors: 5}
 cameras: {camera: {encoding: bgr8}}
 lidars: {lidar: {pattern: VLP-16, sectors: 2, columns: 450}}
+gnss: {gnss: {}}
 imus: {imu: {}}
-rig:
-  cameras:
-    camera:
-      width: 160
-      height: 48
-      K: [[93.0, 0.0, 79.0], [0.0, 93.0, 23.0], [0.0, 0.0, 1.0]]
-      pose: {translation: [0.27, 0.06, 1.65], rpy_deg: [-90.0, 0.0, -90.0]}
-  lidars: {lidar: {pose: {translation: [0.0, 0.0, 1.73]}}}
-  imus: {imu: {pose: {translation: [-0.81, 0.32, 0.93]}}}
-"""
+""" + (Path(__file__).parents[1] / "small_rig.yaml").read_text()
 
 
 @pytest.fixture(scope="module")

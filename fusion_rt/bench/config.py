@@ -65,8 +65,8 @@ def cache_folder() -> Path:
 
 def _simulate(config: BenchConfig, path: Path, on_share: Callable[[float], None]) -> None:
     from fusion_rt import config as typed
-    from fusion_rt.sim.drive import record  # an extra, and only needed the first time
     from fusion_rt.sim.drive_config import DriveConfig
+    from fusion_rt.sim.recording import record  # an extra, and only needed the first time
 
     drive = typed.convert(config.sim, DriveConfig, "sim")
     partial = path.with_suffix(f".{os.getpid()}.part")

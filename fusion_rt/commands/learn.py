@@ -44,8 +44,8 @@ def simulate_drive(
     """
     from fusion_rt import config as typed
     from fusion_rt.scenario import find_file
-    from fusion_rt.sim.drive import record
     from fusion_rt.sim.drive_config import DriveConfig
+    from fusion_rt.sim.recording import record
 
     settings = typed.load(find_file(config, "sim"), DriveConfig)
     with progress("simulating") as advance:

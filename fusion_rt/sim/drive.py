@@ -9,7 +9,6 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -17,12 +16,10 @@ import msgspec
 import numpy as np
 
 from fusion_rt.errors import ConfigError
-from fusion_rt.logs import LogWriter
 from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud, complete_ns
 from fusion_rt.rig import Vehicle
-from fusion_rt.sim import camera, gnss, imu, lidar, look, truth
+from fusion_rt.sim import camera, gnss, imu, lidar, look
 from fusion_rt.sim.drive_config import CameraModel, DriveConfig, LidarModel
-from fusion_rt.sim.kitti_raw import KittiRawWriter
 from fusion_rt.sim.path import EgoPath
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.truth import TruthFrame, TruthObject
@@ -202,35 +199,6 @@ def simulate(config: DriveConfig, seed: int) -> Iterator[Packet]:
 
     Raises ConfigError: the extra `sim` is missing, or no world of this seed fits `config.world`."""
     return Drive(config, seed).packets()
-
-
-def record(
-    drive_config: DriveConfig,
-    seed: int,
-    path: Path,
-    *,
-    truth_path: Path | None = None,
-    kitti_raw: Path | None = None,
-    compression: str = "zstd",
-    on_time: Callable[[float], None] | None = None,
-) -> Drive:
-    """Simulates a drive into an MCAP log, and where asked into truth lines and a KITTI raw folder.
-
-    on_time: told the simulated seconds so far. Raises ConfigError or LogError."""
-    drive = Drive(drive_config, seed)
-    folder = None if kitti_raw is None else KittiRawWriter(kitti_raw, drive)
-    with LogWriter(path, drive.rig, compression=compression) as log:
-        for packet in drive.packets():
-            log.write(packet)
-            if folder is not None:
-                folder.write(packet)
-            if on_time is not None:
-                on_time((packet.header.stamp_ns - drive_config.start_ns) * 1e-9)
-    if folder is not None:
-        folder.close()
-    if truth_path is not None:
-        truth.write(truth_path, drive.truth)
-    return drive
 
 
 def _find_world(drive_config: DriveConfig, seed: int) -> tuple[World, EgoPath]:

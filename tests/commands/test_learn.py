@@ -19,7 +19,7 @@ duration_s: 0.3
 world: {speed_mps: [5.0, 14.0], actors: 5}
 cameras: {camera: {jpeg_quality: 80}}
 lidars: {lidar: {pattern: VLP-16, sectors: 2, columns: 450}}
-gnss: {gnss: {}}
+gnss: {gnss: {rate_hz: 10.0}}
 imus: {imu: {rate_hz: 100.0}}
 """ + (Path(__file__).parents[1] / "small_rig.yaml").read_text()
 
@@ -105,7 +105,7 @@ def test_a_drive_is_recorded(app, tmp_path):
     met = {o.track_id for f in frames for o in f.objects if o.points}
     assert f" {len(met)} road users that the lidar met" in result.stdout
     with logs.open(out) as log:
-        assert len(list(log)) == 3 + 3 + 30
+        assert len(list(log)) == 3 + 3 + 30 + 3
     assert len(list((tmp_path / "raw").rglob("*.bin"))) == 3
 
 

@@ -20,8 +20,8 @@ imus: {imu: {rate_hz: 100.0}}
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MCAP log of a simulated drive; the test skips without the `sim` extra."""
     pytest.importorskip("embreex", reason="needs the sim extra")
-    from fusion_rt.sim.drive import record
     from fusion_rt.sim.drive_config import DriveConfig
+    from fusion_rt.sim.recording import record
 
     path = tmp_path_factory.mktemp("golden") / "drive.mcap"
     record(config.parse(DRIVE, DriveConfig, "golden"), 3, path)

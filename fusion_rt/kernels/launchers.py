@@ -111,7 +111,8 @@ class PillarsKernel(Kernel):
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
         self._cell, self._grouped = np.empty(0, np.int32), np.empty((0, 4), np.float32)
-        self._count = self._start = self._pillar = np.zeros(0, np.int32)
+        self._count = self._start = np.zeros((0, 0), np.int32)  # (threads, cells)
+        self._pillar = np.zeros(0, np.int32)
         self._counters = np.zeros(4, np.int32)
         self._pillars = 0
         self._written: Array | None = None  # held, so that its memory is not given to another

@@ -28,9 +28,8 @@ DIFFICULTY = "all"
 NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
-    f"all: objects with {MIN_POINTS} lidar points or more (where the lidar is used) or {MIN_VISIBLE:.0%} or"
-    f" more of their outline in the image (where the camera is), up to {REACH_M:g} m ahead and {ASIDE_M:g} m"
-    " aside."
+    f"all: objects with {MIN_POINTS} lidar points or more, or {MIN_VISIBLE:.0%} or more of their outline in"
+    f" the image, up to {REACH_M:g} m ahead and {ASIDE_M:g} m aside: the same ones for each set of sensors."
     " Simulated objects have no truncation or occlusion classes, so there are no easy, moderate and hard;"
     " other kinds of vehicles are ignored.",
 )
@@ -86,7 +85,7 @@ def evaluate(
         for subset, found in look(scene, perception):
             detections[subset.name] += len(found.boxes)
             for k, label in enumerate(classes):
-                boxes = frame_boxes(scene.now, found, k, label, subset)
+                boxes = frame_boxes(scene.now, found, k, label)
                 cases[Case(subset.name, label, DIFFICULTY)].append(boxes)
         advance(index + 1, len(paths))
     if len(skipped) == len(paths):
@@ -123,16 +122,12 @@ def look(scene: Scene, perception: Perception) -> Iterator[tuple[Subset, Detecti
         yield subset, detect(perception, subset, sweeps=now[0], views=now[1], motion=remembering)
 
 
-def frame_boxes(frame: Frame, found: Detections, kind: int, label: str, subset: Subset) -> FrameBoxes:
+def frame_boxes(frame: Frame, found: Detections, kind: int, label: str) -> FrameBoxes:
     """Objects of a class, and of kinds that are ignored, against what was found of that class.
 
     kind: the class's number in the detections."""
     number = CLASSES.index(label) if label in CLASSES else len(CLASSES)
-    seen = np.zeros(len(frame.cls), bool)
-    if subset.lidar:
-        seen |= frame.npoints >= MIN_POINTS
-    if subset.camera:
-        seen |= frame.visible >= MIN_VISIBLE
+    seen = (frame.npoints >= MIN_POINTS) | (frame.visible >= MIN_VISIBLE)
     wanted = (frame.cls == number) | (frame.cls < 0)
     mine = found.labels == kind
     truth, boxes = frame.boxes[wanted, :7].astype(np.float64), found.boxes[mine].astype(np.float64)

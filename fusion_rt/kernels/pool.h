@@ -1,7 +1,9 @@
-// A few threads that wait for the next kernel. The caller is worker 0; a kernel returns when all have run it.
+// A few threads that wait for the next kernel. A kernel is cut into as many slices as there are threads, the caller
+// among them; whoever is free takes the next, so that nobody waits for a thread that is still asleep.
 #pragma once
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -31,14 +33,15 @@ class Pool {
   }
 
   void run(const std::function<void()>& kernel) {
+    keep_apart();
     kernel_ = &kernel;
-    pending_.store(size_ - 1, std::memory_order_relaxed);
+    pending_.store(size_, std::memory_order_relaxed);
     next_round();
-    frt_worker = {0, size_};
-    kernel();
+    while (take_one()) {
+    }
     frt_worker = {0, 1};
     const auto done = [this] { return pending_.load(std::memory_order_acquire) == 0; };
-    while (!soon(done)) std::this_thread::yield();
+    while (!soon(done, 5)) std::this_thread::yield();
   }
 
   ~Pool() {
@@ -49,7 +52,11 @@ class Pool {
 
  private:
   explicit Pool(int threads) : size_(threads) {
-    for (int k = 1; k < threads; ++k) threads_.emplace_back([this, k] { work(k); });
+#if defined(__linux__)
+    CPU_ZERO(&allowed_);
+    sched_getaffinity(0, sizeof(allowed_), &allowed_);
+#endif
+    for (int k = 1; k < threads; ++k) threads_.emplace_back([this] { work(); });
   }
 
   static std::unique_ptr<Pool>& instance() {
@@ -57,11 +64,10 @@ class Pool {
     return pool;
   }
 
-  // Whether it happens in the next 5 microseconds. The kernels of one call follow each other closely, and their
-  // workers end together: to sleep or to leave the core to others would take longer.
+  // Whether it happens in the next microseconds: to sleep, or to leave the core to others, would take longer.
   template <typename Event>
-  static bool soon(Event event) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(5);
+  static bool soon(Event event, int microseconds) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(microseconds);
     do {
       if (event()) return true;
       pause();
@@ -77,37 +83,68 @@ class Pool {
 #endif
   }
 
+  // Bars the workers from the caller's own core. A scheduler likes to wake a thread where its waker runs: after a
+  // pause both would share one core for milliseconds while another idles.
+  void keep_apart() {
+#if defined(__linux__)
+    const int core = sched_getcpu();
+    if (core == barred_ || core < 0 || threads_.empty()) return;
+    cpu_set_t cores = allowed_;
+    CPU_CLR(core, &cores);
+    if (CPU_COUNT(&cores) == 0) return;
+    for (auto& thread : threads_) pthread_setaffinity_np(thread.native_handle(), sizeof(cores), &cores);
+    barred_ = core;
+#endif
+  }
+
   // What was written before is seen by all workers. Either this sees a sleeper, or the sleeper sees the round:
   // each writes its own before it reads the other's, all in one order.
   void next_round() {
-    round_.fetch_add(1);
+    ticket_.store(((ticket_.load() >> 32) + 1) << 32);
     if (sleepers_.load() == 0) return;
     { std::lock_guard<std::mutex> lock(mutex_); }  // a sleeper between its look and its sleep
     wake_.notify_all();
   }
 
-  void work(int index) {
-    for (unsigned seen = 0;; ++seen) {
-      const auto called = [&] { return round_.load() != seen; };
-      if (!soon(called)) {
+  // Runs a slice that nobody has taken yet; false where there is none. The round cannot end, and `kernel_` not
+  // change, before it is done.
+  bool take_one() {
+    unsigned long long ticket = ticket_.load();
+    do {
+      if (!left(ticket)) return false;
+    } while (!ticket_.compare_exchange_weak(ticket, ticket + 1));
+    frt_worker = {int(ticket & 0xffffffffu), size_};
+    (*kernel_)();
+    pending_.fetch_sub(1, std::memory_order_release);
+    return true;
+  }
+
+  bool left(unsigned long long ticket) const { return (ticket >> 32) != 0 && int(ticket & 0xffffffffu) < size_; }
+
+  void work() {
+    const auto called = [this] { return stopping_.load() || left(ticket_.load()); };
+    while (true) {
+      if (!soon(called, 100)) {  // the kernels of one answer follow each other closely
         std::unique_lock<std::mutex> lock(mutex_);
         sleepers_.fetch_add(1);
         wake_.wait(lock, called);
         sleepers_.fetch_sub(1);
       }
       if (stopping_) return;
-      frt_worker = {index, size_};
-      (*kernel_)();
-      pending_.fetch_sub(1, std::memory_order_release);
+      take_one();
     }
   }
 
   const int size_;
+#if defined(__linux__)
+  cpu_set_t allowed_;  // none, where asking failed: then the threads stay where they are
+  int barred_ = -1;
+#endif
   std::vector<std::thread> threads_;
   std::mutex mutex_;
   std::condition_variable wake_;
   const std::function<void()>* kernel_ = nullptr;
-  std::atomic<unsigned> round_{0};
+  std::atomic<unsigned long long> ticket_{0};  // the round, and below it the next slice
   std::atomic<int> pending_{0}, sleepers_{0};
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
 };

@@ -307,7 +307,7 @@ class Perception:
             labels=kind,
             std=rows[:, refinement.SIGMA],
             contributions=contribution[iy // step, ix // step],
-            velocity_known=self._recalled,
+            velocity_known=self._recalled and self.spec.measures_velocity,
         )
 
 

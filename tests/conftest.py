@@ -157,7 +157,7 @@ def model_package(tmp_path_factory: pytest.TempPathFactory, random_net: Any) -> 
     for part in PARTS:
         (folder / f"{part}.int8.onnx").touch()  # described below, but not in this package
     thresholds = dict.fromkeys(random_net.preset.classes, 0.3)
-    spec = describe(random_net.preset, folder, thresholds, "1", "nothing")
+    spec = describe(random_net.preset, folder, thresholds, "1", "nothing", measures_velocity=True)
     spec = msgspec.structs.replace(spec, precisions={"f32": spec.precisions["f32"]}, precision="f32")
     (folder / "model.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(spec)), encoding="utf-8")
     return ModelPackage.load(folder)

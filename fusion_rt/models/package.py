@@ -64,6 +64,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     score_thresholds   smallest refined score worth showing, by class
     nms_iou            overlap above which the weaker box of a class goes, by class
     max_objects        boxes decoded at most
+    measures_velocity  whether the boxes' velocities are good enough to measure with, where there is a memory
     precisions         precision -> part -> file
     sha256             file -> digest
     precision          the one to use where nobody asks for another
@@ -86,6 +87,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     score_thresholds: dict[str, float]
     nms_iou: dict[str, float]
     max_objects: int
+    measures_velocity: bool
     tensors: dict[str, TensorSpec]
     precisions: dict[str, dict[str, str]]
     precision: str

@@ -17,6 +17,9 @@ from fusion_rt.train.step import TrainingNet
 from fusion_rt.transforms import Array
 
 NMS_IOU = (0.2, 0.3, 0.3)  # by class
+# Weaker first answers are many, and the second look, which is taught on the strongest of a frame, thinks too
+# well of them: on held-out worlds 0.05 cost ten points of the AP of pedestrians and cyclists.
+DECODE_THRESHOLD = 0.12
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,16 @@ class Detected:
 
 
 @torch.no_grad()
-def predict(model: TrainingNet, batch: Batch, *, k: int = 128, threshold: float = 0.05) -> list[Detected]:
+def predict(
+    model: TrainingNet, batch: Batch, *, k: int = 128, threshold: float = DECODE_THRESHOLD
+) -> list[Detected]:
     """What the model finds in the present frame of each sample; `model` is in evaluation mode."""
     return answer(model, batch.now, model.remember(batch), k=k, threshold=threshold)
 
 
 @torch.no_grad()
 def answer(
-    model: TrainingNet, inputs: Inputs, state: Tensor, *, k: int = 128, threshold: float = 0.05
+    model: TrainingNet, inputs: Inputs, state: Tensor, *, k: int = 128, threshold: float = DECODE_THRESHOLD
 ) -> list[Detected]:
     """What the model finds given its inputs and the warped state."""
     p = model.preset

@@ -12,6 +12,7 @@ from fusion_rt import logs, offline
 from fusion_rt.messages import Prediction
 from fusion_rt.models.package import WEIGHTS
 from fusion_rt.pipeline import PipelineConfig
+from fusion_rt.scenario import locate
 
 REPLAY = """
 import itertools, sys
@@ -76,3 +77,20 @@ def test_the_model_that_ships(recording):
     once = lines(recording, "driving-s", count=4)
     assert in_another_process(recording, "driving-s", 4) == once
     assert lines(recording, "driving-s", threads=2, count=4).replace(b"2 threads", b"1 thread") == once
+
+
+@pytest.mark.skipif(
+    not (WEIGHTS / "driving-s" / "model.yaml").is_file(), reason="no weights in this checkout"
+)
+def test_the_car_ahead_keeps_its_number():
+    """In the bundled drive one goes ahead at 36 km/h, seven to ten metres away."""
+    numbers, speeds = [], []
+    for prediction in itertools.islice(
+        offline.predictions(locate("bundled:drive.mcap"), PipelineConfig()), 30
+    ):
+        ahead = [o for o in prediction.objects if abs(o.center[1]) < 1 and 6 < o.center[0] < 11]
+        numbers += [o.track_id for o in ahead if o.label == "car"]
+        speeds += [o.velocity[0] for o in ahead if o.label == "car"]
+    assert len(numbers) >= 28
+    assert len(set(numbers)) == 1
+    assert abs(sum(speeds[10:]) / len(speeds[10:]) - 10.2) < 1.0

@@ -23,6 +23,7 @@ SPEC = {
     "score_thresholds": {"car": 0.3},
     "nms_iou": {"car": 0.2},
     "max_objects": 8,
+    "measures_velocity": False,
     "tensors": {},
     "precisions": {"f32": {part: f"{part}.onnx" for part in PARTS}},
     "precision": "f32",

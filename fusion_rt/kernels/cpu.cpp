@@ -22,6 +22,13 @@ class Launch {
     return *this;
   }
 
+  // For some ten microseconds of work: to wake another thread would take longer.
+  template <typename Kernel>
+  Launch& alone(Kernel kernel) {
+    kernel();
+    return *this;
+  }
+
  private:
   std::lock_guard<std::mutex> lock_;
   Pool& pool_;
@@ -99,7 +106,7 @@ FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regres
                           float threshold_logit, int k, int* candidate, int* counters, float* rows) {
   Launch launch(threads);
   std::fill(counters, counters + DECODE_COUNTERS, 0);
-  launch([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
+  launch.alone([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
   const int peaks = counters[PEAKS], n = std::min(peaks, k);
   // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
   if (peaks > k) {
@@ -107,20 +114,24 @@ FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regres
       return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
     });
   }
-  launch([&] { decode_boxes(heatmap, regression, grid, candidate, n, k, rows); });
+  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, n, k, rows); });
   return n;
 }
 
 FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, float threshold,
                        unsigned char* overlap, int* keep, int* counters) {
   Launch launch(threads);
-  launch([&] { nms_overlap(boxes, classes, n, threshold, overlap); });
-  launch([&] { nms_keep(overlap, n, keep, counters); });
+  const auto overlaps = [&] { nms_overlap(boxes, classes, n, threshold, overlap); };
+  if (n < 64)
+    launch.alone(overlaps);
+  else
+    launch(overlaps);
+  launch.alone([&] { nms_keep(overlap, n, keep, counters); });
   return counters[0];
 }
 
 FRT_EXPORT void frt_roi_sample(int threads, const float* features, int channels, const float* boxes, int n, Grid grid,
                                float* out) {
   Launch launch(threads);
-  launch([&] { roi_sample(features, channels, boxes, n, grid, out); });
+  launch.alone([&] { roi_sample(features, channels, boxes, n, grid, out); });
 }

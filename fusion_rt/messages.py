@@ -315,12 +315,19 @@ def kind(message: Message) -> str:
 def complete_ns(message: Message) -> int:
     """When the last of it was measured, and no earlier can it come: a sweep ends after its stamp."""
     stamp_ns = message.header.stamp_ns
-    if not isinstance(message, PointCloud) or len(message.t) == 0:
+    if not isinstance(message, PointCloud):
         return stamp_ns
-    last_s = float(message.t.max())
-    if not abs(last_s) <= SWEEP_S:  # also where one is NaN
-        last_s = float(np.max(message.t, initial=0.0, where=np.abs(message.t) <= SWEEP_S))
-    return stamp_ns + max(round(last_s * 1e9), 0)
+    return stamp_ns + max(round(sweep_span_s(message.t)[1] * 1e9), 0)
+
+
+def sweep_span_s(t: NDArray[np.float32]) -> tuple[float, float]:
+    """The first and last time of a sweep's points, t (N,) s after its stamp, without those that are not
+    finite or farther than SWEEP_S; zeros where none is left."""
+    low, high = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
+    if not -SWEEP_S <= low <= high <= SWEEP_S:  # also where one is NaN
+        t = t[np.abs(t) <= SWEEP_S]
+        low, high = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
+    return low, high
 
 
 def with_trace(message: Any, stage: str, monotonic_ns: int, host: str = "") -> Any:

@@ -22,7 +22,6 @@ from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.filter import EgoFilter
 from fusion_rt.errors import ConfigError, MessageError
 from fusion_rt.messages import (
-    SWEEP_S,
     Certificate,
     EgoState,
     GnssFix,
@@ -32,6 +31,7 @@ from fusion_rt.messages import (
     Packet,
     PointCloud,
     Prediction,
+    sweep_span_s,
 )
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import MODALITIES, ImageFeatures, Motion, Perceived, Perception, Sweep, View
@@ -282,11 +282,8 @@ def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:
 
 def sweep_knots(t: Array) -> Array:
     """(K,) float32, increasing: the times at which a sweep's motion is sampled; one where its points share
-    one time. t (N,) s after the sweep's stamp; what is not finite or beyond SWEEP_S does not stretch them."""
-    low, high = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
-    if not -SWEEP_S <= low <= high <= SWEEP_S:  # also where one is NaN
-        t = t[np.abs(t) <= SWEEP_S]
-        low, high = (float(t.min()), float(t.max())) if len(t) else (0.0, 0.0)
+    one time. t (N,) s after the sweep's stamp; a wrong time does not stretch them."""
+    low, high = sweep_span_s(t)
     count = SWEEP_KNOTS if high - low > 1e-6 else 1  # closer ones may be one float32
     return np.linspace(low, high, count, dtype=np.float32)
 

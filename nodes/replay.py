@@ -41,19 +41,18 @@ def run(config: ReplayConfig, bus: Bus) -> None:
     path = locate(config.log)
     with logs.open(path) as log:
         topics = config.topics or tuple(log.rig.modalities())
-        packets = list(log) if config.preload else None
-    publishers = {topic: bus.publisher(topic) for topic in topics}
-    _wait(publishers, config, bus)
-    while not bus.stopping:
-        with logs.open(path) as log:
-            sent = _play(log if packets is None else packets, log.start_ns, publishers, config.speed, bus)
+        packets: Iterable[Packet] = list(log) if config.preload else log
+        publishers = {topic: bus.publisher(topic) for topic in topics}
+        _wait(publishers, config, bus)
+        while not bus.stopping:
+            sent = _play(packets, log.start_ns, publishers, config.speed, bus)
             if log.recovered:
                 print(log.recovered, file=sys.stderr)
-        bus.detail["loops"] = bus.detail.get("loops", 0) + 1
-        if not config.loop:
-            return
-        if not sent:
-            raise LogError(f"{path}: holds nothing of {', '.join(topics)}: there is nothing to loop over")
+            bus.detail["loops"] = bus.detail.get("loops", 0) + 1
+            if not config.loop:
+                return
+            if not sent:
+                raise LogError(f"{path}: holds nothing of {', '.join(topics)}: there is nothing to loop over")
 
 
 def _wait(publishers: dict[str, Publisher], config: ReplayConfig, bus: Bus) -> None:

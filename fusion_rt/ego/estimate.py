@@ -62,7 +62,7 @@ def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin
         position=_vec3(here[POSITION] + to_origin),
         orientation=known.row[QUATERNION],  # type: ignore[arg-type]
         velocity=_vec3(here[VELOCITY] + swing),
-        angular_rate=known.row[RATE],  # type: ignore[arg-type]
+        angular_rate=_vec3(here[RATE]),
         covariance=tuple(covariance[:6, :6].ravel().tolist()),
         velocity_covariance=tuple(covariance[6:, 6:].ravel().tolist()),
         extrapolated_s=known.beyond_s,

@@ -14,35 +14,12 @@ from typing import TypeAlias
 import numpy as np
 
 from fusion_rt.messages import Vec3, Vec4
-from fusion_rt.transforms import Array
+from fusion_rt.transforms import Array, matrix_from_quaternion
 
 Sample: TypeAlias = tuple[float, float, float, float, float, float]  # specific force, angular rate, ego axes
 Row: TypeAlias = tuple[float, ...]
 POSITION, VELOCITY, QUATERNION = slice(0, 3), slice(3, 6), slice(6, 10)
 FORCE, RATE = slice(10, 13), slice(13, 16)
-
-# Rotation matrix = products of the quaternion's numbers, x x, x y, x z, x w, y x, ... @ (16, 9) + identity.
-_OF_PRODUCTS = 2.0 * np.array(
-    [
-        [0, 0, 0, 0, -1, 0, 0, 0, -1],
-        [0, 1, 0, 1, 0, 0, 0, 0, 0],
-        [0, 0, 1, 0, 0, 0, 1, 0, 0],
-        [0, 0, 0, 0, 0, -1, 0, 1, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [-1, 0, 0, 0, 0, 0, 0, 0, -1],
-        [0, 0, 0, 0, 0, 1, 0, 1, 0],
-        [0, 0, 1, 0, 0, 0, -1, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [-1, 0, 0, 0, -1, 0, 0, 0, 0],
-        [0, -1, 0, 1, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0],
-    ]
-)
-_IDENTITY = np.eye(3).ravel()
 
 
 def row(p: Vec3, v: Vec3, q: Vec4, sample: Sample, gyro_bias: Vec3, accel_bias: Vec3) -> Row:
@@ -90,21 +67,17 @@ def between(first: Sample, second: Sample, u: float) -> Sample:
 
 def matrices(q: Array) -> Array:
     """(n, 3, 3) rotations of (n, 4) unit quaternions x y z w."""
-    products = (q[:, :, None] * q[:, None]).reshape(len(q), 16)
-    R: Array = (products @ _OF_PRODUCTS + _IDENTITY).reshape(len(q), 3, 3)
+    x, y, z, w = q.T
+    R = np.empty((len(q), 3, 3))
+    R[:, 0, 0], R[:, 0, 1], R[:, 0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
+    R[:, 1, 0], R[:, 1, 1], R[:, 1, 2] = 2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)
+    R[:, 2, 0], R[:, 2, 1], R[:, 2, 2] = 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)
     return R
 
 
 def matrix(here: Row) -> Array:
     """(3, 3) rotation of a row's quaternion, map <- ego."""
-    x, y, z, w = here[QUATERNION]
-    return np.array(
-        (
-            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-        )
-    )
+    return matrix_from_quaternion(here[QUATERNION])
 
 
 def _rate(sample: Sample, gyro_bias: Vec3) -> Vec3:

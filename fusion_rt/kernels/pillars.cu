@@ -114,14 +114,14 @@ FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* co
     for (int a = 0; a < 3; ++a) mean[a] = float(double(sum[a]) / n * quantum);
     const float crowd = log1pf(float(n)) / 5.0f;
     float* mine = out + (long long)c * (channels + 1);
-    for (int j = 0; j < channels; j += 8) {
+    const int by = channels < 8 ? 1 : 8;
+    for (int done = 0; done < channels; done += by) {
       // The last eight may overlap those before: they come out the same twice.
-      const int k = channels < 8 ? j : (j + 8 <= channels ? j : channels - 8);
-      if (channels >= 8)
-        respond<8>(points, n, mean, crowd, W + k, b + k, channels, cell, mine + k);
+      const int j = done + by <= channels ? done : channels - by;
+      if (by == 8)
+        respond<8>(points, n, mean, crowd, W + j, b + j, channels, cell, mine + j);
       else
-        for (int i = 0; i < channels; ++i)
-          respond<1>(points, n, mean, crowd, W + i, b + i, channels, cell, mine + i);
+        respond<1>(points, n, mean, crowd, W + j, b + j, channels, cell, mine + j);
     }
     mine[channels] = crowd;
   }

@@ -141,7 +141,7 @@ class Sample:
     previous: _Moment | None
     T_prev_now: Array
     targets: Targets
-    image_targets: ImageTargets
+    image_targets: ImageTargets | None  # none without a camera
 
 
 def _moment(frame: Frame, context: Array, use: Use, preset: Preset) -> _Moment:
@@ -191,7 +191,7 @@ def make_sample(scene: Scene, use: Use, preset: Preset, rng: np.random.Generator
         moment_previous,
         T_prev_now[:2][:, [0, 1, 3]].astype(np.float32),
         seen,
-        image_targets(now, moment_now.P, preset),
+        image_targets(now, moment_now.P, preset) if use.camera else None,
     )
 
 
@@ -199,7 +199,7 @@ def collate(samples: list[Sample], preset: Preset) -> Batch:
     """Stack samples; points are concatenated with their cells moved into the batch's canvas."""
     memory = [i for i, s in enumerate(samples) if s.previous is not None]
     cells = preset.head_nx * preset.head_ny
-    taught = [s.image_targets for s in samples if s.now.image is not None]
+    taught = [s.image_targets for s in samples if s.image_targets is not None]
     h, w = preset.image_height // preset.camera_stride, preset.image_width // preset.camera_stride
     T = np.stack([samples[i].T_prev_now for i in memory]) if memory else np.zeros((0, 2, 3), np.float32)
     has_memory = np.concatenate(

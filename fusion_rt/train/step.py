@@ -20,8 +20,10 @@ class TrainingNet(nn.Module):
         self.net = DrivingNet(preset)
         classes = len(preset.classes)
         self.image_head = nn.Conv2d(preset.canvas_channels, 2 * classes + 2, 1)
-        nn.init.constant_(self.image_head.bias[:classes], -4.6)  # type: ignore[index]
-        nn.init.zeros_(self.image_head.bias[classes:])  # type: ignore[index]
+        bias = self.image_head.bias
+        assert bias is not None
+        nn.init.constant_(bias[:classes], -4.6)
+        nn.init.zeros_(bias[classes:])
 
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """(heatmap, boxes, features, state, contribution) of the present frame, and the image head's

@@ -28,15 +28,17 @@ _KERNELS = ("image", "deskew", "pillars", "lift", "bev_warp", "decode", "nms", "
 Lap = Callable[[str], None]
 
 
-class ImageFeatures(Struct, frozen=True):
+class ImageFeatures(Struct, frozen=True, eq=False):
     """An encoded image, waiting for the trigger.
 
     features  (h, w, C) float32
     K         (3, 3) float64: camera ray -> feature pixel
+    P         (3, 4) float32: ego frame at the image -> feature pixel
     """
 
     features: Array
     K: Array
+    P: Array
 
 
 class View(Struct, frozen=True):
@@ -106,21 +108,21 @@ class Perception:
         self._kernels: dict[str, Any] = {name: device.kernel(name) for name in _KERNELS}
         self._device = device
         self._xyz = device.empty((1 << 17, 3), np.float32)
-        self._intensity = device.empty((1 << 17,), np.float32)
         self._rows = device.empty((self.spec.max_objects, 16), np.float32)
         self._keep = device.empty((self.spec.max_objects,), np.int32)
+        self._nms_iou = [self.spec.nms_iou[label] for label in self.spec.classes]
         self._recalled = False
+        self._lifted: tuple[list[ImageFeatures], Array] | None = None  # what lies on the camera's canvas
+        self._in_step = False  # whether the last answer was for the very time of its only image
         for part in (self._camera, self._bev, self._refine):
             part.run()  # the first run is slow: better now than under the first packet
 
     def _load(self, part: str, runtime: str, threads: int) -> engine.Engine:
-        path, tensors = self.package.path(part, self.precision), self.spec.tensors[part]
-        # A part that gains nothing from quantisation is float in every precision.
-        held = "int8" if path.name.endswith(".int8.onnx") else "f32"
+        tensors = self.spec.tensors[part]
         return engine.load(
-            path,
+            self.package.path(part, self.precision),
             runtime=runtime,
-            precision=held,
+            precision=self.package.held(part, self.precision),
             threads=threads,
             inputs=tensors.inputs,
             outputs=tensors.outputs,
@@ -155,8 +157,12 @@ class Perception:
         self._lap("image")
         self._camera.run()
         self._lap("camera_encode")
-        scale = np.diag([1 / spec.stride, 1 / spec.stride, 1.0])
-        return ImageFeatures(self._camera.outputs["features"][0].copy(), scale @ K)
+        K = np.diag([1 / spec.stride, 1 / spec.stride, 1.0]) @ K
+        P = (K @ camera.T_camera_ego[:3]).astype(np.float32)
+        seen = ImageFeatures(self._camera.outputs["features"][0].copy(), K, P)
+        if self._in_step:  # a camera that the lidar triggers: the next answer will be the same
+            self._lift([seen], P[None])
+        return seen
 
     def detect(self, sweeps: Sequence[Sweep], views: Sequence[View], motion: Motion) -> Perceived:
         """Objects in the ego frame at the answer's time, from whatever there is; both may be empty."""
@@ -179,20 +185,21 @@ class Perception:
         if total > len(self._xyz):  # rare: a denser lidar than before
             size = 1 << (total - 1).bit_length()
             self._xyz = self._device.empty((size, 3), np.float32)
-            self._intensity = self._device.empty((size,), np.float32)
         start = 0
         for sweep in sweeps:
             end = start + len(sweep.cloud.xyz)
             # Columns of a wider array are welcome: what is contiguous already is not copied.
             xyz, t = np.ascontiguousarray(sweep.cloud.xyz), np.ascontiguousarray(sweep.cloud.t)
             self._kernels["deskew"](xyz, t, sweep.knots_t, sweep.knots_T, self._xyz[start:end])
-            self._intensity[start:end] = sweep.cloud.intensity
             start = end
+        intensities = [np.ascontiguousarray(s.cloud.intensity) for s in sweeps]
+        one = len(intensities) == 1  # the usual case, without a copy
+        intensity = intensities[0] if one else np.concatenate([np.empty(0, np.float32), *intensities])
         self._lap("deskew")
         W, b = self.package.pillars
         counts = self._kernels["pillars"](
             self._xyz[:start],
-            self._intensity[:start],
+            intensity,
             W,
             b,
             self.spec.grid,
@@ -204,16 +211,23 @@ class Perception:
         return total, {cause: counts[cause] for cause in ("not_finite", "outside") if counts[cause]}
 
     def _encode_views(self, views: Sequence[View]) -> None:
-        canvas, depth = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_depth"][0, :, :, 0]
         if not views:
-            canvas[...] = 0
-            depth[...] = 0
+            self._bev.inputs["camera_bev"][...] = 0
+            self._bev.inputs["camera_depth"][...] = 0
+            self._lifted = None
             return
-        features = views[0].image.features[None]
-        if len(views) > 1:
-            features = np.stack([v.image.features for v in views])
+        images = [v.image for v in views]
         P = np.stack([v.image.K @ v.T_camera_ego[:3] for v in views]).astype(np.float32)
+        self._in_step = len(images) == 1 and np.array_equal(P[0], images[0].P)
+        if self._lifted is None or self._lifted[0] != images or not np.array_equal(self._lifted[1], P):
+            self._lift(images, P)
+
+    def _lift(self, images: list[ImageFeatures], P: Array) -> None:
+        """Onto the camera's canvas; P (n, 3, 4) ego frame at the answer -> feature pixel."""
+        canvas, depth = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_depth"][0, :, :, 0]
+        features = images[0].features[None] if len(images) == 1 else np.stack([i.features for i in images])
         self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, depth)
+        self._lifted = images, P
         self._lap("lift")
 
     def _recall(self, motion: Motion) -> None:
@@ -259,16 +273,16 @@ class Perception:
         """h(E, D(E)): the features around each first answer correct its score and box."""
         if len(rows) == 0:
             return rows
-        roi, box = self._refine.inputs["roi"], self._refine.inputs["box"]
-        roi[...] = 0
-        self._kernels["roi_sample"](
-            self._bev.outputs["features"][0],
-            np.ascontiguousarray(rows[:, :7]),
-            self.spec.head,
-            roi[: len(rows)],
-        )
-        box[...] = 0
-        box[: len(rows)] = refinement.box_context(rows)
+        inputs, n = self._refine.inputs, len(rows)
+        boxes = np.ascontiguousarray(rows[:, :7])
+        for name, canvas in (
+            ("roi", self._bev.outputs["features"]),
+            ("camera_roi", self._bev.inputs["camera_bev"]),
+        ):
+            self._kernels["roi_sample"](canvas[0], boxes, self.spec.head, inputs[name][:n])
+            inputs[name][n:] = 0
+        inputs["box"][:n] = refinement.box_context(rows)
+        inputs["box"][n:] = 0
         self._lap("decode")
         self._refine.run()
         self._lap("refine")
@@ -278,16 +292,14 @@ class Perception:
     def _suppress(self, rows: Array) -> Array:
         """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
         rows = rows.take((-rows[:, refinement.SCORE]).argsort(kind="stable"), axis=0)
-        boxes, scores = np.ascontiguousarray(rows[:, :7]), np.ascontiguousarray(rows[:, refinement.SCORE])
-        one_class = np.zeros(len(rows), np.int32)
-        kept = []
-        for k, label in enumerate(self.spec.classes):
-            (mine,) = (rows[:, refinement.CLASS] == k).nonzero()
-            n = self._kernels["nms"](
-                boxes[mine], scores[mine], one_class[: len(mine)], self.spec.nms_iou[label], self._keep
-            )
-            kept.append(mine[self._keep[:n]])
-        return rows[np.sort(np.concatenate(kept))]
+        n = self._kernels["nms"](
+            np.ascontiguousarray(rows[:, :7]),
+            np.ascontiguousarray(rows[:, refinement.SCORE]),
+            rows[:, refinement.CLASS].astype(np.int32),
+            self._nms_iou,
+            self._keep,
+        )
+        return rows.take(self._keep[:n], axis=0)
 
     def _as_detections(self, rows: Array) -> Detections:
         head = self.spec.head

@@ -196,7 +196,7 @@ class FusionPipeline:
                 continue
             knots_t = sweep_knots(cloud.t)
             at = [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
-            T_now_then = np.array([self._ego.relative(then, stamp_ns) for then in at])
+            T_now_then = self._ego.relative(at, stamp_ns)
             knots_T = (T_now_then @ self._T_ego_lidar[sensor])[:, :3].astype(np.float32)
             sweeps.append(Sweep(cloud, knots_t, knots_T))
         return sweeps
@@ -207,7 +207,7 @@ class FusionPipeline:
         for sensor, T_camera_ego in self._T_camera_ego.items():
             image = snapshot.packets.get(sensor)
             if image is not None and sensor in self._features:
-                T_then_now = self._ego.relative(stamp_ns, image.header.stamp_ns)
+                (T_then_now,) = self._ego.relative([stamp_ns], image.header.stamp_ns)
                 views.append(View(self._features[sensor], T_camera_ego @ T_then_now))
         return views
 
@@ -219,7 +219,7 @@ class FusionPipeline:
         since_s = (ego.stamp_ns - before.stamp_ns) / 1e9 if before is not None else 0.0
         if before is None or before.source == "none" or not 0 < since_s <= MEMORY_S:
             return Motion(known=True, speed=speed, yaw_rate=ego.angular_rate[2])
-        T_prev_now = self._ego.relative(ego.stamp_ns, before.stamp_ns)
+        (T_prev_now,) = self._ego.relative([ego.stamp_ns], before.stamp_ns)
         gained = speed - math.hypot(*before.velocity[:2])
         return Motion(
             known=True,

@@ -116,6 +116,47 @@ def test_the_same_again(perception, street, sweep_of, view_of):
     np.testing.assert_array_equal(one.detections.scores, two.detections.scores)
 
 
+def test_an_image_in_step_is_lifted_when_it_comes(perception, rig, street, sweep_of):
+    """After an answer for its image's own time the next image is lifted at once; that it was foreseen, or
+    foreseen wrongly, does not change an answer."""
+    camera, moved = rig.cameras["camera"], np.eye(4)
+    moved[0, 3] = 0.7
+    (cloud, image), (_, other) = street(), street(x_m=3.0)
+    lifts: list[str] = []
+    perception._lap = lifts.append
+
+    def answers(*asked):
+        """How often features were lifted, and the last answer's canvas; each: image, T_then_now."""
+        lifts.clear()
+        for shown, T_then_now in asked:
+            perception.detect(
+                sweep_of(cloud),
+                [View(perception.see(shown, camera), camera.T_camera_ego @ T_then_now)],
+                Motion(),
+            )
+        return lifts.count("lift"), perception._bev.inputs["camera_bev"].copy()
+
+    still = np.eye(4)
+    answers((other, moved))
+    times, surprised = answers((image, still))
+    assert times == 1
+    assert answers((other, still), (image, still))[0] == 2
+    lifts.clear()
+    features = perception.see(image, camera)
+    assert lifts[-1] == "lift"
+    lifts.clear()
+    perception.detect(sweep_of(cloud), [View(features, camera.T_camera_ego)], Motion())
+    assert "lift" not in lifts
+    np.testing.assert_array_equal(perception._bev.inputs["camera_bev"], surprised)
+    times, foreseen_wrongly = answers((image, moved))
+    assert times == 2
+    assert answers((image, moved))[0] == 1
+    np.testing.assert_array_equal(perception._bev.inputs["camera_bev"], foreseen_wrongly)
+    assert np.abs(foreseen_wrongly - surprised).max() > 0
+    perception.detect(sweep_of(cloud), [], Motion())
+    assert not perception._bev.inputs["camera_bev"].any()
+
+
 def test_points_that_are_left_out_are_counted(perception, street, sweep_of):
     cloud = street()[0]
     hostile = np.array(

@@ -253,8 +253,8 @@ def test_stages_are_timed_where_there_is_a_clock(make, packets):
     ticks = itertools.count(step=1_000_000)
     told = answers(make(clock=lambda: next(ticks)), packets(0, 1))
     stages = told[-1].certificate.stage_ms
-    image = ["align", "image_decode", "image", "camera_encode"]
-    sweep = ["ego", "deskew", "pillars", "lift", "warp", "fuse", "decode", "refine", "track", "forecast"]
+    image = ["align", "image_decode", "image", "camera_encode", "lift"]  # in step: lifted when it comes
+    sweep = ["ego", "deskew", "pillars", "warp", "fuse", "decode", "refine", "track", "forecast"]
     assert list(stages) == image + sweep
     twice = {"align", "decode"}  # of image and sweep; before and after the second look
     assert stages == {stage: 2.0 if stage in twice else 1.0 for stage in stages}  # one tick each

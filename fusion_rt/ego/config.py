@@ -41,7 +41,8 @@ class EgoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     position_correlation_s  errors of fixes wander: faster fixes share the information of one in this time
     gate_chi2               squared Mahalanobis distance (3 degrees of freedom) beyond which a fix is refused;
                             16.27 refuses one good fix in a thousand
-    reset_after             so many refused fixes in a row mean that the filter is wrong, not the receiver
+    reset_after_s           fixes refused in a row for so long mean that the filter is wrong, and not that the
+                            receiver hears reflections: those last some seconds
     nonholonomic_mps        how far a car slides or jumps; 0: not a wheeled vehicle
     still_mps               slower than this, and with a calm IMU, the vehicle stands; 0: do not look
     align_speed_mps         course over ground gives the heading from this speed on
@@ -56,7 +57,7 @@ class EgoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     velocity_floor_mps: Positive = 0.03
     position_correlation_s: NotNegative = 1.0
     gate_chi2: Positive = 16.27
-    reset_after: Annotated[int, Meta(ge=1)] = 10
+    reset_after_s: Positive = 5.0
     nonholonomic_mps: NotNegative = 0.4
     still_mps: NotNegative = 0.3
     align_speed_mps: Positive = 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -116,9 +117,9 @@ class Course:
         p, v = (1 - u) * a[POSITION] + u * b[POSITION], (1 - u) * a[VELOCITY] + u * b[VELOCITY]
         return Estimate(_level_row(p, v, turned, float(a[RATE][2])), C, 0.0)
 
-    def relative(self, from_ns: int, to_ns: int) -> Array:
-        """T_ego(to)_ego(from), (4, 4)."""
-        return moved(self.at(from_ns).row, self.at(to_ns).row, np.zeros(3))
+    def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
+        """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`."""
+        return moved([self.at(stamp).row for stamp in stamps_ns], self.at(to_ns).row, np.zeros(3))
 
     def _difference(self) -> tuple[Array, float] | None:
         """Velocity of a receiver that gives none, and its standard deviation: over the span that is long

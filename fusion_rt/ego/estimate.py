@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fusion_rt.ego.error_state import BG, THETA, P, V, skew
-from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrix
+from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrices, matrix
 from fusion_rt.messages import EgoState, Vec3
-from fusion_rt.transforms import Array, from_rotation_translation
+from fusion_rt.transforms import Array
 
 _ACCELERATION_MPS2 = 1.0  # what a vehicle may do while nobody looks, one standard deviation
 _TURNING_RADPS = 0.1
@@ -37,12 +38,16 @@ def coasted(C: Array, dt: float) -> Array:
     return C
 
 
-def moved(start: Row, end: Row, arm: Array) -> Array:
-    """T_ego(end)_ego(start) (4, 4) of two rows; arm (3,): the rows' point in the ego frame, m."""
-    R_end_map = matrix(end).T
-    between = np.array([s - e for s, e in zip(start[POSITION], end[POSITION])])
-    R = R_end_map @ matrix(start)
-    return from_rotation_translation(R, R_end_map @ between + arm - R @ arm)
+def moved(starts: Sequence[Row], end: Row, arm: Array) -> Array:
+    """T_ego(end)_ego(start) (n, 4, 4) for each start; arm (3,): the rows' point in the ego frame, m."""
+    here = np.array([*starts, end])
+    Rs = matrices(here[:, QUATERNION])
+    R_end_map = Rs[-1].T
+    T = np.zeros((len(starts), 4, 4))
+    T[:, :3, :3] = R = R_end_map @ Rs[:-1]
+    T[:, :3, 3] = (here[:-1, POSITION] - here[-1, POSITION]) @ Rs[-1] + arm - R @ arm
+    T[:, 3, 3] = 1.0
+    return T
 
 
 def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3) -> EgoState:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter, deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class EgoFilter:
         self._recent: deque[tuple[int, Sample]] = deque()  # samples without a gap, newest last
         self._waiting: list[tuple[Measured, Motion | None]] = []  # fixes newer than the newest sample
         self._newest_fix_ns: int | None = None
-        self._far_in_a_row = 0
+        self._far_since_ns: int | None = None
         self._course = Course(config)
         self._navigation: Navigation | None = None
 
@@ -78,15 +79,15 @@ class EgoFilter:
             source = "imu" if lost else "imu+gnss"
         return ego_state(stamp_ns, known.at(stamp_ns), arm, source=source, origin=self.map.origin)
 
-    def relative(self, from_ns: int, to_ns: int) -> Array:
-        """T_ego(to)_ego(from), (4, 4): moves points seen at `from` into the ego frame at `to`; the identity
-        while `state_at` has no pose."""
-        known = self._estimator(from_ns, to_ns)
-        if known is None or from_ns == to_ns:
-            return np.eye(4)
+    def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
+        """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`: moves points seen then into the ego frame at
+        `to`; the identity while `state_at` has no pose."""
+        known = self._estimator(*stamps_ns, to_ns)
+        if known is None or all(stamp == to_ns for stamp in stamps_ns):
+            return np.tile(np.eye(4), (len(stamps_ns), 1, 1))
         if isinstance(known, Course):
-            return known.relative(from_ns, to_ns)
-        return known.relative(from_ns, to_ns, self._arm)
+            return known.relative(stamps_ns, to_ns)
+        return known.relative(stamps_ns, to_ns, self._arm)
 
     def _estimator(self, *stamps_ns: int) -> Navigation | Course | None:
         """Who can tell the pose at all these stamps: the IMU, while it lives or when the fixes ended as
@@ -187,12 +188,13 @@ class EgoFilter:
         if self.map is None:
             self.map = LocalMap(*here)
         if float(np.linalg.norm(self.map.to_enu(*here))) < _MAP_M:
-            self._far_in_a_row = 0
+            self._far_since_ns = None
             return self.map
-        self._far_in_a_row += 1
-        if self._far_in_a_row < self.config.reset_after:
+        if self._far_since_ns is None:
+            self._far_since_ns = fix.header.stamp_ns
+        if fix.header.stamp_ns - self._far_since_ns < self.config.reset_after_s * 1e9:
             return None
-        self._far_in_a_row = 0
+        self._far_since_ns = None
         self._navigation, self._course, self.map = None, Course(self.config), LocalMap(*here)
         self._waiting.clear()
         return self.map
@@ -222,7 +224,7 @@ class EgoFilter:
             self._navigation = self._begin(fix, motion)
             return
         self._navigation.apply(fix)
-        if self._navigation.refused_in_a_row >= self.config.reset_after:
+        if self._navigation.refused_s(fix.stamp_ns) >= self.config.reset_after_s:
             self.counters["reset"] += 1
             again = self._begin(fix, motion)
             if again is None:

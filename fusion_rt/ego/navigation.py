@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ class Navigation:
         self._anchors = [_Anchor(stamp, C, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gravity, stamp)]
         self._fixes: list[Measured] = []  # accepted, by stamp
         self.fixed_ns = stamp  # newest fix that was accepted
-        self.refused_in_a_row = 0
+        self.refused_since_ns: int | None = None  # the first of the fixes refused in a row
 
     def beyond_s(self, stamp_ns: int) -> float:
         """How far outside the history a stamp lies, s; 0 inside."""
@@ -105,20 +106,28 @@ class Navigation:
         here, C, gate = self._row(fix.stamp_ns), self._covariance(fix.stamp_ns), self._config.gate_chi2
         if distance(C, *position_residual(here, fix), fix.position_noise) > gate:
             self._counters["fix_gated"] += 1
-            self.refused_in_a_row += 1
+            self._refuse(fix)
             return
         if fix.velocity is not None and distance(C, *velocity_residual(here, fix), fix.velocity_noise) > gate:
             self._counters["velocity_gated"] += 1
-            self.refused_in_a_row += 1
+            self._refuse(fix)
             fix = fix._replace(velocity=None)
         else:
-            self.refused_in_a_row = 0
+            self.refused_since_ns = None
         later_fixes = [f for f in self._fixes if f.stamp_ns > fix.stamp_ns]
         self._replay(fix, later_fixes, self._rewind(fix.stamp_ns))
 
+    def refused_s(self, stamp_ns: int) -> float:
+        """For how long no fix was accepted as it is, at a refused one's stamp; 0: it was."""
+        return 0.0 if self.refused_since_ns is None else (stamp_ns - self.refused_since_ns) / 1e9
+
+    def _refuse(self, fix: Measured) -> None:
+        if self.refused_since_ns is None:
+            self.refused_since_ns = fix.stamp_ns
+
     def believe(self, fix: Measured) -> None:
         """Against the estimate, because so many fixes contradicted it: position and velocity were wrong."""
-        self.refused_in_a_row = 0
+        self.refused_since_ns = None
         if self._before(fix.stamp_ns) < 0:
             self._counters["fix_too_late"] += 1
             return
@@ -140,30 +149,31 @@ class Navigation:
         dt = (stamp_ns - inside) / 1e9
         return Estimate(coast(self._row(inside), dt), coasted(C, dt), max(dt, 0.0))
 
-    def relative(self, from_ns: int, to_ns: int, arm: Array) -> Array:
-        """T_ego(to)_ego(from), (4, 4); arm (3,): the IMU in the ego frame.
+    def relative(self, stamps_ns: Sequence[int], to_ns: int, arm: Array) -> Array:
+        """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`; arm (3,): the IMU in the ego frame.
 
         By the samples between alone: a fix that pulled the estimate meanwhile did not move the vehicle."""
-        early, late = min(from_ns, to_ns), max(from_ns, to_ns)
-        anchor = self._anchors[max(self._before(late), 0)]
-        start = self.at(early).row if early < self._stamps[0] else self._row(min(early, self._stamps[-1]))
-        end, here_ns = start, min(early, self._stamps[-1])
-        if early < self._stamps[0] < late:
-            end, here_ns = self._rows[0], self._stamps[0]
-        until = min(late, self._stamps[-1])
-        first, last = bisect.bisect_right(self._stamps, here_ns), bisect.bisect_left(self._stamps, until)
-        nodes = list(zip(self._stamps[first:last], self._samples[first:last]))
-        if here_ns < until and self._stamps[0] <= until:
-            nodes.append((until, self._sample(until)))
-        for stamp, sample in nodes:
-            dt = (stamp - here_ns) / 1e9
-            end = step(end, sample, dt, anchor.gyro_bias, anchor.accel_bias, anchor.gravity)
-            here_ns = stamp
-        if early > here_ns:
-            start = coast(start, (early - here_ns) / 1e9)
-        if late > here_ns:
-            end = coast(end, (late - here_ns) / 1e9)
-        return moved(start, end, arm) if from_ns <= to_ns else moved(end, start, arm)
+        wanted = sorted({*stamps_ns, to_ns})
+        rows = dict(zip(wanted, self._reckoned(wanted)))
+        return moved([rows[stamp] for stamp in stamps_ns], rows[to_ns], arm)
+
+    def _reckoned(self, wanted: list[int]) -> Iterator[Row]:
+        """Rows at rising stamps, each from the one before it by the samples between."""
+        anchor = self._anchors[max(self._before(wanted[-1]), 0)]
+        oldest, newest = self._stamps[0], self._stamps[-1]
+        here_ns = min(max(wanted[0], oldest), newest)
+        here = self._row(here_ns)
+        i = bisect.bisect_right(self._stamps, here_ns)
+        for stamp in wanted:
+            until = min(max(stamp, oldest), newest)
+            while here_ns < until:
+                next_ns = min(self._stamps[i], until)
+                sample = self._samples[i] if next_ns == self._stamps[i] else self._sample(next_ns)
+                dt = (next_ns - here_ns) / 1e9
+                here = step(here, sample, dt, anchor.gyro_bias, anchor.accel_bias, anchor.gravity)
+                here_ns = next_ns
+                i += here_ns == self._stamps[i]
+            yield here if until == stamp else coast(here, (stamp - until) / 1e9)
 
     def _step(self, stamp_ns: int, sample: Sample) -> None:
         anchor = self._anchors[-1]

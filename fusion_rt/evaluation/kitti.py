@@ -26,6 +26,7 @@ from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Motion, Perception, Sweep, View
 from fusion_rt.rig import Camera
 from fusion_rt.tracking.detections import Detections
+from fusion_rt.transforms import Array
 
 SIZE = (1242, 375)  # of most of KITTI's images, px: what bounds the 2D boxes of a frame without one
 NOTES = (
@@ -71,9 +72,8 @@ def evaluate(
         for subset in SUBSETS:
             if (subset.lidar and not sweeps) or (subset.camera and not views):
                 continue
-            found = result_labels(
-                detect(perception, subset, sweeps=sweeps, views=views, motion=Motion()), classes, camera
-            )
+            seen = detect(perception, subset, sweeps=sweeps, views=views, motion=Motion())
+            found = result_labels(seen, classes, camera, frame.T_reference_ego)
             detections[subset.name] = detections.get(subset.name, 0) + len(found)
             if subset.name in places:
                 write_labels(places[subset.name] / f"{name}.txt", found)
@@ -99,10 +99,12 @@ def evaluate(
     )
 
 
-def result_labels(detections: Detections, classes: tuple[str, ...], camera: Camera) -> list[Label]:
+def result_labels(
+    detections: Detections, classes: tuple[str, ...], camera: Camera, T_reference_ego: Array
+) -> list[Label]:
     """Detections that the image shows as lines of a result file: KITTI labels nothing else."""
     lines = (
-        result_label(classes[kind].capitalize(), box, float(score), camera)
+        result_label(classes[kind].capitalize(), box, float(score), camera, T_reference_ego)
         for kind, box, score in zip(detections.labels, detections.boxes, own_scores(detections))
     )
     return [line for line in lines if line is not None]

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fusion_rt.metrics.centre_distance import CentreScores
 from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Level, count_objects, judge
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Perception
@@ -34,6 +35,14 @@ class Row(Struct, frozen=True, kw_only=True):
     levels: tuple[Level, ...]
 
 
+class CentreRow(Struct, frozen=True, kw_only=True):
+    """One row by the distance between centres."""
+
+    sensors: str
+    label: str
+    scores: CentreScores
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """An evaluation.
 
@@ -42,6 +51,7 @@ class Report(Struct, frozen=True, kw_only=True):
     frames      how many were looked at
     detections  sensors -> how many boxes, of any score
     rows        empty where nothing is labelled
+    centres     the same by the distance between centres, where objects have velocities
     notes       what the numbers mean
     skipped     frames, or parts of them, that could not be used, and why
     results     folder of the result files, where they were asked for
@@ -56,6 +66,7 @@ class Report(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     results: str | None = None
+    centres: tuple[CentreRow, ...] = ()
 
 
 COUNTED = (
@@ -64,8 +75,13 @@ COUNTED = (
     + "; loose: {:g}, {:g}.".format(MIN_OVERLAPS["car"][1], MIN_OVERLAPS["pedestrian"][1])
 )
 _LEVELS = ("BEV AP\nstrict", "BEV AP\nloose", "3D AP\nstrict", "3D AP\nloose")
+CENTRES = (
+    "AP by centre, and the errors of translation, scale, orientation and velocity (the network's own) of what"
+    " is found: nuScenes' definitions, AP over 0.5, 1, 2 and 4 m, errors within 2 m."
+)
 WORKING_POINT = (
-    "Precision, recall, F1 and counts: of what reaches the model's own score threshold, BEV, loose."
+    "Precision, recall, F1, ECE (calibration error of the scores) and counts: of what reaches the model's own"
+    " score threshold, BEV, loose."
     " [ ]: the middle 95 % over frames drawn again with replacement."
 )
 
@@ -97,6 +113,8 @@ def render(report: Report) -> RenderableType:
         parts.append(Text(f"result files in KITTI's format: {report.results}"))
     if report.rows:
         parts += ["", _table(report.rows), ""]
+    if report.centres:
+        parts += [_centre_table(report.centres), ""]
     parts += [Text(note, style="dim") for note in report.notes]
     return Group(*parts)
 
@@ -106,7 +124,7 @@ def _table(lines: Sequence[Row]) -> Table:
     # Where there is too little room, numbers give way and names do not.
     for name, width in (("class", len("lidar+camera")), ("which", len("moderate"))):
         table.add_column(name, no_wrap=True, min_width=width)
-    for name in ("objects", *_LEVELS, "prec.", "recall", "F1", "TP/FP/FN"):
+    for name in ("objects", *_LEVELS, "prec.", "recall", "F1", "ECE", "TP/FP/FN"):
         table.add_column(name, justify="right", no_wrap=True)
     before = ""
     for row in lines:
@@ -118,23 +136,42 @@ def _table(lines: Sequence[Row]) -> Table:
             row.label,
             row.difficulty,
             str(row.objects),
-            _percent(strict.ap),
-            Text.assemble(_percent(loose.ap), " ", _interval(loose.ap)),
-            _percent(strict_3d.ap),
-            _percent(loose_3d.ap),
-            _percent(loose.precision),
-            _percent(loose.recall),
-            _percent(loose.f1),
+            percent(strict.ap),
+            Text.assemble(percent(loose.ap), " ", interval(loose.ap)),
+            percent(strict_3d.ap),
+            percent(loose_3d.ap),
+            percent(loose.precision),
+            percent(loose.recall),
+            percent(loose.f1),
+            "-" if loose.ece is None else f"{100 * loose.ece:.1f}",
             f"{loose.tp}/{loose.fp}/{loose.fn}",
         )
     return table
 
 
-def _percent(estimate: Estimate) -> str:
+def _centre_table(rows: Sequence[CentreRow]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("class", "sensors"):
+        table.add_column(name, no_wrap=True)
+    for name in ("AP by\ncentre", "ATE\nm", "ASE", "AOE\nrad", "AVE\nm/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        s = row.scores
+        errors = (s.translation_m, s.scale, s.orientation_rad, s.velocity_mps)
+        table.add_row(
+            row.label,
+            row.sensors,
+            "-" if s.ap is None else f"{100 * s.ap:.1f}",
+            *("-" if e is None else f"{e:.2f}" for e in errors),
+        )
+    return table
+
+
+def percent(estimate: Estimate) -> str:
     return "-" if estimate.value is None else f"{100 * estimate.value:.1f}"
 
 
-def _interval(estimate: Estimate) -> Text:
+def interval(estimate: Estimate) -> Text:
     if estimate.low is None or estimate.high is None:
         return Text("")
     return Text(f"[{100 * estimate.low:.0f}-{100 * estimate.high:.0f}]", style="dim")

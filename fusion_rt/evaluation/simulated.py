@@ -10,9 +10,10 @@ import numpy as np
 
 from fusion_rt.errors import LogError
 from fusion_rt.evaluation import report
-from fusion_rt.evaluation.report import Case, Report
+from fusion_rt.evaluation.report import Case, CentreRow, Report
 from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
 from fusion_rt.messages import Header, Image, PointCloud
+from fusion_rt.metrics.centre_distance import Moment, judge
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Motion, Perception, Sweep, View
 from fusion_rt.rig import Camera, Lidar, Pose, Rig
@@ -28,6 +29,7 @@ DIFFICULTY = "all"
 NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
+    report.CENTRES,
     f"all: objects with {MIN_POINTS} lidar points or more, or {MIN_VISIBLE:.0%} or more of their outline in"
     f" the image, up to {REACH_M:g} m ahead and {ASIDE_M:g} m aside: the same ones for each set of sensors."
     " Simulated objects have no truncation or occlusion classes, so there are no easy, moderate and hard;"
@@ -73,6 +75,7 @@ def evaluate(
     cases: dict[Case, list[FrameBoxes]] = {
         Case(s.name, label, DIFFICULTY): [] for s in SUBSETS for label in classes
     }
+    moments: dict[tuple[str, str], list[Moment]] = {(s.name, k): [] for s in SUBSETS for k in classes}
     detections = {subset.name: 0 for subset in SUBSETS}
     skipped: list[str] = []
     for index, path in enumerate(paths):
@@ -87,6 +90,7 @@ def evaluate(
             for k, label in enumerate(classes):
                 boxes = frame_boxes(scene.now, found, k, label)
                 cases[Case(subset.name, label, DIFFICULTY)].append(boxes)
+                moments[subset.name, label].append(moment(scene.now, found, k, label))
         advance(index + 1, len(paths))
     if len(skipped) == len(paths):
         raise LogError(f"{source}: no scene can be used; the first problem: {(skipped or ['no scenes'])[0]}")
@@ -99,6 +103,10 @@ def evaluate(
         rows=report.rows(cases, perception),
         notes=NOTES,
         skipped=tuple(skipped),
+        centres=tuple(
+            CentreRow(sensors=sensors, label=label, scores=judge(seen))
+            for (sensors, label), seen in moments.items()
+        ),
     )
 
 
@@ -126,20 +134,37 @@ def frame_boxes(frame: Frame, found: Detections, kind: int, label: str) -> Frame
     """Objects of a class, and of kinds that are ignored, against what was found of that class.
 
     kind: the class's number in the detections."""
-    number = CLASSES.index(label) if label in CLASSES else len(CLASSES)
-    seen = (frame.npoints >= MIN_POINTS) | (frame.visible >= MIN_VISIBLE)
-    wanted = (frame.cls == number) | (frame.cls < 0)
+    wanted, counts = _objects(frame, label)
     mine = found.labels == kind
-    truth, boxes = frame.boxes[wanted, :7].astype(np.float64), found.boxes[mine].astype(np.float64)
-    counts = (frame.cls == number) & seen & _within(frame.boxes)
+    boxes = found.boxes[mine].astype(np.float64)
     return FrameBoxes(
-        truth=truth,
+        truth=frame.boxes[wanted, :7].astype(np.float64),
         truth_ignored=~counts[wanted],
         found=boxes,
         scores=own_scores(found)[mine],
         found_ignored=~_within(boxes),
         sheltered=np.zeros(len(boxes), bool),
     )
+
+
+def moment(frame: Frame, found: Detections, kind: int, label: str) -> Moment:
+    """The same with velocities, without detections outside of the judged ground."""
+    wanted, counts = _objects(frame, label)
+    mine = (found.labels == kind) & _within(found.boxes)
+    return Moment(
+        truth=frame.boxes[wanted, :9].astype(np.float64),
+        ignored=~counts[wanted],
+        found=np.concatenate([found.boxes[mine], found.velocity[mine]], axis=1).astype(np.float64),
+        scores=own_scores(found)[mine],
+    )
+
+
+def _objects(frame: Frame, label: str) -> tuple[Array, Array]:
+    """(n,) bool: objects that detections of a class may be, and those of them that count."""
+    number = CLASSES.index(label) if label in CLASSES else len(CLASSES)
+    seen = (frame.npoints >= MIN_POINTS) | (frame.visible >= MIN_VISIBLE)
+    mine: Array = frame.cls == number
+    return mine | (frame.cls < 0), mine & seen & _within(frame.boxes)
 
 
 def rig_of(frame: Frame) -> Rig:

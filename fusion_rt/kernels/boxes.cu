@@ -122,7 +122,8 @@ FRT_DEVICE bool has_area(const float* box) {
 }
 
 // overlap (n, n) bytes: whether the earlier (row) box suppresses the later (column) one.
-FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, int n, float threshold, unsigned char* overlap) {
+FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, int n, const float* limits,
+                        unsigned char* overlap) {
   FRT_FOR(i, n * n) {
     const int a = i / n, b = i % n;
     bool hit = false;
@@ -132,7 +133,7 @@ FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, int n, float thr
       const float dx = p[0] - q[0], dy = p[1] - q[1];
       if (dx * dx + dy * dy < reach * reach) {
         const float common = overlap_area(p, q);
-        hit = common > threshold * (p[3] * p[4] + q[3] * q[4] - common);
+        hit = common > limits[classes[a]] * (p[3] * p[4] + q[3] * q[4] - common);
       }
     }
     overlap[i] = hit;

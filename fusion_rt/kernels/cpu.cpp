@@ -118,10 +118,10 @@ FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regres
   return n;
 }
 
-FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, float threshold,
+FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, const float* limits,
                        unsigned char* overlap, int* keep, int* counters) {
   Launch launch(threads);
-  const auto overlaps = [&] { nms_overlap(boxes, classes, n, threshold, overlap); };
+  const auto overlaps = [&] { nms_overlap(boxes, classes, n, limits, overlap); };
   if (n < 64)
     launch.alone(overlaps);
   else

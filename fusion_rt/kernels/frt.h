@@ -84,7 +84,7 @@ struct Grid {
 // rounding may carry a point just below the border onto it, so the cell number is compared, not the metres.
 FRT_DEVICE int grid_cell(Grid g, float x, float y) {
   const float u = (x - g.x_min) / g.cell, v = (y - g.y_min) / g.cell;
-  const bool inside = u >= 0.0f && u < float(g.nx) && v >= 0.0f && v < float(g.ny);
+  const bool inside = (u >= 0.0f) & (u < float(g.nx)) & (v >= 0.0f) & (v < float(g.ny));
   return inside ? int(v) * g.nx + int(u) : -1;
 }
 

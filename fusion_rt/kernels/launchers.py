@@ -258,17 +258,18 @@ class DecodeKernel(Kernel):
 
 
 class NmsKernel(Kernel):
-    """Of boxes of one class that overlap, the best stays."""
+    """Of boxes of one class that overlap too far for it, the best stays."""
 
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
         self._overlap = np.empty(0, np.uint8)
         self._counters = np.zeros(1, np.int32)
 
-    def __call__(self, boxes: Array, scores: Array, classes: Array, iou: float, keep: Array) -> int:
-        """boxes (n, 7) x y z l w h yaw, scores (n,) falling, classes (n,) int32; a box goes when the IoU with
-        one that stays exceeds `iou`, seen from above -> keep (>= n,) int32 indices, best first; returns how
-        many. A box without area, or not finite, overlaps nothing."""
+    def __call__(self, boxes: Array, scores: Array, classes: Array, iou: Sequence[float], keep: Array) -> int:
+        """boxes (n, 7) x y z l w h yaw, scores (n,) falling, classes (n,) int32, indices into iou; a box goes
+        when the IoU with one of its class that stays exceeds that of the class, seen from above -> keep
+        (>= n,) int32 indices, best first; returns how many. A box without area, or not finite, overlaps
+        nothing."""
         check("boxes", boxes, np.float32, (None, 7))
         n = len(boxes)
         check("scores", scores, np.float32, (n,))
@@ -280,13 +281,18 @@ class NmsKernel(Kernel):
             raise DeviceError(f"boxes has {n} rows; every pair is compared, so at most {native.MAX_EXTENT}")
         if not (scores[1:] <= scores[:-1]).all():
             raise DeviceError("scores must fall: sort the boxes, best first")
-        if not 0 <= iou <= 1:
-            raise DeviceError(f"iou is {iou}, expected 0 to 1")
+        limits = floats("iou", iou, (len(iou),))
+        if not ((limits >= 0) & (limits <= 1)).all():
+            raise DeviceError(f"iou is {limits.tolist()}, expected 0 to 1 for each class")
+        if n and not 0 <= classes.min() <= classes.max() < len(limits):
+            raise DeviceError(
+                f"classes go from {classes.min()} to {classes.max()}, iou knows 0 to {len(limits) - 1}"
+            )
         if self._overlap.size < n * n:
             self._overlap = np.empty(n * n, np.uint8)
         return int(
             self.library.frt_nms(
-                self.threads, ptr(boxes), ptr(classes), n, ctypes.c_float(iou), ptr(self._overlap), ptr(keep),
+                self.threads, ptr(boxes), ptr(classes), n, ptr(limits), ptr(self._overlap), ptr(keep),
                 ptr(self._counters),
             )
         )  # fmt: skip

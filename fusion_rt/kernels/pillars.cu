@@ -10,20 +10,19 @@ enum { NOT_FINITE = 0, OUTSIDE = 1, PILLARS = 2, CURSOR = 3, COUNTERS = 4 };
 FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid g, float z_min, float z_max,
                           int* cell, int* count, int* counters) {
   int not_finite = 0, outside = 0;
-  int* mine = count + (long long)FRT_LAYER * g.nx * g.ny;
+  // Without a branch, so that a CPU takes several points at once.
   FRT_FOR(i, n) {
     const float x = xyz[3 * i], y = xyz[3 * i + 1], z = xyz[3 * i + 2];
-    int where = -1;
-    if (!(frt_finite(x) && frt_finite(y) && frt_finite(z) && frt_finite(intensity[i]))) {
-      ++not_finite;
-    } else {
-      if (z >= z_min && z < z_max) where = grid_cell(g, x, y);
-      if (where < 0)
-        ++outside;
-      else
-        frt_add(&mine[where], 1);
-    }
-    cell[i] = where;
+    const bool finite = frt_finite(x) & frt_finite(y) & frt_finite(z) & frt_finite(intensity[i]);
+    const int where = grid_cell(g, x, y);
+    const bool inside = finite & (z >= z_min) & (z < z_max) & (where >= 0);
+    cell[i] = inside ? where : -1;
+    not_finite += !finite;
+    outside += finite & !inside;
+  }
+  int* mine = count + (long long)FRT_LAYER * g.nx * g.ny;
+  FRT_FOR(k, n) {
+    if (cell[k] >= 0) frt_add(&mine[cell[k]], 1);
   }
   if (not_finite) frt_add_shared(&counters[NOT_FINITE], not_finite);
   if (outside) frt_add_shared(&counters[OUTSIDE], outside);

@@ -37,13 +37,16 @@ def object_rig(path: Path, width: int, height: int) -> Rig:
     calib file and the image's size. Raises LogError when a line is missing or wrong."""
     values = read_values(path)
     P2 = _matrix(path, values, ("P2",), (3, 4))
-    R_rect = _matrix(path, values, ("R0_rect", "R_rect"), (3, 3))
-    T_rect_cam0 = from_rotation_translation(R_rect, np.zeros(3))
-    T_cam0_lidar = _rigid(_matrix(path, values, ("Tr_velo_to_cam", "Tr_velo_cam"), (3, 4)))
     T_lidar_imu = None
     if "Tr_imu_to_velo" in values or "Tr_imu_velo" in values:
         T_lidar_imu = _rigid(_matrix(path, values, ("Tr_imu_to_velo", "Tr_imu_velo"), (3, 4)))
-    return _rig(path, P2, T_rect_cam0 @ T_cam0_lidar, T_lidar_imu, width, height)
+    return _rig(path, P2, _T_reference_lidar(path, values), T_lidar_imu, width, height)
+
+
+def object_reference(path: Path) -> Array:
+    """T_reference_ego (4, 4) of an object or tracking calib file: labels are given in the rectified frame of
+    camera 0, which stands 6 cm beside camera 2, whose images we use. Raises LogError."""
+    return _T_reference_lidar(path, read_values(path)) @ inverse(T_EGO_LIDAR)
 
 
 def raw_rig(folder: Path, width: int, height: int) -> Rig:
@@ -68,6 +71,12 @@ def only(rig: Rig, *, camera: bool, lidar: bool, oxts: bool) -> Rig:
         gnss=rig.gnss if oxts else {},
         imus=rig.imus if oxts else {},
     )
+
+
+def _T_reference_lidar(path: Path, values: dict[str, Array]) -> Array:
+    R_rect = _matrix(path, values, ("R0_rect", "R_rect"), (3, 3))
+    T_cam0_lidar = _rigid(_matrix(path, values, ("Tr_velo_to_cam", "Tr_velo_cam"), (3, 4)))
+    return from_rotation_translation(R_rect, np.zeros(3)) @ T_cam0_lidar
 
 
 def _rig(

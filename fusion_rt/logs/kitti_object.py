@@ -9,11 +9,11 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
-from fusion_rt.logs.kitti_calibration import object_rig, only
+from fusion_rt.logs.kitti_calibration import object_reference, object_rig, only
 from fusion_rt.logs.kitti_files import EPOCH_NS, image_packet, image_size, sweep_packet
 from fusion_rt.messages import Packet
 from fusion_rt.rig import Camera, Rig
-from fusion_rt.transforms import Array, from_translation_rpy, transform_points, wrap_angle
+from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, wrap_angle
 
 FRAME_GAP_NS = 10_000_000_000  # frames of one folder have nothing to do with each other
 _COLUMNS = 15
@@ -24,7 +24,7 @@ class Label(Struct, frozen=True):
 
     bbox      left, top, right, bottom, px
     size      height, width, length, m
-    location  x, y, z of the middle of the box's bottom face, camera frame, m
+    location  x, y, z of the middle of the box's bottom face, in the rectified frame of camera 0, m
     """
 
     type: str
@@ -39,10 +39,12 @@ class Label(Struct, frozen=True):
 
 
 class KittiFrame(Struct, frozen=True):
-    """One frame: its rig, and its packets, camera first; `labels` is None where there is no label file."""
+    """One frame: its rig, and its packets, camera first; `labels` is None where there is no label file.
+    T_reference_ego (4, 4): to the frame that labels are given in."""
 
     name: str
     rig: Rig
+    T_reference_ego: Array
     packets: tuple[Packet, ...]
     labels: tuple[Label, ...] | None
 
@@ -74,7 +76,8 @@ def read_frame(folder: str | Path, name: str, *, index: int = 0) -> KittiFrame:
     sweep, labels = place / "velodyne" / f"{name}.bin", place / "label_2" / f"{name}.txt"
     stamp = EPOCH_NS + index * FRAME_GAP_NS
     width, height = image_size(images[0]) if images else (1242, 375)
-    rig = object_rig(place / "calib" / f"{name}.txt", width, height)
+    calibration = place / "calib" / f"{name}.txt"
+    rig = object_rig(calibration, width, height)
     packets: list[Packet] = []
     if images:
         packets.append(image_packet(images[0], index, stamp))
@@ -83,7 +86,13 @@ def read_frame(folder: str | Path, name: str, *, index: int = 0) -> KittiFrame:
     if not packets:
         raise LogError(f"{place}: frame {name} has neither image_2 nor velodyne")
     rig = only(rig, camera=bool(images), lidar=sweep.is_file(), oxts=False)
-    return KittiFrame(name, rig, tuple(packets), tuple(read_labels(labels)) if labels.is_file() else None)
+    return KittiFrame(
+        name=name,
+        rig=rig,
+        T_reference_ego=object_reference(calibration),
+        packets=tuple(packets),
+        labels=tuple(read_labels(labels)) if labels.is_file() else None,
+    )
 
 
 def frames(folder: str | Path, *, errors: list[str] | None = None) -> Iterator[KittiFrame]:
@@ -129,22 +138,22 @@ def read_labels(path: str | Path) -> Iterator[Label]:
         )
 
 
-def ego_box(label: Label, camera: Camera) -> Array:
-    """(7,) x y z l w h yaw in the ego frame; KITTI's box stands upright in the camera's frame."""
+def ego_box(label: Label, T_reference_ego: Array) -> Array:
+    """(7,) x y z l w h yaw in the ego frame; KITTI's box stands upright in the reference camera's frame."""
     height, width, length = label.size
-    T_ego_camera = camera.pose.matrix
+    T_ego_reference = inverse(T_reference_ego)
     centre = np.array([[label.location[0], label.location[1] - height / 2, label.location[2]]])
-    x, y, z = transform_points(T_ego_camera, centre)[0]
+    x, y, z = transform_points(T_ego_reference, centre)[0]
     # rotation_y turns the length axis about the camera's y (down) axis, from camera x towards -z.
-    heading = T_ego_camera[:3, :3] @ np.array([np.cos(label.rotation_y), 0.0, -np.sin(label.rotation_y)])
+    heading = T_ego_reference[:3, :3] @ np.array([np.cos(label.rotation_y), 0.0, -np.sin(label.rotation_y)])
     return np.array([x, y, z, length, width, height, np.arctan2(heading[1], heading[0])])
 
 
-def result_label(kind: str, box: Array, score: float, camera: Camera) -> Label | None:
+def result_label(kind: str, box: Array, score: float, camera: Camera, T_reference_ego: Array) -> Label | None:
     """A box (7,) of the ego frame as a result line; None where the image does not show it."""
     x, y, z, length, width, height, yaw = (float(v) for v in box)
-    centre = transform_points(camera.T_camera_ego, np.array([[x, y, z]]))[0]
-    heading = camera.T_camera_ego[:3, :3] @ np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    centre = transform_points(T_reference_ego, np.array([[x, y, z]]))[0]
+    heading = T_reference_ego[:3, :3] @ np.array([np.cos(yaw), np.sin(yaw), 0.0])
     rotation_y = float(np.arctan2(-heading[2], heading[0]))
     bbox = image_box(box, camera)
     if bbox is None:

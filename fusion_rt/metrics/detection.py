@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from fusion_rt.metrics.average_precision import Curve, average_precision, devkit_average_precision
 from fusion_rt.metrics.boxes import overlaps
+from fusion_rt.metrics.calibration import expected_calibration_error
 from fusion_rt.metrics.matching import FN, FP, SHELTERED, TP, FrameBoxes, match
 from fusion_rt.transforms import Array
 
@@ -36,6 +37,7 @@ class Level(Struct, frozen=True, kw_only=True):
     precision, recall, f1, tp, fp, fn
                  at the working point: what reaches the model's own threshold; fp without `sheltered`
     sheltered    unmatched detections where the data set has no labels (DontCare)
+    ece          calibration error of the scores at the working point, 0..1; None where nothing is shown
     """
 
     space: str
@@ -49,6 +51,7 @@ class Level(Struct, frozen=True, kw_only=True):
     fp: int
     fn: int
     sheltered: int
+    ece: float | None
 
 
 def judge(frames: Sequence[FrameBoxes], *, label: str, threshold: float) -> tuple[Level, ...]:
@@ -92,6 +95,7 @@ def _level(
             return None
         return average_precision(curve.totals(w))
 
+    judged = np.concatenate([np.zeros((0, 2)), *(o.judged for o in outcomes)])
     counts = curve.at(threshold)
     counts[:, FP] -= counts[:, SHELTERED]
     total, drawn = counts.sum(0), weights @ counts
@@ -107,6 +111,7 @@ def _level(
         fp=int(total[FP]),
         fn=int(total[FN]),
         sheltered=int(total[SHELTERED]),
+        ece=expected_calibration_error(*judged[judged[:, 0] >= threshold].T),
     )
 
 

@@ -40,12 +40,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     hit_scores   (h,) scores of the hits if each object takes its detection of the highest score
     scores       (k,) the distinct scores, falling
     counts       (k + 1, 4) TP, FP, FN and those of FP that are sheltered; row i: scores[:i] are shown
+    judged       (j, 2) score, and 1 for a hit or 0, of each detection that is one or the other, all shown
     """
 
     objects: int
     hit_scores: Array
     scores: Array
     counts: Array
+    judged: Array
 
 
 def match(frame: FrameBoxes, overlaps: Array, min_overlap: float) -> Outcome:
@@ -57,22 +59,30 @@ def match(frame: FrameBoxes, overlaps: Array, min_overlap: float) -> Outcome:
     counts = np.zeros((len(scores) + 1, 4), np.int64)
     counts[0, FN] = objects = int((~frame.truth_ignored).sum())
     taken: set[int] = set()
+    hit: set[int] = set()
     for step, score in enumerate(scores, 1):
         shown = frame.scores >= score
         counts[step] = counts[step - 1]
         if not wanted.isdisjoint(np.flatnonzero(frame.scores == score).tolist()):
-            counts[step, TP], counts[step, FN], taken = _assign(frame, overlaps, near, shown)
+            taken, hit, counts[step, FN] = _assign(frame, overlaps, near, shown)
+            counts[step, TP] = len(hit)
         wrong = shown & counting
         wrong[list(taken)] = False
         counts[step, FP], counts[step, SHELTERED] = wrong.sum(), (wrong & frame.sheltered).sum()
     hits = np.array(_hit_scores(frame, near), np.float64)
-    return Outcome(objects=objects, hit_scores=hits, scores=scores, counts=counts)
+    is_hit = np.isin(np.arange(len(frame.scores)), list(hit))
+    sure = counting & ~np.isin(np.arange(len(frame.scores)), list(taken - hit)) & ~(frame.sheltered & ~is_hit)
+    judged = np.stack([frame.scores[sure], is_hit[sure]], axis=1)
+    return Outcome(objects=objects, hit_scores=hits, scores=scores, counts=counts, judged=judged)
 
 
-def _assign(frame: FrameBoxes, overlaps: Array, near: list[Array], shown: Array) -> tuple[int, int, set[int]]:
-    """Hits, misses and the taken detections among the shown ones."""
-    hits, misses = 0, 0
+def _assign(
+    frame: FrameBoxes, overlaps: Array, near: list[Array], shown: Array
+) -> tuple[set[int], set[int], int]:
+    """The taken detections among the shown ones, the hits among those, and how many objects are missed."""
+    misses = 0
     taken: set[int] = set()
+    hits: set[int] = set()
     for i, candidates in enumerate(near):
         chosen, most = -1, 0.0
         for j in candidates:
@@ -84,10 +94,11 @@ def _assign(frame: FrameBoxes, overlaps: Array, near: list[Array], shown: Array)
                 chosen, most = int(j), overlaps[i, j]
         if chosen >= 0:
             taken.add(chosen)
-            hits += int(not frame.truth_ignored[i] and not frame.found_ignored[chosen])
+            if not frame.truth_ignored[i] and not frame.found_ignored[chosen]:
+                hits.add(chosen)
         else:
             misses += int(not frame.truth_ignored[i])
-    return hits, misses, taken
+    return taken, hits, misses
 
 
 def _hit_scores(frame: FrameBoxes, near: list[Array]) -> list[float]:

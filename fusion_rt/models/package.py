@@ -134,6 +134,10 @@ class ModelPackage:
                 f" {', '.join(sorted(self.spec.precisions))} of {', '.join(PARTS)}"
             ) from None
 
+    def held(self, part: str, precision: str) -> str:
+        """In which precision that file is: a part that gains nothing from INT8 is float in every one."""
+        return "int8" if self.path(part, precision).name.endswith(".int8.onnx") else "f32"
+
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, hex."""

@@ -33,6 +33,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     camera_widths: tuple[int, int, int, int, int]  # at strides 2, 4, 8, 16, 32
     trunk_widths: tuple[int, int]
     feature_channels: int
+    state_channels: int
     refine_widths: tuple[int, int]
     context: int = 16
     box_context: int = 16
@@ -62,17 +63,18 @@ DRIVING_S = Preset(
     stride=2,
     z_min=-1.5,
     z_max=4.5,
-    z_levels=(0.3, 0.9, 1.5, 2.1),
+    z_levels=(0.4, 1.1, 1.8),
     image_width=640,
     image_height=192,
     image_mean=(123.7, 116.3, 103.5),
     image_std=(58.4, 57.1, 57.4),
     camera_stride=4,
-    pillar_channels=31,
+    pillar_channels=15,
     canvas_channels=32,
     camera_widths=(16, 32, 64, 96, 128),
-    trunk_widths=(48, 96),
-    feature_channels=48,
+    trunk_widths=(40, 80),
+    feature_channels=32,
+    state_channels=16,
     refine_widths=(96, 64),
 )
 

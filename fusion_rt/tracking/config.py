@@ -11,13 +11,14 @@ Probability = Annotated[float, Meta(gt=0, lt=1)]
 
 
 class ClassMotion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What objects of a class do.
+    """What objects of a class do, and their shape.
 
     accel       unannounced, one standard deviation, m/s^2
     turn_accel  likewise, rad/s^2
     yaw_std     how well a box tells the yaw, rad
     speed_std   how fast they go before anything is known, m/s
     max_turn    no faster, rad/s
+    rounded     whether their outline in an image is an upright cylinder's and not a box's
     """
 
     accel: Positive = 3.0
@@ -25,6 +26,7 @@ class ClassMotion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     yaw_std: Positive = 0.3
     speed_std: Positive = 8.0
     max_turn: Positive = 1.5
+    rounded: bool = False
 
 
 class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +44,10 @@ class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_coast_s     longest time without a box
     position_std_m  floor of a box's position noise
     velocity_std    noise of the network's velocity, m/s
+    image_overlap   of a box's outline and an image's box that are taken for one object
+    image_follow    likewise, for a track that no box continued
+    image_gain      added to the logit of a box's score for an image's box of score 1 that agrees
+    image_doubt     taken from it where the image should show the object, and does not
     classes         class -> its motion; classes that are not named move as the defaults say
     """
 
@@ -56,10 +62,16 @@ class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_coast_s: Positive = 1.0
     position_std_m: Positive = 0.15
     velocity_std: Positive = 1.5
+    image_overlap: Probability = 0.5
+    image_follow: Probability = 0.5
+    image_gain: Positive = 3.0
+    image_doubt: Positive = 1.5
     classes: dict[str, ClassMotion] = field(
         default_factory=lambda: {
             "car": ClassMotion(accel=3.0, turn_accel=0.8, yaw_std=0.15, speed_std=8.0, max_turn=1.0),
-            "pedestrian": ClassMotion(accel=1.5, turn_accel=2.0, yaw_std=0.6, speed_std=1.5, max_turn=2.0),
+            "pedestrian": ClassMotion(
+                accel=1.5, turn_accel=2.0, yaw_std=0.6, speed_std=1.5, max_turn=2.0, rounded=True
+            ),
             "cyclist": ClassMotion(accel=2.0, turn_accel=1.2, yaw_std=0.25, speed_std=4.0, max_turn=1.5),
         }
     )

@@ -16,8 +16,9 @@ from msgspec import structs
 from fusion_rt.tracking.assignment import Costs, assign
 from fusion_rt.tracking.config import ClassMotion, TrackerConfig
 from fusion_rt.tracking.detections import Detections
+from fusion_rt.tracking.image_boxes import ImageBoxes, outlines, paired
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y, correct, predict
-from fusion_rt.tracking.tracks import Tracks, joined, track_dtype
+from fusion_rt.tracking.tracks import Tracks, boxes_in_ego, joined, track_dtype
 from fusion_rt.transforms import Array, transform_points, wrap_angle, yaw_of
 
 _REACH_M = 8.0  # however uncertain a track is, its box is not farther away
@@ -47,18 +48,27 @@ class Tracker:
         self._yaw_std = np.array([m.yaw_std for m in motion])
         self._speed_std = np.array([m.speed_std for m in motion])
         self._max_turn = np.array([m.max_turn for m in motion])
+        self.rounded = np.array([m.rounded for m in motion])
         self._tracks: Tracks = np.empty(0, track_dtype(len(classes), len(modalities)))
         self._stamp_ns: int | None = None
         self._next_id = 1
         self.refused: Counter[str] = Counter()
 
-    def update(self, detections: Detections | None, *, stamp_ns: int, T_map_ego: Array) -> Tracks:
+    def update(
+        self,
+        detections: Detections | None,
+        *,
+        stamp_ns: int,
+        T_map_ego: Array,
+        image: ImageBoxes | None = None,
+    ) -> Tracks:
         """Move all tracks to the stamp, take the boxes in; None: nothing was looked at, tracks coast.
+        image: what a detector saw in an image makes boxes surer or less sure, and keeps tracks alive.
 
         Returns a copy of the confirmed tracks, likeliest first."""
         dt = 0.0 if self._stamp_ns is None else (stamp_ns - self._stamp_ns) / 1e9
         self._stamp_ns = stamp_ns
-        self._keep(stamp_ns - self._tracks["seen_ns"] <= self.config.max_coast_s * 1e9)
+        self._keep(stamp_ns - self._tracks["witnessed_ns"] <= self.config.max_coast_s * 1e9)
         if dt > 0:
             self._predict(dt)
         if detections is not None:
@@ -66,7 +76,12 @@ class Tracker:
             if not good.all():
                 self.refused["not_finite"] += int((~good).sum())
                 detections = detections.where(good)
+            free = None
+            if image is not None:
+                detections, free = self._compared(detections, image)
             self._take(_in_map(detections, T_map_ego), stamp_ns)
+            if image is not None:
+                self._witness(image, free, stamp_ns, T_map_ego)
             self._keep(~_ghosts(self._tracks, stamp_ns))
         self._keep(self._tracks["existence"] >= self.config.drop)
         hits, existence = self._tracks["hits"], self._tracks["existence"]
@@ -89,6 +104,35 @@ class Tracker:
         )
         tracks["z_variance"] += 0.01 * dt
         tracks["existence"] *= math.exp(-dt / self.config.survival_s)
+
+    def _compared(self, boxes: Detections, image: ImageBoxes) -> tuple[Detections, Array]:
+        """The boxes with their scores raised where the image shows the same, lowered where it should and does
+        not; and which of the image's boxes (m,) show none of them."""
+        each, labels = np.arange(len(boxes.labels)), boxes.labels
+        seen = outlines(boxes.boxes, self.rounded[labels], image.camera, image.T_camera_ego)
+        pair = paired(seen, labels, image, self.config.image_overlap)
+        score = _no_certainty(boxes.scores[each, labels])
+        logit = np.log(score / (1 - score))
+        alone = (pair < 0) & np.isfinite(seen[:, 0]) & np.isin(labels, image.knows)
+        logit -= self.config.image_doubt * alone
+        logit[pair >= 0] += self.config.image_gain * image.scores[pair[pair >= 0]]
+        scores = boxes.scores.astype(np.float64)
+        scores[each, labels] = 1 / (1 + np.exp(-logit))
+        free = np.ones(len(image.scores), bool)
+        free[pair[pair >= 0]] = False
+        return structs.replace(boxes, scores=scores), free
+
+    def _witness(self, image: ImageBoxes, free: Array | None, stamp_ns: int, T_map_ego: Array) -> None:
+        """Tracks that no box continued, but that the image shows about where they should be."""
+        (unseen,) = (self._tracks["seen_ns"] != stamp_ns).nonzero()
+        tracks = self._tracks[unseen]
+        boxes, kinds = boxes_in_ego(tracks, T_map_ego), _kinds(tracks)
+        seen = outlines(boxes, self.rounded[kinds], image.camera, image.T_camera_ego)
+        pair = paired(seen, kinds, image, self.config.image_follow, free)
+        shown = unseen[pair >= 0]
+        existence = self._tracks["existence"]
+        existence[shown] = _believed(existence[shown], image.scores[pair[pair >= 0]])
+        self._tracks["witnessed_ns"][shown] = stamp_ns
 
     def _take(self, boxes: Detections, stamp_ns: int) -> None:
         best = boxes.scores[np.arange(len(boxes.boxes)), boxes.labels].astype(np.float64)
@@ -173,12 +217,10 @@ class Tracker:
         gain = z_variance / (z_variance + np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2)
         tracks["z"] += gain * (box[:, 2] - tracks["z"])
         tracks["z_variance"] *= 1 - gain
-        # Odds of being there, times how much likelier such a score is for an object than for clutter.
-        existence = tracks["existence"]
-        odds = existence / (1 - existence) * (best + 0.15) / (1.15 - best) * 2.0
-        tracks["existence"] = np.minimum(odds / (1 + odds), 0.999)
+        tracks["existence"] = _believed(tracks["existence"], best)
         tracks["hits"] += 1
-        tracks["seen_ns"] = stamp_ns
+        tracks["score"] = best
+        tracks["seen_ns"] = tracks["witnessed_ns"] = stamp_ns
         self._tracks[which] = tracks
 
     def _born(self, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> Tracks:
@@ -205,8 +247,8 @@ class Tracker:
         tracks["log_classes"] = np.log(_no_certainty(boxes.scores[index]), dtype=np.float64)
         tracks["existence"] = np.minimum(np.maximum(best, 0.05), 0.95)
         tracks["contributions"] = boxes.contributions[index]
-        tracks["born_ns"] = tracks["seen_ns"] = stamp_ns
-        tracks["hits"] = 1
+        tracks["born_ns"] = tracks["seen_ns"] = tracks["witnessed_ns"] = stamp_ns
+        tracks["hits"], tracks["score"] = 1, best
         return tracks
 
 
@@ -257,6 +299,14 @@ def _close(points: Array, others: Array, reach: Array | float) -> tuple[Array, A
     (pairs,) = close.ravel().nonzero()  # np.nonzero of two axes is ten times slower
     i, j = np.divmod(pairs, max(len(others), 1))
     return i, j, dx.ravel()[pairs], dy.ravel()[pairs]
+
+
+def _believed(existence: Array, scores: Array) -> Array:
+    """(n,) probabilities after a box of that score: the odds of being there, times how much likelier such a
+    score is for an object than for clutter."""
+    odds = existence / (1 - existence) * (scores + 0.15) / (1.15 - scores) * 2.0
+    believed: Array = np.minimum(odds / (1 + odds), 0.999)
+    return believed
 
 
 def _no_certainty(scores: Array) -> Array:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fusion_rt.transforms import Array
+from fusion_rt.tracking.motion import YAW
+from fusion_rt.transforms import Array, inverse, transform_points, yaw_of
 
 Tracks = Array  # (n,) of `track_dtype`; `tracks["state"]` is a view (n, 5)
 
@@ -23,7 +24,9 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
     contributions  shares of the evidence, up to a factor
     born_ns        stamp of its first box
     seen_ns        stamp of its newest box
+    witnessed_ns   likewise, or of the newest image that showed it
     hits           boxes it has taken
+    score          of the newest of them, after what an image said
     """
     return np.dtype(
         [
@@ -38,9 +41,21 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
             ("contributions", np.float64, (modalities,)),
             ("born_ns", np.int64),
             ("seen_ns", np.int64),
+            ("witnessed_ns", np.int64),
             ("hits", np.int64),
+            ("score", np.float64),
         ]
     )
+
+
+def boxes_in_ego(tracks: Tracks, T_map_ego: Array) -> Array:
+    """(n, 7) x y z l w h yaw of each, in the ego frame."""
+    T_ego_map = inverse(T_map_ego)
+    boxes = np.empty((len(tracks), 7))
+    boxes[:, :2], boxes[:, 2] = tracks["state"][:, :2], tracks["z"]
+    boxes[:, :3] = transform_points(T_ego_map, boxes[:, :3])
+    boxes[:, 3:6], boxes[:, 6] = tracks["size"], tracks["state"][:, YAW] + yaw_of(T_ego_map)
+    return boxes
 
 
 def joined(tracks: Tracks, more: Tracks) -> Tracks:

@@ -33,7 +33,8 @@ class TrainConfig:
     down; exactly one is given. The time spent survives a resume.
 
     part   "all", or "camera": the image encoder by itself, on images alone
-    start  a checkpoint whose averaged weights are begun with, where names and shapes fit"""
+    start  a checkpoint whose averaged weights are begun with, where names and shapes fit; a narrower
+           network takes the first channels of a wider one"""
 
     frames: Path
     out: Path
@@ -110,9 +111,9 @@ class Trainer:
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         if self.config.part == "camera":
             return weighted(image_losses(self.model.look(batch), batch))
-        outputs, image = self.model(batch)
+        outputs, camera_bev, image = self.model(batch)
         rng = np.random.default_rng([self.config.seed, 1 << 20, self.step_count])
-        return total_loss(outputs, image, self.model.net.refine, batch, self.preset, rng)
+        return total_loss(outputs, camera_bev, image, self.model.net.refine, batch, self.preset, rng)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -155,10 +156,14 @@ class Trainer:
         self.step_count, self.spent_s = data["step"], data["spent_s"]
 
     def begin_with(self, path: Path) -> list[str]:
-        """Take the averaged weights of another training where their names and shapes fit; returns the names
-        that begin anew. Raises ConfigError where none fits."""
+        """Take the averaged weights of another training where their names and shapes fit, of a wider layer
+        its first channels; returns the names that begin anew. Raises ConfigError where none fits."""
         given, own = read_checkpoint(path)["average"], self.model.state_dict()
-        fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+        fitting = {
+            k: v[tuple(slice(n) for n in own[k].shape)]
+            for k, v in given.items()
+            if k in own and v.ndim == own[k].ndim and all(a >= b for a, b in zip(v.shape, own[k].shape))
+        }
         if not fitting:
             raise ConfigError(f"{path}: none of its weights fits preset {self.preset.name!r}")
         self.model.load_state_dict({**own, **fitting})

@@ -31,6 +31,7 @@ WEIGHTS = {
 }
 # Of car, pedestrian, cyclist and background pixels of an image: small objects fill few of them.
 KIND_WEIGHTS = (2.0, 4.0, 4.0, 1.0)
+MOVING_M_S, MOVING_WEIGHT = 0.5, 4.0
 # Overlap that counts as no object and as a perfect one, by class, for the refined score.
 IOU_RANGE = ((0.25, 0.75), (0.1, 0.6), (0.15, 0.65))
 
@@ -62,8 +63,10 @@ def box_losses(
     turned = (heading + wanted).abs().sum(1)
     yaw = 0.5 * straight + 0.5 * torch.minimum(straight, turned)
     box = ((error.sum(1) + yaw) * weight).sum() / total
-    speed = (regression[:, 8:10] - target[:, 8:10]).abs().sum(1) * weight * has_memory
-    velocity = speed.sum() / (weight * has_memory).sum().clamp(min=1)
+    # Most objects stand, and of all single answers "it stands" errs least: what moves counts for more.
+    moving = target[:, 8:10].norm(dim=1) > MOVING_M_S
+    sure = weight * has_memory * (1 + MOVING_WEIGHT * moving)
+    velocity = ((regression[:, 8:10] - target[:, 8:10]).abs().sum(1) * sure).sum() / sure.sum().clamp(min=1)
 
     angle = torch.atan2(heading[:, 0], heading[:, 1]) - torch.atan2(wanted[:, 0], wanted[:, 1])
     axis = torch.remainder(angle + math.pi / 2, math.pi) - math.pi / 2
@@ -132,6 +135,7 @@ def _deltas(rows: Array, boxes: Array) -> Array:
 def refine_losses(
     refiner: Refiner,
     features: Tensor,
+    camera_bev: Tensor,
     heatmap: Tensor,
     regression: Tensor,
     gt: list[tuple[Array, Array]],
@@ -141,8 +145,9 @@ def refine_losses(
     """How far the refined score is from the overlap, and the refined box from the truth."""
     rows = decode(heatmap.detach(), regression.detach(), preset, k=32)
     rows, wanted, deltas, weight = proposals(rows, gt, rng, jittered=24)
-    roi = roi_sample(features, rows[..., :7], preset)
-    delta, box = refiner(roi.flatten(0, 1), box_context(rows).flatten(0, 1))
+    boxes = rows[..., :7]
+    inputs = (roi_sample(features, boxes, preset), roi_sample(camera_bev, boxes, preset), box_context(rows))
+    delta, box = refiner(*(t.flatten(0, 1) for t in inputs))
     p = rows[..., 9].clamp(1e-4, 1 - 1e-4)
     logit = (p / (1 - p)).log() + delta.reshape(p.shape)
     score = F.binary_cross_entropy_with_logits(logit, wanted)
@@ -183,6 +188,7 @@ def weighted(parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
 
 def total_loss(
     outputs: tuple[Tensor, ...],
+    camera_bev: Tensor,
     image_output: Tensor | None,
     refiner: Refiner,
     batch: Batch,
@@ -197,7 +203,7 @@ def total_loss(
         at_cells, batch.box, batch.box_weight, batch.has_memory, preset.head_cell_m
     )
     parts["score"], parts["refine"] = refine_losses(
-        refiner, features, heatmap, regression, batch.gt, preset, rng
+        refiner, features, camera_bev, heatmap, regression, batch.gt, preset, rng
     )
     if image_output is not None:
         parts |= image_losses(image_output, batch)

@@ -46,10 +46,11 @@ def answer(
     """What the model finds given its inputs and the warped state."""
     p = model.preset
     camera = model.net.camera(inputs.image) if len(inputs.image) else None
-    heatmap, regression, features, _, contribution = model.fuse(inputs, camera, state)
+    outputs, camera_bev = model.fuse(inputs, camera, state)
+    heatmap, regression, features, _, contribution = outputs
     rows = decode(heatmap, regression, p, k=k)
-    roi = roi_sample(features, rows[..., :7], p)
-    score, deltas = model.net.refine(roi.flatten(0, 1), box_context(rows).flatten(0, 1))
+    looked = [roi_sample(canvas, rows[..., :7], p) for canvas in (features, camera_bev)]
+    score, deltas = model.net.refine(*(t.flatten(0, 1) for t in (*looked, box_context(rows))))
     refined = refine(rows, score.reshape(*rows.shape[:2], 1), deltas.reshape(*rows.shape[:2], 7))
     out = []
     for i in range(len(rows)):

@@ -25,24 +25,24 @@ class TrainingNet(nn.Module):
         nn.init.constant_(bias[:classes], -4.6)
         nn.init.zeros_(bias[classes:])
 
-    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """(heatmap, boxes, features, state, contribution) of the present frame, and the image head's
-        output where a sample has a camera."""
+    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
+        """(heatmap, boxes, features, state, contribution) of the present frame, its lifted image features,
+        and the image head's output where a sample has a camera."""
         state = self.remember(batch)
         camera = self.net.camera(batch.now.image) if len(batch.now.image) else None
-        outputs = self.fuse(batch.now, camera, state)
-        return outputs, None if camera is None else self.image_head(camera)
+        outputs, camera_bev = self.fuse(batch.now, camera, state)
+        return outputs, camera_bev, None if camera is None else self.image_head(camera)
 
     def look(self, batch: Batch) -> Tensor:
         """The image head's output alone."""
         output: Tensor = self.image_head(self.net.camera(batch.now.image))
         return output
 
-    def fuse(self, inputs: Inputs, camera: Tensor | None, state: Tensor) -> tuple[Tensor, ...]:
-        """All outputs for a moment, its image features and the warped state."""
+    def fuse(self, inputs: Inputs, camera: Tensor | None, state: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """All outputs for a moment, its image features and the warped state; and the features lifted."""
         pillars, canvas, depth = self.canvases(inputs, camera)
         outputs: tuple[Tensor, ...] = self.net.bev(pillars, canvas, depth, state, inputs.context)
-        return outputs
+        return outputs, canvas
 
     def canvases(self, inputs: Inputs, camera: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Pillars, lifted camera features and the depth of their cells; zero where a modality is absent."""
@@ -63,12 +63,12 @@ class TrainingNet(nn.Module):
 
         Gradients reach the layer that writes the state, not the pass before it."""
         p = self.preset
-        zeros = torch.zeros(batch.now.counts.shape[0], p.canvas_channels, p.head_ny, p.head_nx)
+        zeros = torch.zeros(batch.now.counts.shape[0], p.state_channels, p.head_ny, p.head_nx)
         if batch.previous is None:
             return zeros
         empty = zeros[: len(batch.memory_index)]
         with torch.no_grad():
             camera = self.net.camera(batch.previous.image) if len(batch.previous.image) else None
-            features = self.fuse(batch.previous, camera, empty)[2]
+            features = self.fuse(batch.previous, camera, empty)[0][2]
         state = self.net.bev.next_state(features)
         return zeros.index_copy(0, batch.memory_index, bev_warp(state, batch.T_prev_now, p))

@@ -16,7 +16,7 @@ from fusion_rt.sim.frame_files import read_scene
 from fusion_rt.train.export import MAX_OBJECTS, export_float, load_average, tensor_shapes
 from fusion_rt.train.loop import read_checkpoint
 from fusion_rt.train.predict import DECODE_THRESHOLD, NMS_IOU
-from fusion_rt.train.quantize import Feed, part_inputs, quantize_part
+from fusion_rt.train.quantize import QUANTISED, Feed, part_inputs, quantize_part
 from fusion_rt.train.samples import Use, collate, list_scenes, make_sample
 from fusion_rt.train.step import TrainingNet
 
@@ -82,7 +82,7 @@ def write_package(
         raise ConfigError(f"thresholds {tuple(thresholds)}: must be 0..1 for each of {', '.join(classes)}")
     list_scenes(frames)  # before anything is written
     export_float(model.net, out)
-    for part in PARTS:
+    for part in QUANTISED:
         quantize_part(
             part, out / f"{part}.onnx", out / f"{part}.int8.onnx", calibration(model, part, frames, scenes)
         )
@@ -118,7 +118,7 @@ def describe(
     tells speeds from positions; such a measurement would hold it back until it loses what moves."""
     p = preset
     precisions = {
-        "int8": {part: f"{part}.int8.onnx" for part in PARTS},
+        "int8": {part: f"{part}.int8.onnx" if part in QUANTISED else f"{part}.onnx" for part in PARTS},
         "f32": {part: f"{part}.onnx" for part in PARTS},
     }
     files = sorted({name for names in precisions.values() for name in names.values()} | {"pillars.npz"})

@@ -86,7 +86,7 @@ def test_from_frames_to_a_package_that_runs(app, frames, tmp_path):
             shapes = loaded.spec.tensors[part]
             network = engine.load(
                 loaded.path(part, precision),
-                precision=precision,
+                precision=loaded.held(part, precision),
                 inputs=shapes.inputs,
                 outputs=shapes.outputs,
             )

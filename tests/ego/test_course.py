@@ -44,7 +44,7 @@ def test_poses_between_and_beyond_fixes(drive):
         assert (np.abs(position) < limit * 2 * drive.STD).all()
         assert abs(turn[2]) < 0.1
     assert state.extrapolated_s > 0.3
-    T = ego.relative(drive.stamp(10.1), drive.stamp(10.6))
+    (T,) = ego.relative([drive.stamp(10.1)], drive.stamp(10.6))
     p, _, _ = drive.truth(np.array([10.1, 10.6]))
     assert np.linalg.norm(T[:3, 3]) == pytest.approx(np.linalg.norm(p[1] - p[0]), abs=1.5)
     assert ego.state_at(drive.stamp(15.0)).source == "none"

@@ -15,7 +15,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fusion_rt.models.presets import DRIVING_S
     from fusion_rt.train.export import export_float, tensor_shapes
     from fusion_rt.train.network import DrivingNet
-    from fusion_rt.train.quantize import quantize_part
+    from fusion_rt.train.quantize import QUANTISED, quantize_part
 
     folder = tmp_path_factory.mktemp("package")
     torch.manual_seed(0)
@@ -30,7 +30,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(module.weight, std=0.1)
     export_float(net, folder)
     torch.save(net.state_dict(), folder / "net.pt")
-    for part in ("camera", "bev", "refine"):
+    for part in QUANTISED:
         rng = np.random.default_rng(0)
         shapes = tensor_shapes(DRIVING_S)[part][0]
         feeds = [{n: rng.random(s, dtype=np.float32) for n, s in shapes.items()} for _ in range(2)]

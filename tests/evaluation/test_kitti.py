@@ -67,7 +67,8 @@ def test_labels_given_back_as_detections_are_perfect(folder, tmp_path):
         frame = read_frame(folder, name, index=index)
         camera = frame.rig.cameras["camera"]
         objects = [label for label in frame.labels if label.type == "Car"]
-        lines = [result_label("Car", ego_box(label, camera), 0.9, camera) for label in objects]
+        T = frame.T_reference_ego
+        lines = [result_label("Car", ego_box(label, T), 0.9, camera, T) for label in objects]
         write_labels(tmp_path / "r.txt", lines)
         again = list(read_labels(tmp_path / "r.txt"))
         for label, back in zip(objects, again):

@@ -203,7 +203,9 @@ def nms(kernel):
         boxes, n = np.ascontiguousarray(boxes), len(boxes)
         for iou in (0.0, 0.3, 1.0):
             keep = np.full(n, -1, np.int32)
-            kept = kernel(boxes, np.zeros(n, np.float32), rng.integers(-1, 2, n).astype(np.int32), iou, keep)
+            kept = kernel(
+                boxes, np.zeros(n, np.float32), rng.integers(0, 3, n).astype(np.int32), [iou] * 3, keep
+            )
             yield keep[:kept]
 
 

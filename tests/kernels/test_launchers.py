@@ -53,7 +53,7 @@ def arguments(grid):
             "k": 4, "out": zeros(4, 16),
         },
         "nms": {
-            "boxes": zeros(N, 7), "scores": zeros(N), "classes": zeros(N, dtype=np.int32), "iou": 0.5,
+            "boxes": zeros(N, 7), "scores": zeros(N), "classes": zeros(N, dtype=np.int32), "iou": [0.5],
             "keep": zeros(N, dtype=np.int32),
         },
         "roi_sample": {
@@ -225,9 +225,11 @@ def test_another_shape(arguments, name, argument, shape, dtype):
         ("nms", "^keep holds 5 indices, 6 boxes", {"keep": zeros(5, dtype=np.int32)}),
         ("nms", "^scores must fall", {"scores": np.arange(N, dtype=np.float32)}),
         ("nms", "^scores must fall", {"scores": np.full(N, NAN, np.float32)}),
-        ("nms", "^iou is nan,", {"iou": NAN}),
-        ("nms", "^iou is 1.5,", {"iou": 1.5}),
-        ("nms", "^iou is -0.1,", {"iou": -0.1}),
+        ("nms", r"^iou is \[nan\], expected finite", {"iou": [NAN]}),
+        ("nms", r"^iou is \[0.5, 1.5\],", {"iou": [0.5, 1.5]}),
+        ("nms", r"^iou is \[-0.1", {"iou": [-0.1]}),
+        ("nms", "^classes go from 1 to 1, iou knows 0 to 0", {"classes": np.ones(N, np.int32)}),
+        ("nms", "^classes go from -1 to -1, iou knows 0 to 0", {"classes": np.full(N, -1, np.int32)}),
         (
             "nms",
             "^boxes has 32769 rows",

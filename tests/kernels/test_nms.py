@@ -22,7 +22,8 @@ def run(device, boxes, iou, classes=None):
     n = len(boxes)
     keep, scores = np.full(n + 1, -7, np.int32), np.linspace(1, 0, n).astype(np.float32)
     classes = np.zeros(n, np.int32) if classes is None else np.asarray(classes, np.int32)
-    kept = device.kernel("nms")(np.asarray(boxes, np.float32).reshape(n, 7), scores, classes, iou, keep)
+    limits = iou if isinstance(iou, list) else [iou] * 3
+    kept = device.kernel("nms")(np.asarray(boxes, np.float32).reshape(n, 7), scores, classes, limits, keep)
     assert (keep[kept + 1 :] == -7).all()
     return keep[:kept].tolist()
 
@@ -105,6 +106,14 @@ def test_boxes_that_only_touch_both_stay(device):
 def test_other_classes_do_not_suppress(device):
     boxes = np.tile(np.float32([1, 2, 0, 4, 2, 1, 0]), (5, 1))
     assert run(device, boxes, 0.3, [0, 1, 0, 2, 1]) == [0, 1, 3]
+
+
+def test_each_class_has_its_own_limit(device):
+    """Two pairs of boxes, each overlapping by a third."""
+    pair = np.float32([[0, 0, 0, 2, 2, 1, 0], [1, 0, 0, 2, 2, 1, 0]])
+    boxes = np.concatenate([pair, pair])
+    assert run(device, boxes, [0.3, 0.4, 0.0], [0, 0, 1, 1]) == [0, 2, 3]
+    assert run(device, boxes, [0.4, 0.3, 0.0], [0, 0, 1, 1]) == [0, 1, 2]
 
 
 def test_a_suppressed_box_suppresses_nothing(device):

@@ -9,6 +9,7 @@ from fusion_rt import logs
 from fusion_rt.errors import LogError
 from fusion_rt.logs import kitti_object
 from fusion_rt.logs.importing import import_kitti
+from fusion_rt.logs.kitti_calibration import object_reference
 from fusion_rt.logs.kitti_files import sweep_packet
 from fusion_rt.logs.kitti_raw import KittiDrive
 from fusion_rt.messages import Image, PointCloud
@@ -73,7 +74,7 @@ def test_points_of_labelled_cars_fall_into_their_rectangles(kitti_sequence, fram
     ]
     assert cars
     for label in cars:
-        box = kitti_object.ego_box(label, camera)
+        box = kitti_object.ego_box(label, object_reference(kitti_sequence / "calib.txt"))
         cos, sin = np.cos(box[6]), np.sin(box[6])
         local = (points - box[:3]) @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
         inside = (np.abs(local) < box[3:6] / 2).all(axis=1)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = ["FusionPipeline", "PipelineConfig", "Rig", "subscribe"]
 # From the ground up; a part may import its own level and those below.
 LEVELS = [
-    {"arrays", "errors", "config", "messages", "transforms", "rig", "stopwatch", "refinement"},
+    {"arrays", "errors", "config", "messages", "transforms", "rig", "outlines", "stopwatch", "refinement"},
     {"kernels", "engine"},
     {"align", "ego", "device", "models", "tracking", "logs", "metrics", "bus"},
     {"perception"},

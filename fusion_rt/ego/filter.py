@@ -82,8 +82,9 @@ class EgoFilter:
     def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
         """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`: moves points seen then into the ego frame at
         `to`; the identity while `state_at` has no pose."""
-        known = self._estimator(*stamps_ns, to_ns)
-        if known is None or all(stamp == to_ns for stamp in stamps_ns):
+        moving = any(stamp != to_ns for stamp in stamps_ns)
+        known = self._estimator(*stamps_ns, to_ns) if moving else None
+        if known is None:
             return np.tile(np.eye(4), (len(stamps_ns), 1, 1))
         if isinstance(known, Course):
             return known.relative(stamps_ns, to_ns)

@@ -21,6 +21,7 @@ from fusion_rt.transforms import Array
 SETTLED_S = 10.0  # judged from then on
 SEEDS = (1, 2, 3)
 PLAIN_STD_M = 3.0
+PLAIN = EgoConfig(gate_chi2=1e9, nonholonomic_mps=0.0, still_mps=0.0, position_correlation_s=0.0)
 NOTES = (
     "horizontal position against the reference, m, ten times a second after the first 10 s; scenarios with"
     " noise are means over three seeds. ours / plain: a loosely coupled filter of constant noise"
@@ -141,9 +142,6 @@ def _row(recording: Recording, scenario: Scenario) -> EgoRow | None:
         plain_last_m=None if last is None else last[-1],
         fixes_m=_rms(np.array(fixes)) if fixes else None,
     )
-
-
-PLAIN = EgoConfig(gate_chi2=1e9, nonholonomic_mps=0.0, still_mps=0.0, position_correlation_s=0.0)
 
 
 def _plain(packet: ImuSample | GnssFix) -> ImuSample | GnssFix:

@@ -18,13 +18,14 @@ from fusion_rt.evaluation.public_boxes import Boxes, read_boxes, read_way
 from fusion_rt.evaluation.report import interval, percent
 from fusion_rt.evaluation.track_scores import TrackScore, score
 from fusion_rt.logs.kitti_calibration import object_reference, object_rig
-from fusion_rt.logs.kitti_object import Label, result_label
+from fusion_rt.logs.kitti_object import label_line, result_label
 from fusion_rt.logs.kitti_oxts import FRAME_NS, read_text
+from fusion_rt.outlines import outlines
 from fusion_rt.rig import Camera
 from fusion_rt.scenario import find_file
 from fusion_rt.tracking.config import TrackerConfig
 from fusion_rt.tracking.detections import Detections
-from fusion_rt.tracking.image_boxes import ImageBoxes, image_iou, outlines
+from fusion_rt.tracking.image_boxes import ImageBoxes, image_iou
 from fusion_rt.tracking.tracker import Tracker
 from fusion_rt.tracking.tracks import boxes_in_ego
 from fusion_rt.transforms import Array
@@ -255,7 +256,8 @@ def track(drive: Drive, chosen: Settings) -> list[str]:
             name, existence = CLASSES[kinds[k]].capitalize(), float(one["existence"])
             label = result_label(name, in_ego[k], existence, camera, drive.T_reference_ego)
             if label is not None and np.isfinite(shapes[k]).all():
-                lines.append((number, _line(frame, number, replace(label, bbox=tuple(shapes[k].tolist())))))
+                drawn = replace(label, bbox=tuple(shapes[k].tolist()))
+                lines.append((number, f"{frame} {number} {label_line(drawn)}\n"))
     sure = {number for number, found in evidence.items() if np.mean(found) >= chosen.mean_score}
     return [line for number, line in lines if number in sure]
 
@@ -300,15 +302,6 @@ def _knows(folder: Path | None) -> tuple[int, ...]:
     if folder is None:
         return ()
     return tuple(k for k, label in enumerate(CLASSES) if (folder / label.capitalize()).is_dir())
-
-
-def _line(frame: int, number: int, label: Label) -> str:
-    numbers = (*label.bbox, *label.size, *label.location, label.rotation_y)
-    return (
-        f"{frame} {number} {label.type} -1 -1 {label.alpha:.2f} "
-        + " ".join(f"{v:.2f}" for v in numbers)
-        + f" {label.score:.4f}\n"
-    )
 
 
 def _write(path: Path, lines: list[str]) -> None:

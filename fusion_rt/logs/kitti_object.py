@@ -12,8 +12,9 @@ from fusion_rt.errors import LogError
 from fusion_rt.logs.kitti_calibration import object_reference, object_rig, only
 from fusion_rt.logs.kitti_files import EPOCH_NS, image_packet, image_size, sweep_packet
 from fusion_rt.messages import Packet
+from fusion_rt.outlines import outlines
 from fusion_rt.rig import Camera, Rig
-from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, wrap_angle
+from fusion_rt.transforms import Array, inverse, transform_points, wrap_angle
 
 FRAME_GAP_NS = 10_000_000_000  # frames of one folder have nothing to do with each other
 _COLUMNS = 15
@@ -173,31 +174,23 @@ def result_label(kind: str, box: Array, score: float, camera: Camera, T_referenc
 
 def image_box(box: Array, camera: Camera) -> tuple[float, float, float, float] | None:
     """Left, top, right, bottom (px) of the projected box, cut to the image; None where none of it is seen."""
-    unit = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
-    corners = transform_points(from_translation_rpy(box[:3], (0, 0, box[6])), unit * box[3:6])
-    seen = transform_points(camera.T_camera_ego, corners)
-    seen = seen[seen[:, 2] > 0.1]
-    if len(seen) == 0:
-        return None
-    uv = seen @ camera.intrinsics.T
-    uv = uv[:, :2] / uv[:, 2:]
-    left, top = np.clip(uv.min(0), 0, (camera.width - 1, camera.height - 1))
-    right, bottom = np.clip(uv.max(0), 0, (camera.width - 1, camera.height - 1))
-    if right - left < 1 or bottom - top < 1:
-        return None
-    return float(left), float(top), float(right), float(bottom)
+    boxes = np.asarray(box, np.float64)[None]
+    left, top, right, bottom = outlines(boxes, np.zeros(1, bool), camera, camera.T_camera_ego)[0].tolist()
+    return None if np.isnan(left) else (left, top, right, bottom)
+
+
+def label_line(label: Label) -> str:
+    """KITTI's columns, two decimals as in the originals, four for the score."""
+    numbers = (*label.bbox, *label.size, *label.location, label.rotation_y)
+    line = f"{label.type} {label.truncated:g} {label.occluded} {label.alpha:.2f} " + " ".join(
+        f"{v:.2f}" for v in numbers
+    )
+    return line if label.score is None else f"{line} {label.score:.4f}"
 
 
 def write_labels(path: str | Path, labels: Sequence[Label]) -> None:
-    """A label or result file, KITTI's columns, two decimals as in the originals, four for the score."""
-    lines = []
-    for label in labels:
-        numbers = (*label.bbox, *label.size, *label.location, label.rotation_y)
-        line = f"{label.type} {label.truncated:g} {label.occluded} {label.alpha:.2f} " + " ".join(
-            f"{v:.2f}" for v in numbers
-        )
-        lines.append(line if label.score is None else f"{line} {label.score:.4f}")
+    """A label or result file."""
     try:
-        Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        Path(path).write_text("".join(f"{label_line(label)}\n" for label in labels), encoding="utf-8")
     except OSError as error:
         raise LogError(f"{path}: cannot be written: {error}") from error

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec import structs
 
+from fusion_rt.outlines import outlines
 from fusion_rt.tracking.assignment import Costs, assign
 from fusion_rt.tracking.config import ClassMotion, TrackerConfig
 from fusion_rt.tracking.detections import Detections
-from fusion_rt.tracking.image_boxes import ImageBoxes, outlines, paired
+from fusion_rt.tracking.image_boxes import ImageBoxes, paired
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y, correct, predict
 from fusion_rt.tracking.tracks import Tracks, boxes_in_ego, joined, track_dtype
 from fusion_rt.transforms import Array, transform_points, wrap_angle, yaw_of

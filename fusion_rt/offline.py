@@ -22,16 +22,18 @@ def predictions(
     config: PipelineConfig,
     progress: Callable[[float], None] = lambda fraction: None,
     say: Callable[[str], None] = lambda line: None,
+    keep: Callable[[Packet], bool] = lambda packet: True,
 ) -> Iterator[Prediction]:
     """Every answer that the recording gives, in order.
 
-    progress is called with the fraction of the recording's time that is done, say with what was damaged.
+    progress is called with the fraction of the recording's time that is done, say with what was damaged;
+    packets that `keep` denies are as if they had never been sent.
     Raises LogError when the recording cannot be read or holds no rig."""
     with logs.open(path) as log:
         pipeline = FusionPipeline.from_config(config, log.rig)
         duration = max(log.end_ns - log.start_ns, 1)
         for packet in _read_ahead(log):
-            prediction = pipeline.push(packet)
+            prediction = pipeline.push(packet) if keep(packet) else None
             if prediction is not None:
                 progress((prediction.header.stamp_ns - log.start_ns) / duration)
                 yield prediction

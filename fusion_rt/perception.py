@@ -9,80 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-from msgspec import Struct
 
-from fusion_rt import engine, refinement
+from fusion_rt import engine
 from fusion_rt.device import Device
 from fusion_rt.errors import MessageError
-from fusion_rt.messages import Image, PointCloud
+from fusion_rt.images import decode_image, network_intrinsics
+from fusion_rt.messages import Image
 from fusion_rt.models.package import ModelPackage
+from fusion_rt.percepts import Explanation, FirstLook, ImageFeatures, Motion, Perceived, Sweep, View
 from fusion_rt.rig import Camera
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array
 
 MODALITIES = ("lidar", "camera", "memory")
-_KERNELS = ("image", "deskew", "pillars", "lift", "bev_warp", "decode", "nms", "roi_sample")
+_KERNELS = (
+    *("image", "deskew", "pillars", "lift", "bev_warp", "decode", "nms"),
+    *("roi_sample", "roi_points", "box_context", "box_refine"),
+)
+# What the network is given of each modality, and which slots of the context tell of it.
+_CANVASES = {"lidar": ("pillars",), "camera": ("camera_bev", "camera_depth"), "memory": ("state",)}
+_CONTEXT = {"lidar": (4,), "camera": (5,), "memory": (6, 7)}
+SCORE, CLASS, SIGMA = 9, 10, slice(11, 16)  # columns of a decoded row
 
 Lap = Callable[[str], None]
-
-
-class ImageFeatures(Struct, frozen=True, eq=False):
-    """An encoded image, waiting for the trigger.
-
-    features  (h, w, C) float32
-    K         (3, 3) float64: camera ray -> feature pixel
-    P         (3, 4) float32: ego frame at the image -> feature pixel
-    """
-
-    features: Array
-    K: Array
-    P: Array
-
-
-class View(Struct, frozen=True):
-    """Image features and where their camera was: T_camera(at the image)_ego(at the answer), (4, 4)."""
-
-    image: ImageFeatures
-    T_camera_ego: Array
-
-
-class Sweep(Struct, frozen=True):
-    """A point cloud and the motion to undo.
-
-    knots_t  (K,) float32, seconds after the cloud's stamp, increasing
-    knots_T  (K, 3, 4) float32, T_ego(at the answer)_lidar(at the knot)
-    """
-
-    cloud: PointCloud
-    knots_t: Array
-    knots_T: Array
-
-
-class Motion(Struct, frozen=True, kw_only=True):
-    """The ego vehicle's motion, for the network's context and memory.
-
-    known          whether it was measured; all else is zero if not
-    T_prev_now     (2, 3): present ego x, y -> ego x, y at the previous answer; None: no memory
-    since_prev_s   between the two answers
-    """
-
-    known: bool = False
-    speed: float = 0.0
-    yaw_rate: float = 0.0
-    acceleration: float = 0.0
-    T_prev_now: Array | None = None
-    since_prev_s: float = 0.0
-
-
-class Perceived(Struct, frozen=True):
-    """What the network found, how many points it was given, and what was left out, by cause."""
-
-    detections: Detections
-    points_in: int
-    points_dropped: dict[str, int]
-    boxes_dropped: dict[str, int]
 
 
 class Perception:
@@ -109,8 +59,13 @@ class Perception:
         self._device = device
         self._xyz = device.empty((1 << 17, 3), np.float32)
         self._rows = device.empty((self.spec.max_objects, 16), np.float32)
+        self._refined = device.empty((self.spec.max_objects, 16), np.float32)
         self._keep = device.empty((self.spec.max_objects,), np.int32)
+        fits = [self.spec.scores[label] for label in self.spec.classes]
+        self._fits = np.array([(fit.gain, fit.offset) for fit in fits], np.float32)
         self._nms_iou = [self.spec.nms_iou[label] for label in self.spec.classes]
+        self._points = self._xyz[:0], np.empty(0, np.float32)
+        self._decoded = 0
         self._recalled = False
         self._lifted: tuple[list[ImageFeatures], Array] | None = None  # what lies on the camera's canvas
         self._in_step = False  # whether the last answer was for the very time of its only image
@@ -180,6 +135,50 @@ class Perception:
         boxes_dropped = {cause: counts[cause] for cause in ("overflow", "broken") if counts[cause]}
         return Perceived(self._as_detections(rows), points_in, dropped, boxes_dropped)
 
+    @property
+    def first_look(self) -> FirstLook:
+        """Copies of what the last second look was given."""
+        features, camera_bev = self._bev.outputs["features"], self._bev.inputs["camera_bev"]
+        xyz, intensity = self._points
+        return FirstLook(
+            rows=self._rows[: self._decoded].copy(),
+            features=features[0].copy(),
+            camera_bev=camera_bev[0].copy(),
+            xyz=xyz.copy(),
+            intensity=intensity.copy(),
+        )
+
+    def explain(self) -> Explanation:
+        """Of the last answer: looks three times more, each without a modality. What the next answer remembers
+        is as it was."""
+        rows, contribution = self._rows[: self._decoded].copy(), self._bev.outputs["contribution"][0].copy()
+        heatmap = self._bev.outputs["heatmap"][0].copy()
+        given = {name: array.copy() for name, array in self._bev.inputs.items()}
+        without = []
+        for modality in MODALITIES:
+            for name, array in self._bev.inputs.items():
+                array[...] = 0 if name in _CANVASES[modality] else given[name]
+            for slot in _CONTEXT[modality]:
+                self._bev.inputs["context"][0, slot] = 0
+            self._bev.run()
+            without.append(self._bev.outputs["heatmap"][0].copy())
+        for name, array in self._bev.inputs.items():
+            array[...] = given[name]
+        self._bev.run()
+        iy, ix = self._cells(rows)
+        kind = rows[:, CLASS].astype(np.intp)
+        drops = np.stack([heatmap[kind, iy, ix] - other[kind, iy, ix] for other in without], axis=1)
+        step = -(-self.spec.head.ny // len(contribution))
+        return Explanation(rows, contribution[iy // step, ix // step], drops, sigmoid(heatmap))
+
+    def _cells(self, rows: Array) -> tuple[Array, Array]:
+        """(n,), (n,) row and column of the head's canvas under each box; the nearest for one outside."""
+        head = self.spec.head
+        x, y = (rows[:, 0] - head.x_min) / head.cell_m, (rows[:, 1] - head.y_min) / head.cell_m
+        ix = np.minimum(np.maximum(x, 0), head.nx - 1).astype(np.intp)
+        iy = np.minimum(np.maximum(y, 0), head.ny - 1).astype(np.intp)
+        return iy, ix
+
     def _encode_points(self, sweeps: Sequence[Sweep]) -> tuple[int, dict[str, int]]:
         total = sum(len(s.cloud.xyz) for s in sweeps)
         if total > len(self._xyz):  # rare: a denser lidar than before
@@ -207,6 +206,7 @@ class Perception:
             self.spec.z_max,
             self._bev.inputs["pillars"][0],
         )
+        self._points = self._xyz[:start], intensity
         self._lap("pillars")
         return total, {cause: counts[cause] for cause in ("not_finite", "outside") if counts[cause]}
 
@@ -267,10 +267,11 @@ class Perception:
             self.spec.max_objects,
             self._rows,
         )
+        self._decoded = n
         return self._rows[:n]
 
     def _look_again(self, rows: Array) -> Array:
-        """h(E, D(E)): the features around each first answer correct its score and box."""
+        """h(E, D(E)): the features around each first answer, and the points in it, correct it."""
         if len(rows) == 0:
             return rows
         inputs, n = self._refine.inputs, len(rows)
@@ -280,76 +281,56 @@ class Perception:
             ("camera_roi", self._bev.inputs["camera_bev"]),
         ):
             self._kernels["roi_sample"](canvas[0], boxes, self.spec.head, inputs[name][:n])
-            inputs[name][n:] = 0
-        inputs["box"][:n] = refinement.box_context(rows)
-        inputs["box"][n:] = 0
+        self._kernels["roi_points"](
+            self._kernels["pillars"].grouped,
+            rows,
+            self.spec.points_margin_m,
+            self.spec.points_most,
+            *self.package.points,
+            inputs["points"][:n],
+        )
+        self._kernels["box_context"](rows, inputs["box"][:n])
+        for given in inputs.values():
+            given[n:] = 0
         self._lap("decode")
         self._refine.run()
         self._lap("refine")
-        outputs = self._refine.outputs
-        return refinement.refine(rows, outputs["score"][: len(rows)], outputs["deltas"][: len(rows)])
+        answer = (output[:n] for output in self._refine.outputs.values())
+        self._kernels["box_refine"](rows, self._fits, *answer, self._refined[:n])
+        return self._refined[:n]
 
     def _suppress(self, rows: Array) -> Array:
         """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
-        rows = rows.take((-rows[:, refinement.SCORE]).argsort(kind="stable"), axis=0)
+        rows = rows.take((-rows[:, SCORE]).argsort(kind="stable"), axis=0)
         n = self._kernels["nms"](
             np.ascontiguousarray(rows[:, :7]),
-            np.ascontiguousarray(rows[:, refinement.SCORE]),
-            rows[:, refinement.CLASS].astype(np.int32),
+            np.ascontiguousarray(rows[:, SCORE]),
+            rows[:, CLASS].astype(np.int32),
             self._nms_iou,
             self._keep,
         )
         return rows.take(self._keep[:n], axis=0)
 
     def _as_detections(self, rows: Array) -> Detections:
-        head = self.spec.head
-        x, y = (rows[:, 0] - head.x_min) / head.cell_m, (rows[:, 1] - head.y_min) / head.cell_m
-        ix = np.minimum(np.maximum(x, 0), head.nx - 1).astype(np.intp)
-        iy = np.minimum(np.maximum(y, 0), head.ny - 1).astype(np.intp)
+        iy, ix = self._cells(rows)
         contribution = self._bev.outputs["contribution"][0]
-        step = -(-head.ny // len(contribution))  # it may be coarser than the canvas
-        kind = rows[:, refinement.CLASS].astype(np.intp)
+        step = -(-self.spec.head.ny // len(contribution))  # it may be coarser than the canvas
+        kind = rows[:, CLASS].astype(np.intp)
         # Each class's first score at the same cell, the decoded class with its refined one.
-        scores = refinement.sigmoid(self._bev.outputs["heatmap"][0][:, iy, ix].T)
-        scores[np.arange(len(rows)), kind] = rows[:, refinement.SCORE]
+        scores = sigmoid(self._bev.outputs["heatmap"][0][:, iy, ix].T)
+        scores[np.arange(len(rows)), kind] = rows[:, SCORE]
         return Detections(
             boxes=rows[:, :7],
             velocity=rows[:, 7:9],
             scores=scores,
             labels=kind,
-            std=rows[:, refinement.SIGMA],
+            std=rows[:, SIGMA],
             contributions=contribution[iy // step, ix // step],
             velocity_known=self._recalled and self.spec.measures_velocity,
         )
 
 
-def decode_image(image: Image) -> Array:
-    """Pixels (h, w, 3) uint8, BGR (RGB for rgb8). Raises MessageError when they do not decode."""
-    if image.encoding in ("bgr8", "rgb8"):
-        return np.ascontiguousarray(image.data)
-    if image.encoding == "mono8":
-        return cv2.cvtColor(image.data, cv2.COLOR_GRAY2BGR)
-    # The rig describes the sensor's own rows and columns: a note on how to hold the picture is ignored.
-    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(image.data, how) if image.data.size else None
-    if pixels is None:
-        raise MessageError(
-            f"{image.header.sensor_id}: image {image.header.seq} does not decode as {image.encoding}"
-            f" ({image.data.size} bytes); it was damaged or cut short"
-        )
-    if pixels.shape[:2] != (image.height, image.width):
-        raise MessageError(
-            f"{image.header.sensor_id}: image {image.header.seq} decodes to {pixels.shape[1]}x"
-            f"{pixels.shape[0]}, its packet says {image.width}x{image.height}"
-        )
-    return pixels
-
-
-def network_intrinsics(camera: Camera, width: int, height: int) -> Array:
-    """K (3, 3) of the network's image: the camera's scaled to its width, the rows chosen so that the horizon
-    of a level camera is not below the middle; wide images lose sky and bonnet, none is stretched."""
-    scale = width / camera.width
-    K = np.diag([scale, scale, 1.0]) @ camera.intrinsics
-    spare = max(camera.height * scale - height, 0.0)
-    K[1, 2] -= min(max(K[1, 2] - height / 2, 0.0), spare)
-    return K
+def sigmoid(logit: Array) -> Array:
+    """1 / (1 + exp(-logit)) without overflow."""
+    p: Array = 0.5 + 0.5 * np.tanh(0.5 * logit)
+    return p

@@ -34,7 +34,8 @@ from fusion_rt.messages import (
     sweep_span_s,
 )
 from fusion_rt.models.package import ModelPackage
-from fusion_rt.perception import MODALITIES, ImageFeatures, Motion, Perceived, Perception, Sweep, View
+from fusion_rt.perception import MODALITIES, Perception
+from fusion_rt.percepts import Explanation, ImageFeatures, Motion, Perceived, Sweep, View
 from fusion_rt.rig import Rig
 from fusion_rt.stopwatch import Stopwatch
 from fusion_rt.tracking.config import TrackerConfig
@@ -123,6 +124,10 @@ class FusionPipeline:
             self._see(packet)
         return self._answer(verdict.trigger_ns) if verdict.trigger_ns is not None else None
 
+    def explain(self) -> Explanation:
+        """Why the network said what it last said; takes as long as three more looks."""
+        return self._perception.explain()
+
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """Packets accepted and dropped, by sensor and cause; "ego" and "tracker" count what they refused."""
@@ -165,7 +170,10 @@ class FusionPipeline:
             self._placed = placed
         T_map_ego = pose_matrix(ego)
         tracks = self._tracker.update(
-            perceived.detections if perceived else None, stamp_ns=stamp_ns, T_map_ego=T_map_ego
+            perceived.detections if perceived else None,
+            stamp_ns=stamp_ns,
+            T_map_ego=T_map_ego,
+            lidar=bool(sweeps),
         )
         self._watch.lap("track")
         objects = tracked_objects(

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = ["FusionPipeline", "PipelineConfig", "Rig", "subscribe"]
 # From the ground up; a part may import its own level and those below.
 LEVELS = [
-    {"arrays", "errors", "config", "messages", "transforms", "rig", "outlines", "stopwatch", "refinement"},
+    {"arrays", "errors", "config", "messages", "transforms", "rig", "outlines", "stopwatch", "images"},
     {"kernels", "engine"},
     {"align", "ego", "device", "models", "tracking", "logs", "metrics", "bus"},
-    {"perception"},
+    {"perception", "percepts"},
     {"pipeline"},
     {"offline", "client", "node", "scenario", "processes", "monitor", "supervisor", "doctor", "live_table"},
     {"nodes", "bench", "sim", "train", "web"},

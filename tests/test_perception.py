@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from fusion_rt.device import CpuDevice
 from fusion_rt.errors import EngineError, MessageError
+from fusion_rt.images import decode_image, network_intrinsics
 from fusion_rt.models.package import ModelPackage
-from fusion_rt.perception import Motion, Perception, Sweep, View, decode_image, network_intrinsics
+from fusion_rt.perception import Perception
+from fusion_rt.percepts import Motion, Sweep, View
 from fusion_rt.rig import Camera, Pose
 from fusion_rt.transforms import inverse
 
@@ -280,7 +282,7 @@ def test_a_model_file_of_another_precision_is_refused(model_package, tmp_path):
         shutil.copy(model_package.path(part, "f32"), tmp_path / name)
     spec = replace(model_package.spec, precisions={"int8": parts}, precision="int8")
     with pytest.raises(EngineError, match="holds f32 layers, int8 was asked for"):
-        Perception(ModelPackage(tmp_path, spec, model_package.pillars), CpuDevice(1))
+        Perception(ModelPackage(tmp_path, spec, model_package.pillars, model_package.points), CpuDevice(1))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,34 @@ def test_the_network_s_image(size, cy, expected_cy):
 
 def test_velocities_are_not_used_where_the_model_cannot_measure_them(model_package, street, sweep_of):
     spec = replace(model_package.spec, measures_velocity=False)
-    package = ModelPackage(model_package.folder, spec, model_package.pillars)
+    package = ModelPackage(model_package.folder, spec, model_package.pillars, model_package.points)
     modest = Perception(package, CpuDevice(1))
     modest.detect(sweep_of(street()[0]), [], motion(False))
     assert not modest.detect(sweep_of(street()[0]), [], motion(True)).detections.velocity_known
+
+
+def test_explaining_leaves_the_next_answer_as_it_would_be(model_package, street, sweep_of, rig):
+    def answers(explained):
+        perception = Perception(model_package, CpuDevice(1))
+        camera = rig.cameras["camera"]
+        for k, x_m in enumerate((-0.5, 0.0)):
+            cloud, image = street(x_m=x_m)
+            view = View(perception.see(image, camera), camera.T_camera_ego)
+            found = perception.detect(sweep_of(cloud), [view], motion(k > 0)).detections
+            seen = perception.explain() if explained else None
+        return found, seen
+
+    (plain, _), (found, seen) = answers(False), answers(True)
+    np.testing.assert_array_equal(plain.boxes, found.boxes)
+    np.testing.assert_array_equal(plain.scores, found.scores)
+    assert seen.rows.shape[1] == 16
+    assert len(seen.rows) == len(seen.shares) == len(seen.drops) > 5
+    np.testing.assert_allclose(seen.shares.sum(1), 1, atol=1e-3)
+    assert (np.abs(seen.drops).max(0) > 1e-3).all()  # each of the three matters to something
+
+
+def test_what_was_not_there_explains_nothing(perception, street, sweep_of):
+    perception.detect(sweep_of(street()[0]), [], Motion())
+    seen = perception.explain()
+    np.testing.assert_array_equal(seen.shares[:, 1:], 0)
+    assert np.abs(seen.drops[:, 0]).max() > 1e-3

@@ -1,42 +1,89 @@
-"""fusion-rt eval [sim | drive | kitti | tracking | ego]"""
+"""fusion-rt eval [sim | drive | kitti | tracking | ego], or all of them by --suite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 
-from fusion_rt.commands.common import (
-    Json,
-    Model,
-    Precision,
-    Runtime,
-    console,
-    errors,
-    print_json,
-    progress,
-)
-
-if TYPE_CHECKING:
-    from fusion_rt.perception import Perception
+from fusion_rt.commands import reports
+from fusion_rt.commands.common import Json, Model, Precision, Runtime, console, errors, print_json
+from fusion_rt.commands.reports import Engine, Judged
+from fusion_rt.errors import LogError
 
 evaluations = typer.Typer(
     help="Judge accuracy by the field's own definitions; alone: on simulated worlds that training never saw.",
     invoke_without_command=True,
 )
 
-SCENES, SEED = 60, 1001
+Draw = Annotated[
+    Path | None, typer.Option(help="Write a picture of every frame there: found, missed, false.")
+]
+SCENES, SUITE_SCENES, SEED = 60, 100, 1001
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+class Recordings(NamedTuple):
+    """Real recordings for the suite, each where it lies; None: not at hand."""
+
+    kitti: Path | None
+    tracking: Path | None
+    ego: Path | None
 
 
 @evaluations.callback()
-def default(context: typer.Context, json: Json = False) -> None:
-    if context.invoked_subcommand is None:
-        sim(json=json)
-    elif json:
-        raise typer.BadParameter(f"give --json after {context.invoked_subcommand}")
+def default(
+    context: typer.Context,
+    suite: Annotated[
+        str | None, typer.Option(help="driving: all that is said of it in docs/benchmarks, in one run.")
+    ] = None,
+    kitti: Annotated[
+        Path | None, typer.Option(help="For the suite: a folder in KITTI's object layout.")
+    ] = None,
+    tracking: Annotated[
+        Path | None,
+        typer.Option(help="For the suite: KITTI tracking's label_02, calib, det_3d* and det_2d*."),
+    ] = None,
+    ego: Annotated[
+        Path | None, typer.Option(help="For the suite: oxts files, or comma2k19 segments.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="For the suite: keep its scenes, drives and result files there.")
+    ] = None,
+    model: Model = "driving-s",
+    runtime: Runtime = "openvino",
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        given = [name for name in context.params if _typed(context, name)]
+        if given:
+            raise typer.BadParameter(f"give --{given[0]} after {context.invoked_subcommand}, if it has that")
+        return
+    if suite is None:
+        sim(model=model, runtime=runtime, precision=precision, json=json)
+        return
+    if suite != "driving":
+        raise typer.BadParameter(f"suite {suite!r} is not one of driving")
+    with tempfile.TemporaryDirectory() as passing:
+        parts = _driving(
+            Engine(model, runtime, precision), Recordings(kitti, tracking, ego), keep or Path(passing)
+        )
+    for judged in parts.values():
+        _left_out(judged)
+    if json:
+        print_json({name: judged.report for name, judged in parts.items()})
+        return
+    for name, judged in parts.items():
+        console.rule(name.replace("_", " "))
+        _draw(judged)
 
 
 @evaluations.command()
@@ -46,6 +93,7 @@ def sim(
     frames: Annotated[
         Path | None, typer.Option(help="Keep the scenes there, and take those that are there.")
     ] = None,
+    draw: Draw = None,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
@@ -55,25 +103,8 @@ def sim(
 
     fusion-rt eval sim --scenes 200 --frames out/heldout
     """
-    import tempfile
-
-    from fusion_rt.evaluation import simulated
-    from fusion_rt.evaluation.report import render
-
-    perception = _perception(model, runtime, precision)
-    with tempfile.TemporaryDirectory() as passing:
-        folder = frames or Path(passing)
-        with progress("simulating") as advance:
-            for done in simulated.make_scenes(folder, scenes=scenes, seed=seed, workers=2):
-                advance(done, scenes)
-        with progress("looking") as advance:
-            report = simulated.evaluate(
-                simulated.scene_paths(folder, scenes=scenes, seed=seed),
-                perception,
-                source=f"{scenes} simulated worlds of seed {seed}",
-                advance=advance,
-            )
-    _show(report, render, json)
+    engine = Engine(model, runtime, precision)
+    _show(reports.worlds(engine, scenes=scenes, seed=seed, frames=frames, draw=draw), json)
 
 
 @evaluations.command()
@@ -92,25 +123,15 @@ def drive(
 
     fusion-rt eval drive out/drives --simulate 3
     """
-    from fusion_rt.evaluation import drive as on_drives
-    from fusion_rt.models.package import ModelPackage
-    from fusion_rt.pipeline import PipelineConfig
-
-    with progress("simulating") as advance:
-        for done in range(simulate):
-            advance(done, simulate)
-            on_drives.simulate(folder, seed + done)
-    config = PipelineConfig(model=model, runtime=runtime, precision=precision)
-    classes = ModelPackage.load(model).spec.classes
-    with progress("driving") as advance:
-        report = on_drives.evaluate(on_drives.pairs(folder), config, classes, advance=advance)
-    _show(report, on_drives.render, json)
+    engine = Engine(model, runtime, precision)
+    _show(reports.drives(engine, folder, simulate=simulate, seed=seed), json)
 
 
 @evaluations.command()
 def kitti(
     folder: Annotated[Path, typer.Argument(help="image_2, velodyne, calib, and label_2 if there.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write KITTI result files there.")] = None,
+    draw: Draw = None,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
@@ -120,13 +141,7 @@ def kitti(
 
     fusion-rt eval kitti kitti/training --out results
     """
-    from fusion_rt.evaluation import kitti as on_kitti
-    from fusion_rt.evaluation.report import render
-
-    perception = _perception(model, runtime, precision)
-    with progress("looking") as advance:
-        report = on_kitti.evaluate(folder, perception, out=out, advance=advance)
-    _show(report, render, json)
+    _show(reports.kitti_frames(Engine(model, runtime, precision), folder, out=out, draw=draw), json)
 
 
 @evaluations.command()
@@ -150,13 +165,10 @@ def tracking(
 
     fusion-rt eval tracking --detections kitti/det_3d_pointrcnn --labels kitti/label_02 --out results
     """
-    from fusion_rt.evaluation import tracking as on_tracking
-
-    chosen = on_tracking.settings(config)
-    sources = on_tracking.Sources.beside(detections, labels, image_boxes, poses)
-    with progress("tracking") as advance:
-        report = on_tracking.evaluate(sources, out, chosen, advance=advance)
-    _show(report, on_tracking.render, json)
+    judged = reports.public_detections(
+        detections, labels, out, image_boxes=image_boxes, poses=poses, config=config
+    )
+    _show(judged, json)
 
 
 @evaluations.command()
@@ -168,27 +180,67 @@ def ego(
 
     fusion-rt eval ego kitti/oxts
     """
-    from fusion_rt.evaluation import ego as on_roads
-
-    with progress("driving") as advance:
-        report = on_roads.evaluate(folder, advance=advance)
-    _show(report, on_roads.render, json)
+    _show(reports.roads(folder), json)
 
 
-def _perception(model: str, runtime: str, precision: str | None) -> Perception:
-    from fusion_rt.device import CpuDevice
-    from fusion_rt.models.package import ModelPackage
-    from fusion_rt.perception import Perception
+@evaluations.command()
+def explain(
+    log: Annotated[Path, typer.Argument(help="A recording.")],
+    at: Annotated[float | None, typer.Option(help="Only the answer so many seconds after its start.")] = None,
+    draw: Annotated[Path | None, typer.Option(help="Write heat maps there, seen from above.")] = None,
+    model: Model = "driving-s",
+    runtime: Runtime = "openvino",
+    precision: Precision = None,
+    json: Json = False,
+) -> None:
+    """Which of lidar, camera and memory carries each object, by its own account and by leaving each out.
 
-    return Perception(ModelPackage.load(model), CpuDevice(), runtime=runtime, precision=precision)
+    fusion-rt eval explain drive.mcap --at 3
+    """
+    _show(reports.explanation(Engine(model, runtime, precision), log, at_s=at, draw=draw), json)
 
 
-def _show(report: Any, render: Callable[[Any], RenderableType], json: bool) -> None:
-    """What was left out as errors, then the report as JSON or as `render` draws it."""
-    for line in report.skipped:
-        errors.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+def _driving(engine: Engine, real: Recordings, folder: Path) -> dict[str, Judged]:
+    """Everything that is said about driving, by name; without a folder of recordings, without that part."""
+    parts = {
+        "worlds": reports.worlds(engine, scenes=SUITE_SCENES, seed=SEED, frames=folder / "worlds"),
+        "drive": reports.drives(engine, folder / "drives", simulate=1, seed=SEED),
+    }
+    if real.kitti:
+        parts["kitti"] = reports.kitti_frames(engine, real.kitti, out=folder / "kitti")
+    if real.tracking:
+        boxes, image_boxes = (_only(real.tracking, f"det_{n}d*") for n in (3, 2))
+        labels = real.tracking / "label_02"
+        parts["tracking"] = reports.public_detections(boxes, labels, folder / "tracks")
+        parts["tracking_with_image"] = reports.public_detections(
+            boxes, labels, folder / "tracks_with_image", image_boxes=image_boxes
+        )
+    if real.ego:
+        parts["ego"] = reports.roads(real.ego)
+    return parts
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(path for path in folder.glob(pattern) if path.is_dir())
+    if len(found) != 1:
+        raise LogError(f"{folder}: {len(found)} folders {pattern}, expected one")
+    return found[0]
+
+
+def _show(judged: Judged, json: bool) -> None:
+    """What was left out as errors, then the report as JSON or drawn."""
+    _left_out(judged)
     if json:
-        print_json(report)
+        print_json(judged.report)
     else:
-        # A table that is cut to fit a narrow terminal hides its figures.
-        Console(width=max(console.width, 110)).print(render(report), highlight=False)
+        _draw(judged)
+
+
+def _left_out(judged: Judged) -> None:
+    for line in judged.report.skipped:
+        errors.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _draw(judged: Judged) -> None:
+    # A table that is cut to fit a narrow terminal hides its figures.
+    Console(width=max(console.width, 110)).print(judged.render(judged.report), highlight=False)

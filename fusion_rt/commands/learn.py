@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from fusion_rt.commands.common import console, progress
+from fusion_rt.commands.common import Json, Model, console, errors, print_json, progress
+from fusion_rt.commands.reports import simulated_worlds
 from fusion_rt.errors import ConfigError
 
 simulations = typer.Typer(
@@ -100,9 +102,12 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Or: how many updates.")] = None,
     preset: Annotated[str, typer.Option(help="Sizes of the network.")] = "driving-s",
-    part: Annotated[str, typer.Option(help="all; or camera: the image encoder by itself.")] = "all",
+    part: Annotated[
+        str, typer.Option(help="all; camera: the image encoder; points, look: the second look.")
+    ] = "all",
     start: Annotated[
-        Path | None, typer.Option(help="Begin with another training's weights, where they fit.")
+        list[Path] | None,
+        typer.Option(help="Begin with another training's weights, where they fit; may be given again."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Scenes an update.")] = 4,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="At its peak.")] = 2.5e-3,
@@ -122,7 +127,7 @@ def train(
         out=out,
         preset=preset,
         part=part,
-        start=start,
+        start=tuple(start or ()),
         minutes=minutes,
         steps=steps,
         batch=batch,
@@ -156,6 +161,77 @@ def export(
         size = sum((package.folder / name).stat().st_size for name in files.values())
         _say(f"{precision}: {size / 1e6:.1f} MB")
     _say(f"{out}: {package.identity}; try it with `fusion-rt replay LOG --fast --model {out}`")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Folder of a package; its model.yaml is written anew.")],
+    scenes: Annotated[int, typer.Option(min=1, help="How many simulated worlds.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Of the worlds; not of those that train or judge.")] = 2002,
+    frames: Annotated[
+        Path | None, typer.Option(help="Keep the scenes there, and take those that are there.")
+    ] = None,
+) -> None:
+    """Make a package's scores probabilities, and show what is worth it by the best F1.
+
+    fusion-rt calibrate out/model --scenes 60
+    """
+    from fusion_rt.device import CpuDevice
+    from fusion_rt.evaluation import working_point
+    from fusion_rt.models.package import ModelPackage
+    from fusion_rt.perception import Perception
+
+    package = ModelPackage.load(model)
+    with simulated_worlds(scenes, seed, frames) as paths, progress("looking") as advance:
+        points = working_point.measure(paths, Perception(package, CpuDevice()), advance=advance)
+    package = working_point.write(package, points)
+    console.print(working_point.render(points), highlight=False)
+    _say(f"{model}: {package.identity}")
+
+
+def adapt(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Labelled frames in KITTI's object layout: image_2, velodyne, calib, label_2."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new package.", show_default=False)],
+    model: Model = "driving-s",
+    folds: Annotated[
+        int, typer.Option(min=0, help="Judge by cross-validation in so many parts; 0: do not judge.")
+    ] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of frames.")] = 1,
+    json: Json = False,
+) -> None:
+    """Teach a model's second look on a handful of labelled frames, and say by how much it helped on frames
+    that it had not seen.
+
+    fusion-rt adapt my-frames --out my-model
+    """
+    with _extra("train"):
+        from fusion_rt.evaluation import adaptation
+        from fusion_rt.train.adapt import AdaptConfig
+    from fusion_rt.device import CpuDevice
+    from fusion_rt.models.package import ModelPackage
+    from fusion_rt.perception import Perception
+
+    package, config = ModelPackage.load(model), AdaptConfig(steps=steps, seed=seed)
+    perception = Perception(package, CpuDevice())
+    skipped: list[str] = []
+    frames = adaptation.read(folder, perception, skipped)
+    for line in skipped:
+        errors.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+    if folds:
+        with progress("judging") as advance:
+            report = adaptation.cross_validate(
+                str(folder), frames, perception, config, folds=folds, skipped=skipped, advance=advance
+            )
+        if json:
+            print_json(report)
+        else:
+            Console(width=max(console.width, 110)).print(adaptation.render(report), highlight=False)
+    with progress("learning") as advance:
+        adapted = adaptation.adapt(package, frames, out, config, source=str(folder), advance=advance)
+    errors.print(f"{out}: {adapted.identity}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

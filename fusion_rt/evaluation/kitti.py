@@ -6,27 +6,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fusion_rt.errors import LogError, MessageError
-from fusion_rt.evaluation import report
+from fusion_rt.evaluation import pictures, report
+from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, Report
 from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
+from fusion_rt.images import decode_image
 from fusion_rt.logs.kitti_calibration import object_rig
 from fusion_rt.logs.kitti_object import (
     KittiFrame,
     Label,
+    ego_box,
     frame_names,
+    image_box,
     read_frame,
     result_label,
     training_folder,
     write_labels,
 )
 from fusion_rt.messages import Image, PointCloud
-from fusion_rt.metrics.kitti import DIFFICULTIES, frame_boxes
+from fusion_rt.metrics.kitti import DIFFICULTIES, frame_boxes, too_hard
 from fusion_rt.metrics.matching import FrameBoxes
-from fusion_rt.perception import Motion, Perception, Sweep, View
+from fusion_rt.perception import Perception
+from fusion_rt.percepts import Motion, Sweep, View
 from fusion_rt.rig import Camera
 from fusion_rt.tracking.detections import Detections
-from fusion_rt.transforms import Array
+from fusion_rt.transforms import Array, transform_points
 
 SIZE = (1242, 375)  # of most of KITTI's images, px: what bounds the 2D boxes of a frame without one
 NOTES = (
@@ -44,12 +51,14 @@ def evaluate(
     perception: Perception,
     *,
     out: Path | None = None,
+    draw: Path | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Looks at every frame with each subset of its sensors.
 
-    out: result files NAME.txt of lidar+camera there, those of the others in lidar/ and camera/; one for each
-    frame that has the sensors, empty where nothing was found. A damaged frame is reported and left out.
+    draw: pictures NAME.png there, of what all its sensors find. out: result files NAME.txt of lidar+camera
+    there, those of the others in lidar/ and camera/; one for each frame that has the sensors, empty where
+    nothing was found. A damaged frame is reported and left out.
     Raises LogError where no frame can be used or a file cannot be written."""
     names, skipped = frame_names(folder), _without_calibration(folder)
     classes = perception.spec.classes
@@ -63,12 +72,13 @@ def evaluate(
         try:
             frame = read_frame(folder, name, index=index)
             camera = _camera(folder, frame)
-            sweeps, views = _see(frame, perception)
+            sweeps, views = see(frame, perception)
         except (LogError, MessageError) as error:
             skipped.append(str(error))
             advance(index + 1, len(names))
             continue
         used += 1
+        drawn = False
         for subset in SUBSETS:
             if (subset.lidar and not sweeps) or (subset.camera and not views):
                 continue
@@ -77,6 +87,9 @@ def evaluate(
             detections[subset.name] = detections.get(subset.name, 0) + len(found)
             if subset.name in places:
                 write_labels(places[subset.name] / f"{name}.txt", found)
+            if draw is not None and not drawn:
+                pictures.save(_picture(frame, camera, seen, perception), draw / f"{name}.png")
+                drawn = True
             if frame.labels is not None:
                 for label in classes:
                     for d in DIFFICULTIES:
@@ -110,6 +123,33 @@ def result_labels(
     return [line for line in lines if line is not None]
 
 
+def _picture(frame: KittiFrame, camera: Camera, seen: Detections, perception: Perception) -> Array:
+    """What reaches the threshold and is in the image, against the labels: those that are too hard even for
+    KITTI's hardest class may be found or not."""
+    classes, thresholds = perception.spec.classes, perception.spec.score_thresholds
+    found = [
+        Thing(box.astype(np.float64), classes[kind], float(score))
+        for kind, box, score in zip(seen.labels, seen.boxes, own_scores(seen))
+        if score >= thresholds[classes[kind]] and image_box(box, camera) is not None
+    ]
+    truth = [
+        Thing(
+            ego_box(t, frame.T_reference_ego),
+            t.type.lower(),
+            counts=t.type.lower() in classes and not too_hard(t, DIFFICULTIES[-1]),
+        )
+        for t in frame.labels or ()
+        if t.type != "DontCare"
+    ]
+    pixels, points = None, np.zeros((0, 3))
+    for packet in frame.packets:
+        if isinstance(packet, Image):
+            pixels = decode_image(packet)
+        elif isinstance(packet, PointCloud):
+            points = transform_points(frame.rig.lidars["lidar"].T_ego_lidar, packet.xyz)
+    return pictures.compare(pixels, camera, points, truth, found)
+
+
 def _without_calibration(folder: str | Path) -> list[str]:
     """Frames that `frame_names` does not name: one message each."""
     place = training_folder(folder)
@@ -127,7 +167,8 @@ def _camera(folder: str | Path, frame: KittiFrame) -> Camera:
     return object_rig(training_folder(folder) / "calib" / f"{frame.name}.txt", *SIZE).cameras["camera"]
 
 
-def _see(frame: KittiFrame, perception: Perception) -> tuple[list[Sweep], list[View]]:
+def see(frame: KittiFrame, perception: Perception) -> tuple[list[Sweep], list[View]]:
+    """What the frame's sensors saw; an image is encoded now. Raises MessageError for a broken one."""
     sweeps, views = [], []
     for packet in frame.packets:
         if isinstance(packet, Image):

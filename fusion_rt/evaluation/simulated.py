@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from fusion_rt.errors import LogError
-from fusion_rt.evaluation import report
+from fusion_rt.evaluation import pictures, report
+from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, CentreRow, Report
 from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
 from fusion_rt.messages import Header, Image, PointCloud
 from fusion_rt.metrics.centre_distance import Moment, judge
 from fusion_rt.metrics.matching import FrameBoxes
-from fusion_rt.perception import Motion, Perception, Sweep, View
+from fusion_rt.perception import Perception
+from fusion_rt.percepts import Motion, Sweep, View
 from fusion_rt.rig import Camera, Lidar, Pose, Rig
 from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.tracking.detections import Detections
@@ -66,9 +68,12 @@ def evaluate(
     perception: Perception,
     *,
     source: str,
+    draw: Path | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Looks at every scene with each subset of its sensors. A damaged file is reported and left out.
+
+    draw: pictures NAME.jpg there, of what lidar and camera find.
 
     Raises LogError where no scene can be used."""
     classes = perception.spec.classes
@@ -87,6 +92,8 @@ def evaluate(
             continue
         for subset, found in look(scene, perception):
             detections[subset.name] += len(found.boxes)
+            if draw is not None and subset is SUBSETS[0]:
+                pictures.save(_picture(scene.now, found, perception), draw / f"{path.stem}.jpg")
             for k, label in enumerate(classes):
                 boxes = frame_boxes(scene.now, found, k, label)
                 cases[Case(subset.name, label, DIFFICULTY)].append(boxes)
@@ -157,6 +164,25 @@ def moment(frame: Frame, found: Detections, kind: int, label: str) -> Moment:
         found=np.concatenate([found.boxes[mine], found.velocity[mine]], axis=1).astype(np.float64),
         scores=own_scores(found)[mine],
     )
+
+
+def _picture(frame: Frame, seen: Detections, perception: Perception) -> Array:
+    """What reaches the threshold, against the objects."""
+    classes, thresholds = perception.spec.classes, perception.spec.score_thresholds
+    found = [
+        Thing(box.astype(np.float64), classes[kind], float(score))
+        for kind, box, score in zip(seen.labels, seen.boxes, own_scores(seen))
+        if score >= thresholds[classes[kind]]
+    ]
+    counting = {label: _objects(frame, label)[1] for label in classes}
+    truth = []
+    for i, kind in enumerate(frame.cls.tolist()):
+        label = CLASSES[kind] if kind >= 0 else "other"
+        counts = label in classes and bool(counting[label][i])
+        truth.append(Thing(frame.boxes[i, :7].astype(np.float64), label, counts=counts))
+    camera = rig_of(frame).cameras["camera"]
+    pixels = np.ascontiguousarray(frame.image[:, :, ::-1])
+    return pictures.compare(pixels, camera, frame.points, truth, found)
 
 
 def _objects(frame: Frame, label: str) -> tuple[Array, Array]:

@@ -8,7 +8,8 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.messages import PointCloud
-from fusion_rt.perception import Motion, Perception, Sweep, View
+from fusion_rt.perception import Perception
+from fusion_rt.percepts import Motion, Sweep, View
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array
 

@@ -61,7 +61,7 @@ FRT_KERNEL(decode_boxes)(const float* heatmap, const float* regression, Grid g, 
     out[1] = g.y_min + (float(cell / g.nx) + 0.5f + r[1]) * g.cell;
     out[2] = r[2];
     for (int c = 3; c < 6; ++c) out[c] = expf(fminf(fmaxf(r[c], -2.0f), 3.0f));
-    out[6] = atan2f(r[6], r[7]);
+    out[6] = 0.5f * atan2f(r[6], r[7]);  // of twice the yaw: front and back are told apart later
     out[7] = r[8];
     out[8] = r[9];
     out[9] = 1.0f / (1.0f + expf(-value));

@@ -9,6 +9,8 @@
 #include "image.cu"
 #include "pillars.cu"
 #include "pool.h"
+#include "refine.cu"
+#include "roi_points.cu"
 
 namespace {
 
@@ -130,8 +132,31 @@ FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int 
   return counters[0];
 }
 
+// grouped, start and count (layers, cells) as frt_pillars left them.
+FRT_EXPORT void frt_roi_points(int threads, const float* grouped, const int* start, const int* count, int layers,
+                               Grid grid, const float* rows, int n, float margin, int most, const float* at,
+                               const float* size, const float* kind, const float* second, const float* bias, int channels, int* inside,
+                               float* out) {
+  Launch launch(threads);
+  launch([&] {
+    roi_points(grouped, start, count, layers, grid, rows, n, margin, most, at, size, kind, second, bias, channels, inside,
+               out);
+  });
+}
+
 FRT_EXPORT void frt_roi_sample(int threads, const float* features, int channels, const float* boxes, int n, Grid grid,
                                float* out) {
   Launch launch(threads);
   launch.alone([&] { roi_sample(features, channels, boxes, n, grid, out); });
+}
+
+FRT_EXPORT void frt_box_context(int threads, const float* rows, int n, float* out) {
+  Launch launch(threads);
+  launch.alone([&] { box_context(rows, n, out); });
+}
+
+FRT_EXPORT void frt_box_refine(int threads, const float* rows, int n, const float* fits, const float* score,
+                               const float* deltas, const float* facing, const float* log_sigma, float* out) {
+  Launch launch(threads);
+  launch.alone([&] { box_refine(rows, n, fits, score, deltas, facing, log_sigma, out); });
 }

@@ -27,8 +27,14 @@
 // A few independent lanes, side by side in registers. (Unrolled, GCC no longer sees a vector in them.)
 #define FRT_VECTOR(j, n) _Pragma("unroll") for (int j = 0; j < (n); ++j)
 
+#define FRT_UNROLL(n) _Pragma("unroll")
+
 FRT_DEVICE int frt_add(int* p, int v) { return atomicAdd(p, v); }         // on its own layer
 FRT_DEVICE int frt_add_shared(int* p, int v) { return atomicAdd(p, v); }  // on what all share
+// The larger of both, of a team's lanes: numbers that are not negative have the order of their bits.
+FRT_DEVICE void frt_max(float* p, float v) {
+  if (v > *p) atomicMax((int*)p, __float_as_int(v));
+}
 FRT_DEVICE float frt_mul(float a, float b) { return __fmul_rn(a, b); }
 FRT_DEVICE float frt_sum(float a, float b) { return __fadd_rn(a, b); }
 FRT_DEVICE bool frt_finite(float a) { return fabsf(a) <= 3.402823466e38f; }
@@ -57,6 +63,7 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
 #define FRT_LANES(i, first, end) for (int i = (first); i < (end); ++i)
 #define FRT_SYNC() static_cast<void>(0)
 #define FRT_LAYER frt_worker.index
+#define FRT_UNROLL(n) _Pragma("GCC unroll 8")
 #define FRT_VECTOR(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) {
@@ -65,6 +72,7 @@ FRT_DEVICE int frt_add(int* p, int v) {
   return before;
 }
 FRT_DEVICE int frt_add_shared(int* p, int v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+FRT_DEVICE void frt_max(float* p, float v) { *p = v > *p ? v : *p; }
 FRT_DEVICE float frt_mul(float a, float b) { return a * b; }  // built with -ffp-contract=off
 FRT_DEVICE float frt_sum(float a, float b) { return a + b; }
 FRT_DEVICE bool frt_finite(float a) { return fabsf(a) <= 3.402823466e38f; }

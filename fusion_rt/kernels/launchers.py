@@ -16,16 +16,16 @@ import numpy as np
 
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
-from fusion_rt.kernels.native import Array, GridLike, check, check_grid, floats, ptr
-
-
-class Kernel:
-    """What launchers share: the library and the number of threads."""
-
-    def __init__(self, threads: int, instruction_set: str = "") -> None:
-        self.threads = native.check_threads(threads)
-        self.library = native.library(instruction_set)
-
+from fusion_rt.kernels.box_launchers import (
+    BoxContextKernel,
+    BoxRefineKernel,
+    DecodeKernel,
+    Grouped,
+    NmsKernel,
+    RoiPointsKernel,
+    RoiSampleKernel,
+)
+from fusion_rt.kernels.native import Array, GridLike, Kernel, check, check_grid, floats, ptr
 
 _FOOTPRINT = 5  # numbers in image.cu's Footprint
 
@@ -116,6 +116,7 @@ class PillarsKernel(Kernel):
         self._counters = np.zeros(4, np.int32)
         self._pillars = 0
         self._written: Array | None = None  # held, so that its memory is not given to another
+        self._grid: GridLike | None = None
 
     def __call__(
         self,
@@ -159,6 +160,7 @@ class PillarsKernel(Kernel):
             ctypes.c_float(z_min), ctypes.c_float(z_max), self._pillars, ptr(self._cell), ptr(self._grouped),
             ptr(self._count), ptr(self._start), ptr(self._pillar), ptr(self._counters), ptr(out),
         )  # fmt: skip
+        self._grid = grid
         not_finite, outside = int(self._counters[0]), int(self._counters[1])
         return {
             "points_in": len(xyz) - not_finite - outside,
@@ -166,6 +168,13 @@ class PillarsKernel(Kernel):
             "not_finite": not_finite,
             "outside": outside,
         }
+
+    @property
+    def grouped(self) -> Grouped:
+        """The points of the last call. Raises DeviceError where there was none."""
+        if self._grid is None:
+            raise DeviceError("no points were given to the pillars yet")
+        return Grouped(self._grouped, self._start, self._count, self._grid)
 
 
 def _same_memory(a: Array | None, b: Array) -> bool:
@@ -218,101 +227,6 @@ class BevWarpKernel(Kernel):
         self.library.frt_bev_warp(self.threads, ptr(state), channels, ptr(T_prev_now), canvas, ptr(out))
 
 
-class DecodeKernel(Kernel):
-    """The best k local maxima of the heatmap as boxes.
-
-    counts: of the last call, the `peaks`, how many were `overflow` beyond k, and how many `broken`, left out
-    because their logit or regression was not finite."""
-
-    def __init__(self, threads: int, instruction_set: str = "") -> None:
-        super().__init__(threads, instruction_set)
-        self._candidate = np.empty(0, np.int32)
-        self._counters = np.zeros(2, np.int32)
-        self.counts = {"peaks": 0, "overflow": 0, "broken": 0}
-
-    def __call__(
-        self, heatmap: Array, regression: Array, grid: GridLike, threshold: float, k: int, out: Array
-    ) -> int:
-        """heatmap (classes, ny, nx) logits, regression (ny, nx, 15), threshold a probability
-        -> out (k, 16): x y z l w h yaw vx vy score class, std of x y z size yaw; returns how many rows.
-        A peak is above the threshold and not below any of its eight neighbours of its class; of equal
-        neighbours the first cell. Ordered by score, ties by class and cell; other rows are left alone."""
-        canvas = check_grid(grid)
-        check("heatmap", heatmap, np.float32, (None, grid.ny, grid.nx))
-        check("regression", regression, np.float32, (grid.ny, grid.nx, 15))
-        check("out", out, np.float32, (k, 16), written=True)
-        if not 0 < threshold < 1:
-            raise DeviceError(f"threshold is {threshold}, expected a probability between 0 and 1")
-        if self._candidate.size < heatmap.size:
-            self._candidate = np.empty(heatmap.size, np.int32)
-        rows = int(
-            self.library.frt_decode(
-                self.threads, ptr(heatmap), ptr(regression), len(heatmap), canvas,
-                ctypes.c_float(np.log(threshold / (1 - threshold))), k, ptr(self._candidate),
-                ptr(self._counters), ptr(out),
-            )
-        )  # fmt: skip
-        peaks, broken = (int(n) for n in self._counters)
-        self.counts = {"peaks": peaks, "overflow": peaks - rows, "broken": broken}
-        return rows
-
-
-class NmsKernel(Kernel):
-    """Of boxes of one class that overlap too far for it, the best stays."""
-
-    def __init__(self, threads: int, instruction_set: str = "") -> None:
-        super().__init__(threads, instruction_set)
-        self._overlap = np.empty(0, np.uint8)
-        self._counters = np.zeros(1, np.int32)
-
-    def __call__(self, boxes: Array, scores: Array, classes: Array, iou: Sequence[float], keep: Array) -> int:
-        """boxes (n, 7) x y z l w h yaw, scores (n,) falling, classes (n,) int32, indices into iou; a box goes
-        when the IoU with one of its class that stays exceeds that of the class, seen from above -> keep
-        (>= n,) int32 indices, best first; returns how many. A box without area, or not finite, overlaps
-        nothing."""
-        check("boxes", boxes, np.float32, (None, 7))
-        n = len(boxes)
-        check("scores", scores, np.float32, (n,))
-        check("classes", classes, np.int32, (n,))
-        check("keep", keep, np.int32, (None,), written=True)
-        if len(keep) < n:
-            raise DeviceError(f"keep holds {len(keep)} indices, {n} boxes may stay")
-        if n > native.MAX_EXTENT:
-            raise DeviceError(f"boxes has {n} rows; every pair is compared, so at most {native.MAX_EXTENT}")
-        if not (scores[1:] <= scores[:-1]).all():
-            raise DeviceError("scores must fall: sort the boxes, best first")
-        limits = floats("iou", iou, (len(iou),))
-        if not ((limits >= 0) & (limits <= 1)).all():
-            raise DeviceError(f"iou is {limits.tolist()}, expected 0 to 1 for each class")
-        if n and not 0 <= classes.min() <= classes.max() < len(limits):
-            raise DeviceError(
-                f"classes go from {classes.min()} to {classes.max()}, iou knows 0 to {len(limits) - 1}"
-            )
-        if self._overlap.size < n * n:
-            self._overlap = np.empty(n * n, np.uint8)
-        return int(
-            self.library.frt_nms(
-                self.threads, ptr(boxes), ptr(classes), n, ptr(limits), ptr(self._overlap), ptr(keep),
-                ptr(self._counters),
-            )
-        )  # fmt: skip
-
-
-class RoiSampleKernel(Kernel):
-    """Features at five points of each box: centre, front, back, left, right."""
-
-    def __call__(self, features: Array, boxes: Array, grid: GridLike, out: Array) -> None:
-        """features (ny, nx, C), boxes (n, 7) -> out (n, 5 * C), bilinear, zero outside the canvas."""
-        canvas = check_grid(grid)
-        check("features", features, np.float32, (grid.ny, grid.nx, None))
-        channels = features.shape[2]
-        check("boxes", boxes, np.float32, (None, 7))
-        check("out", out, np.float32, (len(boxes), 5 * channels), written=True)
-        self.library.frt_roi_sample(
-            self.threads, ptr(features), channels, ptr(boxes), len(boxes), canvas, ptr(out)
-        )
-
-
 KERNELS: dict[str, type[Kernel]] = {
     "image": ImageKernel,
     "deskew": DeskewKernel,
@@ -322,4 +236,7 @@ KERNELS: dict[str, type[Kernel]] = {
     "decode": DecodeKernel,
     "nms": NmsKernel,
     "roi_sample": RoiSampleKernel,
+    "roi_points": RoiPointsKernel,
+    "box_context": BoxContextKernel,
+    "box_refine": BoxRefineKernel,
 }

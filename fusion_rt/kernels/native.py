@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import itertools
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ MAX_THREADS = 256
 MAX_EXTENT = 1 << 15  # rows or columns: far below 2^24, where float32 stops telling integers apart
 MAX_REACH_M = 1e5  # sums of 65536ths of a metre over any number of points stay below 2^63
 _MAX_INT = 2**31 - 1
+_NATIVE = {t: np.dtype(t) for t in (np.float32, np.int32, np.uint8)}
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 _LIBRARIES = {"baseline": "_cpu", "x86-64-v3": "_cpu_v3"}
 
@@ -102,6 +104,14 @@ def check_threads(threads: int) -> int:
 def check(name: str, array: Any, dtype: Any, shape: Sequence[int | None], *, written: bool = False) -> None:
     """Raises DeviceError unless `array` is an aligned, contiguous array of that dtype and shape (None: any
     extent), and writeable where the kernel writes to it."""
+    # Nearly always all is well, and a frame has a hundred arrays: few questions tell.
+    if type(array) is np.ndarray and array.dtype is _NATIVE.get(dtype) and array.flags.carray:
+        for want, got in itertools.zip_longest(shape, array.shape, fillvalue=-1):
+            if want is not None and want != got:
+                break
+        else:
+            if array.size <= _MAX_INT:
+                return
     if wrong := mismatch(array, dtype, shape):
         raise DeviceError(f"{name} {wrong}")
     if not (array.flags.c_contiguous and array.flags.aligned):
@@ -148,3 +158,11 @@ def floats(name: str, values: Any, shape: tuple[int, ...]) -> Array:
 def ptr(array: Array) -> ctypes.c_void_p:
     """The address of the array's data."""
     return ctypes.c_void_p(array.ctypes.data)
+
+
+class Kernel:
+    """What launchers share: the library and the number of threads."""
+
+    def __init__(self, threads: int, instruction_set: str = "") -> None:
+        self.threads = check_threads(threads)
+        self.library = library(instruction_set)

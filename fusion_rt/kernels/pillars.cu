@@ -1,6 +1,6 @@
 // Points to a canvas: for each occupied cell the largest response of a linear layer over its points. No cap on
 // points or pillars. Sums are integers and maxima have no order, so the result has none either.
-#include "frt.h"
+#include "grouped.h"
 
 // What became of each point; the counters are shared.
 enum { NOT_FINITE = 0, OUTSIDE = 1, PILLARS = 2, CURSOR = 3, COUNTERS = 4 };
@@ -26,12 +26,6 @@ FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid 
   }
   if (not_finite) frt_add_shared(&counters[NOT_FINITE], not_finite);
   if (outside) frt_add_shared(&counters[OUTSIDE], outside);
-}
-
-FRT_DEVICE int points_of(const int* count, int layers, int cells, int c) {
-  int n = 0;
-  for (int k = 0; k < layers; ++k) n += count[(long long)k * cells + c];
-  return n;
 }
 
 // Gives each occupied cell a place in the list of pillars and in the list of points: a worker counts its own
@@ -105,7 +99,7 @@ FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* co
   const double quantum = 1.0 / 65536.0;  // m: sums of positions are exact integers
   FRT_FOR(p, pillars) {
     const int c = pillar[p], n = points_of(count, layers, cells, c);
-    const float* points = grouped + 4 * (long long)(start[(long long)(layers - 1) * cells + c] - n);
+    const float* points = first_of(grouped, start, layers, cells, c, n);
     long long sum[3] = {0, 0, 0};
     for (int k = 0; k < n; ++k)
       for (int a = 0; a < 3; ++a) sum[a] += (long long)(points[4 * k + a] * 65536.0f);

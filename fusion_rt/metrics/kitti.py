@@ -49,11 +49,11 @@ def frame_boxes(
     regions = [t.bbox for t in truth if t.type.lower() == "dontcare"]
     return FrameBoxes(
         truth=boxes(wanted),
-        truth_ignored=np.array([t.type.lower() != label or _too_hard(t, difficulty) for t in wanted], bool),
+        truth_ignored=np.array([t.type.lower() != label or too_hard(t, difficulty) for t in wanted], bool),
         found=boxes(shown),
         scores=np.array([f.score for f in shown], np.float64),
         found_ignored=np.array([s for _, s in taking_part], bool),
-        sheltered=np.array([any(_share_in(f.bbox, r) > SHELTER for r in regions) for f in shown], bool),
+        sheltered=np.array([any(share_in(f.bbox, r) > SHELTER for r in regions) for f in shown], bool),
     )
 
 
@@ -76,7 +76,8 @@ def _height_px(label: Label) -> float:
     return abs(label.bbox[3] - label.bbox[1])
 
 
-def _too_hard(label: Label, difficulty: Difficulty) -> bool:
+def too_hard(label: Label, difficulty: Difficulty) -> bool:
+    """Whether an object is beyond its limits."""
     return (
         label.occluded > difficulty.max_occlusion
         or label.truncated > difficulty.max_truncation
@@ -84,7 +85,7 @@ def _too_hard(label: Label, difficulty: Difficulty) -> bool:
     )
 
 
-def _share_in(box: tuple[float, ...], region: tuple[float, ...]) -> float:
+def share_in(box: tuple[float, ...], region: tuple[float, ...]) -> float:
     """Share of a 2D box's area inside a region."""
     width = min(box[2], region[2]) - max(box[0], region[0])
     height = min(box[3], region[3]) - max(box[1], region[1])

@@ -1,4 +1,4 @@
-"""A model package: a folder of ONNX files, the pillars' weights and model.yaml that describes them.
+"""A model package: a folder of ONNX files, the layers that kernels compute, and model.yaml about them.
 
 The runtime reads everything about a network from here and never imports what trained it.
 """
@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
+import yaml
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from fusion_rt import config
 from fusion_rt.errors import ConfigError, EngineError
+from fusion_rt.transforms import Array
 
 PARTS = ("camera", "bev", "refine")
 PRECISIONS = ("int8", "f32")
+LAYERS = ("pillars.npz", "points.npz")  # by the kernels that compute them
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -49,6 +52,13 @@ class TensorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outputs: dict[str, tuple[int, ...]]
 
 
+class ScoreFit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a class's refined scores are bent into probabilities: gain and offset of the logit."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+
+
 class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """model.yaml.
 
@@ -59,9 +69,12 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context            meaning of each slot of the context vector
     box_channels       meaning of each channel of `boxes`
     box_context        meaning of each slot of the refinement's second input
+    points_margin_m    so far outside of a box's faces its points are looked at
+    points_most        of a box with more points than that, about so many
     deltas             meaning of each slot of the refinement's second output
     decode_threshold   smallest heatmap score that is decoded
-    score_thresholds   smallest refined score worth showing, by class
+    scores             how refined scores become probabilities, by class
+    score_thresholds   smallest such score worth showing, by class
     nms_iou            overlap above which the weaker box of a class goes, by class
     max_objects        boxes decoded at most
     measures_velocity  whether the boxes' velocities are good enough to measure with, where there is a memory
@@ -82,8 +95,11 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context: tuple[str, ...]
     box_channels: tuple[str, ...]
     box_context: tuple[str, ...]
+    points_margin_m: float
+    points_most: int
     deltas: tuple[str, ...]
     decode_threshold: float
+    scores: dict[str, ScoreFit]
     score_thresholds: dict[str, float]
     nms_iou: dict[str, float]
     max_objects: int
@@ -95,16 +111,33 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trained_with: str
 
 
+class PillarLayer(NamedTuple):
+    """What the `pillars` kernel computes of a point: W (8, C), b (C,), float32."""
+
+    W: Array
+    b: Array
+
+
+class PointLayers(NamedTuple):
+    """What the `roi_points` kernel computes of a box's point: at (3, 16), size (3, 16), kind (classes, 16),
+    second (16, C), bias (C,), float32."""
+
+    at: Array
+    size: Array
+    kind: Array
+    second: Array
+    bias: Array
+
+
 class ModelPackage:
-    """A package that was read and checked.
+    """A package that was read and checked: its folder, its description, the layers that kernels compute, and
+    its identity "name-version-<8 hex digits of all that>"."""
 
-    folder, spec; pillars = (W (8, C), b (C,)) float32; identity "name-version-<8 hex of the digests>".
-    """
-
-    def __init__(self, folder: Path, spec: ModelSpec, pillars: tuple[NDArray[Any], NDArray[Any]]) -> None:
-        self.folder, self.spec, self.pillars = folder, spec, pillars
-        digests = "".join(f"{name}{digest}" for name, digest in sorted(spec.sha256.items()))
-        self.identity = f"{spec.name}-{spec.version}-{hashlib.sha256(digests.encode()).hexdigest()[:8]}"
+    def __init__(self, folder: Path, spec: ModelSpec, pillars: PillarLayer, points: PointLayers) -> None:
+        self.folder, self.spec, self.pillars, self.points = folder, spec, pillars, points
+        # The description holds the files' digests: any change to either is another model.
+        described = hashlib.sha256(msgspec.json.encode(spec)).hexdigest()
+        self.identity = f"{spec.name}-{spec.version}-{described[:8]}"
 
     @classmethod
     def load(cls, model: str | Path) -> ModelPackage:
@@ -121,7 +154,25 @@ class ModelPackage:
             )
         spec = config.load(folder / "model.yaml", ModelSpec)
         _check(folder, spec)
-        return cls(folder, spec, _read_pillars(folder / "pillars.npz"))
+        pillars = _read_layers(folder / "pillars.npz", {"W": (8, "C"), "b": ("C",)})
+        points = _read_layers(
+            folder / "points.npz",
+            {
+                "at": (3, 16),
+                "size": (3, 16),
+                "kind": (len(spec.classes), 16),
+                "second": (16, "C"),
+                "bias": ("C",),
+            },
+        )
+        return cls(folder, spec, PillarLayer(*pillars), PointLayers(*points))
+
+    @classmethod
+    def described(cls, folder: Path, spec: ModelSpec) -> ModelPackage:
+        """Writes model.yaml for the files that lie in the folder, and reads the whole again."""
+        text = yaml.safe_dump(msgspec.to_builtins(spec), sort_keys=False, width=110)
+        (folder / "model.yaml").write_text(text, encoding="utf-8")
+        return cls.load(folder)
 
     def path(self, part: str, precision: str) -> Path:
         """The ONNX file of "camera", "bev" or "refine" in a precision. Raises ConfigError where the
@@ -158,7 +209,7 @@ def _check(folder: Path, spec: ModelSpec) -> None:
             )
     if (spec.grid.nx % spec.head.nx, spec.grid.ny % spec.head.ny) != (0, 0):
         raise ConfigError(f"{source}: grid {spec.grid.nx}x{spec.grid.ny} is no multiple of head's cells")
-    named = {name for files in spec.precisions.values() for name in files.values()} | {"pillars.npz"}
+    named = {name for files in spec.precisions.values() for name in files.values()} | set(LAYERS)
     for name in sorted(named):
         path = folder / name
         if name not in spec.sha256:
@@ -173,15 +224,20 @@ def _check(folder: Path, spec: ModelSpec) -> None:
             )
 
 
-def _read_pillars(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_layers(path: Path, shapes: dict[str, tuple[int | str, ...]]) -> list[Array]:
+    """The named arrays; a letter stands for the same extent wherever it stands."""
     try:
         with path.open("rb") as file, np.load(file) as data:
-            W, b = data["W"], data["b"]
+            arrays = [data[name] for name in shapes]
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(f"{path}: cannot be read ({error}); export the package again") from error
-    fits = W.dtype == b.dtype == np.float32 and W.ndim == 2 and W.shape[0] == 8 and b.shape == W.shape[1:]
-    if not fits or not (np.isfinite(W).all() and np.isfinite(b).all()):
-        raise EngineError(
-            f"{path}: W {W.dtype} {W.shape} and b {b.dtype} {b.shape} must be finite float32 (8, C), (C,)"
-        )
-    return np.ascontiguousarray(W), b
+    extents: dict[int | str, int] = {}
+    for (name, shape), array in zip(shapes.items(), arrays):
+        fits = array.dtype == np.float32 and array.ndim == len(shape) and np.isfinite(array).all()
+        wanted = [n if isinstance(n, int) else extents.setdefault(n, m) for n, m in zip(shape, array.shape)]
+        if not fits or list(array.shape) != wanted:
+            raise EngineError(
+                f"{path}: {name} is {array.dtype} {array.shape}, expected finite float32"
+                f" ({', '.join(map(str, shape))}); export the package again"
+            )
+    return [np.ascontiguousarray(array) for array in arrays]

@@ -34,6 +34,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trunk_widths: tuple[int, int]
     feature_channels: int
     state_channels: int
+    point_widths: tuple[int, int]  # of what the second look makes of a box's points
     refine_widths: tuple[int, int]
     context: int = 16
     box_context: int = 16
@@ -75,7 +76,8 @@ DRIVING_S = Preset(
     trunk_widths=(40, 80),
     feature_channels=32,
     state_channels=16,
-    refine_widths=(96, 64),
+    point_widths=(16, 64),
+    refine_widths=(128, 64),
 )
 
 PRESETS = {DRIVING_S.name: DRIVING_S}

@@ -40,9 +40,12 @@ class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     confirm         existence probability from which it is shown
     drop            below which it is forgotten
     detection       probability that an object that is there gives a box
+    detection_camera
+                    likewise, where cameras looked alone
     survival_s      mean time for which an unseen object stays believable
     max_coast_s     longest time without a box
     position_std_m  floor of a box's position noise
+    common_error    share of a box's variance that all boxes of the object have in common
     velocity_std    noise of the network's velocity, m/s
     image_overlap   of a box's outline and an image's box that are taken for one object
     image_follow    likewise, for a track that no box continued
@@ -58,9 +61,11 @@ class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     confirm: Probability = 0.5
     drop: Probability = 0.08
     detection: Probability = 0.75
+    detection_camera: Probability = 0.1
     survival_s: Positive = 3.0
     max_coast_s: Positive = 1.0
     position_std_m: Positive = 0.15
+    common_error: Probability = 0.5
     velocity_std: Positive = 1.5
     image_overlap: Probability = 0.5
     image_follow: Probability = 0.5

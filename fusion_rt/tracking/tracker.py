@@ -24,7 +24,8 @@ from fusion_rt.transforms import Array, transform_points, wrap_angle, yaw_of
 
 _REACH_M = 8.0  # however uncertain a track is, its box is not farther away
 _HEIGHT_STD_M = 0.1  # floor of a box's height noise
-_REVERSING_MPS = 1.0  # nobody drives backwards faster: the box's front is behind
+_REVERSING_MPS = 1.0  # nobody drives backwards faster, and what is slower is told from its boxes
+_FACING_KEPT = 0.9  # of what older boxes said of a front, after each box
 _LEAST, _MOST = 0.02, 0.98
 
 
@@ -62,9 +63,11 @@ class Tracker:
         stamp_ns: int,
         T_map_ego: Array,
         image: ImageBoxes | None = None,
+        lidar: bool = True,
     ) -> Tracks:
         """Move all tracks to the stamp, take the boxes in; None: nothing was looked at, tracks coast.
         image: what a detector saw in an image makes boxes surer or less sure, and keeps tracks alive.
+        lidar: whether one looked, or cameras alone, which miss more.
 
         Returns a copy of the confirmed tracks, likeliest first."""
         dt = 0.0 if self._stamp_ns is None else (stamp_ns - self._stamp_ns) / 1e9
@@ -80,7 +83,8 @@ class Tracker:
             free = None
             if image is not None:
                 detections, free = self._compared(detections, image)
-            self._take(_in_map(detections, T_map_ego), stamp_ns)
+            likely = self.config.detection if lidar else self.config.detection_camera
+            self._take(_in_map(detections, T_map_ego), stamp_ns, likely)
             if image is not None:
                 self._witness(image, free, stamp_ns, T_map_ego)
             self._keep(~_ghosts(self._tracks, stamp_ns))
@@ -88,7 +92,17 @@ class Tracker:
         hits, existence = self._tracks["hits"], self._tracks["existence"]
         (shown,) = ((hits >= self.config.confirm_hits) & (existence >= self.config.confirm)).nonzero()
         order = np.lexsort((self._tracks["track_id"][shown], -existence[shown]))
-        return self._tracks.take(shown[order])
+        return self._given_out(self._tracks.take(shown[order]))
+
+    def _given_out(self, tracks: Tracks) -> Tracks:
+        """With what their boxes have in common in their covariances: a car of which only the back is seen is
+        boxed too long by every one of them, and no filter averages that away."""
+        common = self.config.common_error * tracks["noise"]
+        covariance = tracks["covariance"]
+        for k, row in enumerate((X, Y, YAW)):
+            covariance[:, row, row] += common[:, k]
+        tracks["z_variance"] += common[:, 3]
+        return tracks
 
     def reset(self) -> None:
         """Forget everything but which numbers were given."""
@@ -135,7 +149,7 @@ class Tracker:
         existence[shown] = _believed(existence[shown], image.scores[pair[pair >= 0]])
         self._tracks["witnessed_ns"][shown] = stamp_ns
 
-    def _take(self, boxes: Detections, stamp_ns: int) -> None:
+    def _take(self, boxes: Detections, stamp_ns: int, detection: float) -> None:
         best = boxes.scores[np.arange(len(boxes.boxes)), boxes.labels].astype(np.float64)
         i, j, cost = self._costs(boxes)
         strong = best >= self._birth[boxes.labels]
@@ -155,7 +169,7 @@ class Tracker:
         alone = np.ones(len(self._tracks), bool)
         alone[list(taken)] = False
         existence = self._tracks["existence"]
-        missed = existence * (alone * self.config.detection)
+        missed = existence * (alone * detection)
         existence[:] = (existence - missed) / (1 - missed)
         if taken:
             index = np.array(list(taken.values()))
@@ -197,15 +211,23 @@ class Tracker:
             v, yaw = boxes.velocity[index], state[:, YAW]
             residuals[:, 3] = v[:, 0] * np.cos(yaw) + v[:, 1] * np.sin(yaw) - state[:, SPEED]
             noise[:, 3] = self.config.velocity_std
-        state, covariance = correct(state, tracks["covariance"], measured, residuals, noise * noise)
+        variances = noise * noise
+        state, covariance = correct(state, tracks["covariance"], measured, residuals, variances)
         limit = self._max_turn[kinds]
         state[:, TURN] = np.maximum(np.minimum(state[:, TURN], limit), -limit)
-        backwards = state[:, SPEED] < -_REVERSING_MPS
+        # What moves shows its front; of what stands, most boxes know it.
+        speed = state[:, SPEED]
+        moving = np.maximum(_REVERSING_MPS, 2 * np.sqrt(covariance[:, SPEED, SPEED])) < np.abs(speed)
+        facing = _FACING_KEPT * tracks["facing"] + np.sign(np.cos(box[:, 6] - state[:, YAW]))
+        facing[moving & (speed > 0)] = 1 / (1 - _FACING_KEPT)
+        backwards = np.where(moving, speed, facing) < 0
         if backwards.any():
             state[backwards, SPEED] *= -1
             state[backwards, YAW] += np.pi
             covariance[backwards, SPEED, :] *= -1
             covariance[backwards, :, SPEED] *= -1
+            facing[backwards] *= -1
+        tracks["facing"] = facing
         state[:, YAW] = wrap_angle(state[:, YAW])
         tracks["state"], tracks["covariance"] = state, covariance
         weights = np.maximum(0.1, 1 / (tracks["hits"] + 1)) * (0.5 + best / 2)
@@ -215,7 +237,9 @@ class Tracker:
         tracks["contributions"] += boxes.contributions[index]
         tracks["contributions"] *= 0.5
         z_variance = tracks["z_variance"]
-        gain = z_variance / (z_variance + np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2)
+        heights = np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2
+        tracks["noise"][:, :3], tracks["noise"][:, 3] = variances[:, :3], heights
+        gain = z_variance / (z_variance + heights)
         tracks["z"] += gain * (box[:, 2] - tracks["z"])
         tracks["z_variance"] *= 1 - gain
         tracks["existence"] = _believed(tracks["existence"], best)
@@ -244,12 +268,14 @@ class Tracker:
         covariance[:, YAW, YAW] = np.maximum(std[:, 4], self._yaw_std[kinds]) ** 2
         covariance[:, SPEED, SPEED], covariance[:, TURN, TURN] = speed_std**2, 0.3**2
         tracks["z"], tracks["z_variance"] = box[:, 2], np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2
+        tracks["noise"][:, :2], tracks["noise"][:, 2] = position_std**2, covariance[:, YAW, YAW]
+        tracks["noise"][:, 3] = tracks["z_variance"]
         tracks["size"] = box[:, 3:6]
         tracks["log_classes"] = np.log(_no_certainty(boxes.scores[index]), dtype=np.float64)
         tracks["existence"] = np.minimum(np.maximum(best, 0.05), 0.95)
         tracks["contributions"] = boxes.contributions[index]
         tracks["born_ns"] = tracks["seen_ns"] = tracks["witnessed_ns"] = stamp_ns
-        tracks["hits"], tracks["score"] = 1, best
+        tracks["hits"], tracks["score"], tracks["facing"] = 1, best, 1
         return tracks
 
 

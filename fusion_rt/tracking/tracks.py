@@ -27,6 +27,8 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
     witnessed_ns   likewise, or of the newest image that showed it
     hits           boxes it has taken
     score          of the newest of them, after what an image said
+    noise          variances of its newest box: x, y (m^2), yaw (rad^2), z (m^2)
+    facing         how many of its boxes faced its way, less those that faced the other, old ones fading
     """
     return np.dtype(
         [
@@ -44,6 +46,8 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
             ("witnessed_ns", np.int64),
             ("hits", np.int64),
             ("score", np.float64),
+            ("noise", np.float64, (4,)),
+            ("facing", np.float64),
         ]
     )
 

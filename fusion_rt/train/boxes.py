@@ -1,21 +1,29 @@
-"""Boxes in torch: decoding the head, refining; and their overlap."""
+"""Boxes in torch: decoding the head, and the second look at what it decoded."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fusion_rt.models.presets import Preset
+from fusion_rt.train.geometry import Blocks, near_boxes, roi_sample
+from fusion_rt.train.network import DrivingNet
 
 LOG_SIZE_LIMIT = (-2.0, 3.0)
+LOG_SIGMA_LIMIT = (-6.0, 4.0)
 
 
 def decode(heatmap: Tensor, regression: Tensor, preset: Preset, *, k: int) -> Tensor:
     """The k best local maxima of each sample, best first.
 
     heatmap (B, classes, ny, nx) logits, regression (B, 15, ny, nx). Returns (B, k, 16): x y z l w h
-    yaw vx vy score class and the five standard deviations.
+    yaw vx vy score class and the five standard deviations. Which way along its axis a box faces is not
+    known yet: its yaw is within half a turn.
     """
     ny, nx = heatmap.shape[2:]
     scores = heatmap.sigmoid()
@@ -26,8 +34,8 @@ def decode(heatmap: Tensor, regression: Tensor, preset: Preset, *, k: int) -> Te
     x = preset.x_min + (cell % nx + 0.5 + r[:, 0]) * preset.head_cell_m
     y = preset.y_min + (cell // nx + 0.5 + r[:, 1]) * preset.head_cell_m
     size = r[:, 3:6].clamp(*LOG_SIZE_LIMIT).exp()
-    yaw = torch.atan2(r[:, 6], r[:, 7])
-    sigma = r[:, 10:15].clamp(-6, 4).exp()
+    yaw = torch.atan2(r[:, 6], r[:, 7]) / 2
+    sigma = r[:, 10:15].clamp(*LOG_SIGMA_LIMIT).exp()
     return torch.cat(
         [
             torch.stack([x, y, r[:, 2]], dim=2),
@@ -66,11 +74,36 @@ def box_context(rows: Tensor) -> Tensor:
     )
 
 
-def refine(rows: Tensor, score_delta: Tensor, deltas: Tensor) -> Tensor:
-    """Rows (..., 16) with the refinement's answer (..., 1), (..., 7) applied to box and score."""
+@dataclass(frozen=True)
+class Answer:
+    """Of the second look at rows (..., 16): score (..., 1), deltas (..., 8), facing (..., 1) and
+    log_sigma (..., 5); see `Refiner`."""
+
+    score: Tensor
+    deltas: Tensor
+    facing: Tensor
+    log_sigma: Tensor
+
+
+def look_again(
+    net: DrivingNet, rows: Tensor, features: Tensor, camera_bev: Tensor, points: Sequence[Blocks]
+) -> Answer:
+    """h(E, D(E)) of rows (B, k, 16): the features (B, F, ny, nx) and (B, C, ny, nx) around each, and those
+    of the points of each sample that lie in it."""
+    boxes = rows[..., :7]
+    rois = (roi_sample(canvas, boxes, net.preset) for canvas in (features, camera_bev))
+    inside = near_boxes(points, boxes)
+    seen = net.points(*inside, boxes[..., 3:6].flatten(0, 1), rows[..., 10].flatten().long())
+    out = net.refine(*(t.flatten(0, 1) for t in (*rois, box_context(rows))), seen)
+    return Answer(*(t.reshape(*rows.shape[:2], -1) for t in out))
+
+
+def refine(rows: Tensor, answer: Answer) -> Tensor:
+    """Rows (..., 16) with the second look's answer applied to box, score and standard deviations."""
+    deltas = answer.deltas
     cos, sin = rows[..., 6].cos(), rows[..., 6].sin()
     p = rows[..., 9].clamp(1e-4, 1 - 1e-4)
-    score = torch.sigmoid((p / (1 - p)).log() + score_delta[..., 0])
+    score = torch.sigmoid((p / (1 - p)).log() + answer.score[..., 0])
     moved = torch.stack(
         [
             rows[..., 0] + cos * deltas[..., 0] - sin * deltas[..., 1],
@@ -80,5 +113,8 @@ def refine(rows: Tensor, score_delta: Tensor, deltas: Tensor) -> Tensor:
         dim=-1,
     )
     size = rows[..., 3:6] * deltas[..., 3:6].clamp(-1, 1).exp()
-    yaw = rows[..., 6:7] + deltas[..., 6:7]
-    return torch.cat([moved, size, yaw, rows[..., 7:9], score[..., None], rows[..., 10:]], dim=-1)
+    turn = torch.atan2(deltas[..., 6:7], 1 + deltas[..., 7:8]) / 2
+    yaw = rows[..., 6:7] + turn + math.pi * (answer.facing > 0)
+    yaw = torch.remainder(yaw + math.pi, 2 * math.pi) - math.pi
+    sigma = (rows[..., 11:].log() + answer.log_sigma).clamp(*LOG_SIGMA_LIMIT).exp()
+    return torch.cat([moved, size, yaw, rows[..., 7:9], score[..., None], rows[..., 10:11], sigma], dim=-1)

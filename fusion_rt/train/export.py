@@ -1,4 +1,4 @@
-"""From a checkpoint to a model package: ONNX in float and INT8, the pillars' weights, model.yaml."""
+"""From a checkpoint to the files of a model package: ONNX, and the layers that kernels compute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fusion_rt.models.presets import PRESETS, Preset
 from fusion_rt.train.loop import read_checkpoint
-from fusion_rt.train.network import SPARSE, DrivingNet
+from fusion_rt.train.network import ANSWER, SPARSE, DrivingNet
 from fusion_rt.train.step import TrainingNet
 
 OPSET = 17
@@ -75,8 +75,12 @@ def tensor_shapes(preset: Preset) -> dict[str, tuple[dict[str, tuple[int, ...]],
                 "roi": (MAX_OBJECTS, 5 * p.feature_channels),
                 "camera_roi": (MAX_OBJECTS, 5 * p.canvas_channels),
                 "box": (MAX_OBJECTS, p.box_context),
+                "points": (MAX_OBJECTS, p.point_widths[1] + 1),
             },
-            {"score": (MAX_OBJECTS, 1), "deltas": (MAX_OBJECTS, 7)},
+            {
+                name: (MAX_OBJECTS, n)
+                for name, n in zip(("score", "deltas", "facing", "log_sigma"), ANSWER, strict=True)
+            },
         ),
     }
 
@@ -132,9 +136,25 @@ def export_pillars(net: DrivingNet, path: Path) -> None:
     np.savez(path, W=linear.weight.detach().numpy().T.copy(), b=linear.bias.detach().numpy())
 
 
+def export_points(net: DrivingNet, path: Path) -> None:
+    """The layers of the roi_points kernel, float32: inputs in rows, the first bias in each class's row."""
+    at, box, second = (
+        layer.weight.detach().T for layer in (net.points.at, net.points.box, net.points.second)
+    )
+    layers = {
+        "at": at,
+        "size": box[:3],
+        "kind": box[3:] + net.points.box.bias.detach(),
+        "second": second,
+        "bias": net.points.second.bias.detach(),
+    }
+    np.savez(path, **{name: layer.numpy().copy() for name, layer in layers.items()})
+
+
 def export_float(net: DrivingNet, folder: Path) -> None:
-    """pillars.npz and the three ONNX files."""
+    """The kernels' layers and the three ONNX files."""
     folder.mkdir(parents=True, exist_ok=True)
     export_pillars(net, folder / "pillars.npz")
+    export_points(net, folder / "points.npz")
     for part in ("camera", "bev", "refine"):
         export_part(net, part, folder / f"{part}.onnx")

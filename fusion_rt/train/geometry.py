@@ -1,4 +1,5 @@
-"""Torch mirrors of the kernels the network trains through: pillars' scatter, lift, warp, roi_sample.
+"""Torch mirrors of the kernels the network trains through: pillars' scatter, lift, warp, roi_sample, and
+which points lie near a box.
 
 Conventions are the kernels': cell (iy, ix) has its centre at min + (i + 0.5) * cell, the centre of
 feature pixel i lies at i + 0.5, canvases are (C, ny, nx) with rows along y.
@@ -6,11 +7,20 @@ feature pixel i lies at i + 0.5, canvases are (C, ny, nx) with rows along y.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fusion_rt.models.presets import Preset
+from fusion_rt.train.samples import Inputs
+from fusion_rt.transforms import Array
+
+NEAR_M = 0.5  # so far outside of a box's faces its points are looked at: first answers err by less
+MOST_POINTS = 256  # of a box with more, about so many: a near car has thousands, its faces are clear of fewer
 
 
 def scatter_max(values: Tensor, pillar: Tensor, pillars: int) -> Tensor:
@@ -112,6 +122,88 @@ def roi_sample(features: Tensor, boxes: Tensor, preset: Preset) -> Tensor:
     grid = _normalised(box_points(boxes), preset)
     sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.permute(0, 2, 3, 1).reshape(batch, k, -1)
+
+
+def point_blocks(inputs: Inputs, preset: Preset) -> list[Blocks]:
+    """The points of each sample."""
+    sample, cell = np.divmod(inputs.cell[inputs.pillar].numpy(), preset.nx * preset.ny)
+    placed = positions(inputs.features.numpy(), cell, preset)
+    ends = np.searchsorted(sample, np.arange(inputs.counts.shape[0] + 1))  # one sample after another
+    return [Blocks(placed[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+def positions(features: Array, cell: Array, preset: Preset) -> Array:
+    """x, y, z (m) of one sample's points, from their features (n, 8) and cells (n,), and the lot of each,
+    0..65535: (n, 4) float32."""
+    p = preset
+    iy, ix = np.divmod(cell, p.nx)
+    x = p.x_min + (ix + 0.5 + features[:, 0]) * p.cell_m
+    y = p.y_min + (iy + 0.5 + features[:, 1]) * p.cell_m
+    lot = lots(features[:, :3] * (p.cell_m, p.cell_m, 1))
+    return np.column_stack([x, y, features[:, 2], lot]).astype(np.float32)
+
+
+def lots(offsets: Array) -> Array:
+    """(n,) 0..65535 of offsets (n, 3) from the cell's centre (m): which points of a crowd are looked at."""
+    h = np.zeros(len(offsets), np.uint32)
+    for column in np.floor(offsets * 1024).astype(np.int64).astype(np.uint32).T:
+        h = (h ^ column) * np.uint32(0x9E3779B1)
+    h = (h ^ (h >> 15)) * np.uint32(0x85EBCA77)
+    return h >> 16
+
+
+def near_boxes(points: Sequence[Blocks], boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The points in each box and up to NEAR_M outside of its faces, of a crowd some MOST_POINTS.
+
+    points: of each sample, boxes (B, k, 7). Returns (N, 3) along,
+    across and up from the centre of the box (m), (N,) int64, which of the B * k boxes, and (B * k,) how many
+    each has."""
+    at, which = [np.zeros((0, 3), np.float32)], [np.zeros(0, np.int64)]
+    batch, k = boxes.shape[:2]
+    counts = np.zeros((batch, k), np.float32)
+    for i, (blocks, mine) in enumerate(zip(points, boxes.numpy())):
+        cos, sin = np.cos(mine[:, 6]), np.sin(mine[:, 6])
+        limit = mine[:, 3:6] / 2 + NEAR_M
+        reach = np.hypot(limit[:, 0], limit[:, 1])
+        for j in range(k):
+            near = blocks.around(mine[j, :2], reach[j])
+            d = near[:, :3] - mine[j, :3]
+            along, across = d[:, 0] * cos[j] + d[:, 1] * sin[j], d[:, 1] * cos[j] - d[:, 0] * sin[j]
+            local = np.column_stack([along, across, d[:, 2]])
+            inside = (np.abs(local) <= limit[j]).all(1)
+            counts[i, j] = np.count_nonzero(inside)
+            if counts[i, j] > MOST_POINTS:
+                inside &= near[:, 3] < 65536 * MOST_POINTS // counts[i, j]
+            local = local[inside]
+            at.append(local)
+            which.append(np.full(len(local), i * k + j, np.int64))
+    found = np.concatenate(at), np.concatenate(which), counts.reshape(-1)
+    return tuple(torch.from_numpy(array) for array in found)  # type: ignore[return-value]
+
+
+class Blocks:
+    """Points (n, 4) as `positions` gives them, in the order of the block of ground they lie in, to find those
+    around a place."""
+
+    size_m = 2.0
+
+    def __init__(self, cloud: Array) -> None:
+        self.first = cloud[:, :2].min(0) if len(cloud) else np.zeros(2, np.float32)
+        column, row = ((cloud[:, :2] - self.first) / self.size_m).astype(np.int64).T
+        self.columns, self.rows = int(column.max(initial=0)) + 1, int(row.max(initial=0)) + 1
+        block = row * self.columns + column
+        self.points = cloud[np.argsort(block.astype(np.uint16), kind="stable")]
+        self.start = np.concatenate([[0], np.bincount(block, minlength=self.rows * self.columns).cumsum()])
+
+    def around(self, centre: Array, reach: float) -> Array:
+        """(n, 4): all points within that reach in x and y, and more."""
+        (x0, y0), (x1, y1) = (((centre - self.first + s * reach) // self.size_m) for s in (-1, 1))
+        left, right = max(int(x0), 0), min(int(x1) + 1, self.columns)
+        rows = range(max(int(y0), 0), min(int(y1) + 1, self.rows))
+        if left >= right or not rows:
+            return self.points[:0]
+        at = [r * self.columns for r in rows]
+        return np.concatenate([self.points[self.start[a + left] : self.start[a + right]] for a in at])
 
 
 def _normalised(xy: Tensor, preset: Preset) -> Tensor:

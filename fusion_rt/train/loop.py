@@ -20,11 +20,19 @@ from torch.utils.data import DataLoader
 
 from fusion_rt.errors import ConfigError, FusionError
 from fusion_rt.models.presets import PRESETS
-from fusion_rt.train.losses import image_losses, total_loss, weighted
+from fusion_rt.train.losses import image_losses, look_losses, point_losses, total_loss, weighted
 from fusion_rt.train.samples import Batch, SceneBatches, Use, list_scenes
 from fusion_rt.train.step import TrainingNet
 
-PARTS = ("all", "camera")
+# What can be trained, and which tensors another training takes from it.
+SECOND_LOOK = "net.points.", "net.refine."
+PARTS = {"all": "", "camera": ("net.camera.", "image_head."), "points": SECOND_LOOK, "look": SECOND_LOOK}
+
+
+ALONE = {
+    "camera": Use(lidar=False, memory=False, ego=False),
+    "points": Use(camera=False, memory=False, ego=False),
+}
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,16 @@ class TrainConfig:
     """frames, out: folders. minutes or steps: the budget over which the learning rate goes up and
     down; exactly one is given. The time spent survives a resume.
 
-    part   "all", or "camera": the image encoder by itself, on images alone
-    start  a checkpoint whose averaged weights are begun with, where names and shapes fit; a narrower
-           network takes the first channels of a wider one"""
+    part   "all"; "camera": the image encoder by itself, on images alone; "points": the second look, on
+           the points of jittered boxes alone; "look": the same on all that it is given, the rest held
+    start  checkpoints whose averaged weights are begun with, one after the other, where names and shapes
+           fit; a narrower network takes the first channels of a wider one"""
 
     frames: Path
     out: Path
     preset: str = "driving-s"
     part: str = "all"
-    start: Path | None = None
+    start: tuple[Path, ...] = ()
     minutes: float | None = None
     steps: int | None = None
     batch: int = 4
@@ -71,6 +80,8 @@ class Trainer:
         self.config = config
         self.preset = PRESETS[config.preset]
         self.model = TrainingNet(self.preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.part == "points":
+            self.model.net.refine.forget_canvases()
         self.average = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -91,7 +102,7 @@ class Trainer:
         rate = learning_rate(self.progress, self.config.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.model.train()
+        self.model.train(self.config.part != "look")
         loss, parts = self._loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -111,9 +122,17 @@ class Trainer:
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         if self.config.part == "camera":
             return weighted(image_losses(self.model.look(batch), batch))
-        outputs, camera_bev, image = self.model(batch)
         rng = np.random.default_rng([self.config.seed, 1 << 20, self.step_count])
-        return total_loss(outputs, camera_bev, image, self.model.net.refine, batch, self.preset, rng)
+        if self.config.part == "points":
+            return weighted(point_losses(self.model.net, batch, rng))
+        if self.config.part == "look":
+            with torch.no_grad():
+                outputs, camera_bev, _ = self.model(batch)
+            return weighted(
+                look_losses(outputs, camera_bev, self.model.net, batch, rng, decoded=48, jittered=32)
+            )
+        outputs, camera_bev, image = self.model(batch)
+        return total_loss(outputs, camera_bev, image, self.model.net, batch, rng)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -131,6 +150,7 @@ class Trainer:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         config = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
+        config["start"] = [str(path) for path in self.config.start]
         torch.save(
             {
                 "preset": self.preset.name,
@@ -158,11 +178,15 @@ class Trainer:
     def begin_with(self, path: Path) -> list[str]:
         """Take the averaged weights of another training where their names and shapes fit, of a wider layer
         its first channels; returns the names that begin anew. Raises ConfigError where none fits."""
-        given, own = read_checkpoint(path)["average"], self.model.state_dict()
+        data, own = read_checkpoint(path), self.model.state_dict()
+        part = PARTS[data["config"].get("part", "all")]
         fitting = {
             k: v[tuple(slice(n) for n in own[k].shape)]
-            for k, v in given.items()
-            if k in own and v.ndim == own[k].ndim and all(a >= b for a, b in zip(v.shape, own[k].shape))
+            for k, v in data["average"].items()
+            if k in own
+            and k.startswith(part)
+            and v.ndim == own[k].ndim
+            and all(a >= b for a, b in zip(v.shape, own[k].shape))
         }
         if not fitting:
             raise ConfigError(f"{path}: none of its weights fits preset {self.preset.name!r}")
@@ -212,16 +236,17 @@ def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer
     if last.exists():
         trainer.load(last)
         say(f"resumed {last} at step {trainer.step_count}, {trainer.spent_s / 60:.1f} min spent")
-    elif config.start is not None:
-        anew = trainer.begin_with(config.start)
-        say(f"begun with {config.start}; {len(anew)} tensors begin anew: {', '.join(anew) or 'none'}")
+    else:
+        for path in config.start:
+            anew = trainer.begin_with(path)
+            say(f"begun with {path}; {len(anew)} tensors not from there: {', '.join(anew) or 'none'}")
     scenes = SceneBatches(
         config.frames,
         trainer.preset,
         batch=config.batch,
         seed=config.seed,
         first=trainer.step_count * config.batch,
-        use=Use(lidar=False, memory=False, ego=False) if config.part == "camera" else None,
+        use=ALONE.get(config.part),
     )
     prefetch = 3 if config.workers else None
     loader = DataLoader(

@@ -10,21 +10,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fusion_rt.metrics.boxes import bev_iou
-from fusion_rt.models.presets import Preset
-from fusion_rt.train.boxes import box_context, decode
-from fusion_rt.train.geometry import roi_sample
+from fusion_rt.train.boxes import LOG_SIGMA_LIMIT, Answer, decode, look_again, refine
+from fusion_rt.train.geometry import point_blocks
 from fusion_rt.train.image_targets import UNKNOWN
-from fusion_rt.train.network import Refiner
+from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.samples import Batch
 from fusion_rt.transforms import Array
 
 WEIGHTS = {
     "heatmap": 1.0,
     "box": 1.0,
-    "velocity": 0.2,
+    "velocity": 0.05,
     "sigma": 0.1,
     "score": 0.5,
-    "refine": 0.5,
+    "refine": 1.0,
+    "refined_sigma": 0.1,
+    "facing": 0.2,
     "image_heatmap": 0.2,
     "image_depth": 0.3,
     "image_kind": 0.6,
@@ -53,60 +54,62 @@ def box_losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """L1 on the box, L1 on the velocity where there is a memory, and the likelihood of the errors.
 
-    regression (n, 15) at the positive cells, target (n, 10), weight (n,). Half of the heading's loss
-    does not mind front and back: a box turned round overlaps as well.
+    regression (n, 15) at the positive cells, target (n, 10), weight (n,).
     """
     total = weight.sum().clamp(min=1)
-    error = (regression[:, :6] - target[:, :6]).abs()
-    heading, wanted = regression[:, 6:8], target[:, 6:8]
-    straight = (heading - wanted).abs().sum(1)
-    turned = (heading + wanted).abs().sum(1)
-    yaw = 0.5 * straight + 0.5 * torch.minimum(straight, turned)
-    box = ((error.sum(1) + yaw) * weight).sum() / total
+    error = (regression[:, :8] - target[:, :8]).abs()
+    box = (error.sum(1) * weight).sum() / total
     # Most objects stand, and of all single answers "it stands" errs least: what moves counts for more.
     moving = target[:, 8:10].norm(dim=1) > MOVING_M_S
     sure = weight * has_memory * (1 + MOVING_WEIGHT * moving)
     velocity = ((regression[:, 8:10] - target[:, 8:10]).abs().sum(1) * sure).sum() / sure.sum().clamp(min=1)
 
-    angle = torch.atan2(heading[:, 0], heading[:, 1]) - torch.atan2(wanted[:, 0], wanted[:, 1])
-    axis = torch.remainder(angle + math.pi / 2, math.pi) - math.pi / 2
-    metres = torch.stack(
-        [error[:, 0] * cell_m, error[:, 1] * cell_m, error[:, 2], error[:, 3:6].mean(1), axis.abs()], dim=1
-    ).detach()
-    log_sigma = regression[:, 10:15].clamp(-6, 4)
-    # Laplace with standard deviation sigma; errors are detached, so this only tells how sure to be.
-    likelihood = math.sqrt(2) * metres * torch.exp(-log_sigma) + log_sigma
-    return box, velocity, (likelihood.sum(1) * weight).sum() / total
+    (sin, cos), (wanted_sin, wanted_cos) = regression[:, 6:8].unbind(1), target[:, 6:8].unbind(1)
+    axis = torch.atan2(sin * wanted_cos - cos * wanted_sin, cos * wanted_cos + sin * wanted_sin) / 2
+    errors = [error[:, 0] * cell_m, error[:, 1] * cell_m, error[:, 2], error[:, 3:6].mean(1), axis.abs()]
+    doubt = likelihood(torch.stack(errors, dim=1), regression[:, 10:15])
+    return box, velocity, (doubt * weight).sum() / total
+
+
+def likelihood(errors: Tensor, log_sigma: Tensor) -> Tensor:
+    """How unlikely the errors (..., 5) are, by a Laplace distribution of those standard deviations: (...,).
+    The errors are detached, so this only tells how sure to be."""
+    log_sigma = log_sigma.clamp(*LOG_SIGMA_LIMIT)
+    return (math.sqrt(2) * errors.detach() * torch.exp(-log_sigma) + log_sigma).sum(-1)
 
 
 def proposals(
     rows: Tensor, gt: list[tuple[Array, Array]], rng: np.random.Generator, *, jittered: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Decoded rows and jittered truth, each with its overlap and the truth it is nearest to.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Decoded rows and jittered truth, each with the truth it is nearest to.
 
-    rows (B, k, 16). Returns rows (B, k + jittered, 16), the score wanted (B, K) 0..1, deltas wanted
-    (B, K, 7) and their weight (B, K).
-    """
+    rows (B, k, 16). Returns rows (B, k + jittered, 16), the boxes they should be (B, K, 7) and how much
+    each of them counts for that (B, K), 0 or 1."""
     batch, k, _ = rows.shape
-    out = torch.cat([rows, rows[:, :1].expand(-1, jittered, -1).clone()], dim=1).numpy().copy()
-    wanted = np.zeros(out.shape[:2], np.float32)
-    deltas = np.zeros((*out.shape[:2], 7), np.float32)
+    out = np.concatenate([rows.numpy(), np.ones((batch, jittered, 16), np.float32)], axis=1)
+    truth = out[:, :, :7].copy()
     weight = np.zeros(out.shape[:2], np.float32)
     for i in range(batch):
         boxes, cls = gt[i]
         if not len(boxes):
             continue
-        pick = rng.integers(len(boxes), size=jittered)
+        rare = 1 / np.sqrt(np.bincount(cls)[cls])  # of a class with few objects, each more often
+        pick = rng.choice(len(boxes), jittered, p=rare / rare.sum())
         out[i, k:] = _jitter(boxes[pick], cls[pick], rng)
-        iou = bev_iou(out[i, :, :7], boxes[:, :7])
-        iou[out[i, :, 10][:, None] != cls[None]] = 0
-        best = iou.argmax(1)
-        overlap = iou.max(1)
-        low, high = np.array(IOU_RANGE, np.float32)[out[i, :, 10].astype(int)].T
-        wanted[i] = np.clip((overlap - low) / (high - low), 0, 1)
-        deltas[i] = _deltas(out[i, :, :7], boxes[best, :7])
-        weight[i] = overlap > low
-    return torch.from_numpy(out), torch.from_numpy(wanted), torch.from_numpy(deltas), torch.from_numpy(weight)
+        overlap = _overlap(out[i], boxes, cls)
+        truth[i] = boxes[overlap.argmax(1), :7]
+        weight[i] = overlap.max(1) > _iou_range(out[i])[0]
+    return torch.from_numpy(out), torch.from_numpy(truth), torch.from_numpy(weight)
+
+
+def _overlap(rows: Array, boxes: Array, cls: Array) -> Array:
+    """(n, m) float64: how much rows (n, 16) overlap the true boxes (m, 9) of their class, from above."""
+    return bev_iou(rows[:, :7], boxes[:, :7]) * (rows[:, 10][:, None] == cls[None])
+
+
+def _iou_range(rows: Array) -> Array:
+    limits: Array = np.array(IOU_RANGE, np.float32)[rows[:, 10].astype(int)].T
+    return limits
 
 
 def _jitter(boxes: Array, cls: Array, rng: np.random.Generator) -> Array:
@@ -116,43 +119,102 @@ def _jitter(boxes: Array, cls: Array, rng: np.random.Generator) -> Array:
     rows[:, :2] += rng.normal(0, 0.1, (n, 2)) * boxes[:, 3:5].clip(max=3)
     rows[:, 2] += rng.normal(0, 0.12, n)
     rows[:, 3:6] *= np.exp(rng.normal(0, 0.08, (n, 3)))
-    rows[:, 6] += rng.normal(0, 0.1, n)
+    # As decoded: an axis, which way along it is not told, and now and then far off.
+    turn = np.where(rng.random(n) < 0.25, rng.uniform(-np.pi / 2, np.pi / 2, n), rng.normal(0, 0.1, n))
+    rows[:, 6] = np.mod(rows[:, 6] + turn + np.pi / 2, np.pi) - np.pi / 2
     rows[:, 9] = rng.uniform(0.1, 0.9, n)
     rows[:, 10] = cls
     rows[:, 11:] = 0.15
     return rows
 
 
-def _deltas(rows: Array, boxes: Array) -> Array:
-    cos, sin = np.cos(rows[:, 6]), np.sin(rows[:, 6])
-    d = boxes[:, :3] - rows[:, :3]
-    turn = np.mod(boxes[:, 6] - rows[:, 6] + np.pi / 2, np.pi) - np.pi / 2
-    along, across = d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin
-    log_size = np.log(boxes[:, 3:6] / rows[:, 3:6])
-    return np.column_stack([along, across, d[:, 2], log_size, turn]).astype(np.float32)
+def _deltas(rows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """What leads from rows (..., 16) to boxes (..., 7): (..., 8), and whether those face the other way."""
+    cos, sin = rows[..., 6].cos(), rows[..., 6].sin()
+    dx, dy, dz = (boxes[..., :3] - rows[..., :3]).unbind(-1)
+    turn = boxes[..., 6] - rows[..., 6]
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    log_size = (boxes[..., 3:6] / rows[..., 3:6]).log()
+    axis = torch.stack([(2 * turn).sin(), (2 * turn).cos() - 1], dim=-1)
+    facing = (turn.cos() < 0).to(rows.dtype)
+    return torch.cat([torch.stack([along, across, dz], -1), log_size, axis], dim=-1), facing
 
 
-def refine_losses(
-    refiner: Refiner,
-    features: Tensor,
+def look_losses(
+    outputs: tuple[Tensor, ...],
     camera_bev: Tensor,
-    heatmap: Tensor,
-    regression: Tensor,
-    gt: list[tuple[Array, Array]],
-    preset: Preset,
+    net: DrivingNet,
+    batch: Batch,
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """How far the refined score is from the overlap, and the refined box from the truth."""
-    rows = decode(heatmap.detach(), regression.detach(), preset, k=32)
-    rows, wanted, deltas, weight = proposals(rows, gt, rng, jittered=24)
-    boxes = rows[..., :7]
-    inputs = (roi_sample(features, boxes, preset), roi_sample(camera_bev, boxes, preset), box_context(rows))
-    delta, box = refiner(*(t.flatten(0, 1) for t in inputs))
+    *,
+    decoded: int = 40,
+    jittered: int = 16,
+) -> dict[str, Tensor]:
+    """How far the refined score is from the overlap that the refined box reaches, and that box from the
+    truth: of so many first answers and of so many boxes beside the truth in each sample."""
+    heatmap, regression, features = outputs[:3]
+    rows = decode(heatmap.detach(), regression.detach(), net.preset, k=decoded)
+    rows, truth, weight = proposals(rows, batch.gt, rng, jittered=jittered)
+    answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
+    refined = refine(rows, answer).detach()
+    judged = torch.ones(rows.shape[:2], dtype=torch.bool)
+    score = score_loss(rows, answer, refined, batch.gt, judged)
+    return {"score": score, **answer_losses(rows, answer, refined, truth, weight)}
+
+
+def score_loss(
+    rows: Tensor, answer: Answer, refined: Tensor, gt: list[tuple[Array, Array]], judged: Tensor
+) -> Tensor:
+    """How far the refined score is from the overlap that the refined box reaches, where `judged` (B, K)."""
     p = rows[..., 9].clamp(1e-4, 1 - 1e-4)
-    logit = (p / (1 - p)).log() + delta.reshape(p.shape)
-    score = F.binary_cross_entropy_with_logits(logit, wanted)
-    error = (box.reshape(deltas.shape) - deltas).abs().sum(2) * weight
-    return score, error.sum() / weight.sum().clamp(min=1)
+    logit = (p / (1 - p)).log() + answer.score[..., 0]
+    loss = F.binary_cross_entropy_with_logits(logit, _reached(refined, gt), reduction="none")
+    return (loss * judged).sum() / judged.sum().clamp(min=1)
+
+
+def point_losses(net: DrivingNet, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    """How far what the second look makes of the points alone leads from jittered truth back to the truth."""
+    batches, p = batch.now.counts.shape[0], net.preset
+    rows, truth, weight = proposals(torch.zeros(batches, 0, 16), batch.gt, rng, jittered=64)
+    features, camera_bev = (
+        torch.zeros(batches, channels, 1, 1) for channels in (p.feature_channels, p.canvas_channels)
+    )
+    answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
+    return answer_losses(rows, answer, refine(rows, answer).detach(), truth, weight)
+
+
+def answer_losses(
+    rows: Tensor, answer: Answer, refined: Tensor, truth: Tensor, weight: Tensor
+) -> dict[str, Tensor]:
+    """Of the box, in metres at its faces; of its doubt about what is left of the errors; of its front."""
+    wanted, facing = _deltas(rows, truth)
+    length, width, height = (0.5 * truth[..., 3:6]).unbind(-1)
+    one, turned = torch.ones_like(length), length / 2  # of twice the turn
+    metres = torch.stack([one, one, one, length, width, height, turned, turned], dim=-1)
+    total = weight.sum().clamp(min=1)
+    error = ((answer.deltas - wanted).abs() * metres).sum(-1)
+    off = refined[..., :7] - truth
+    axis = torch.atan2((2 * off[..., 6]).sin(), (2 * off[..., 6]).cos()) / 2
+    size = (refined[..., 3:6] / truth[..., 3:6]).log().abs().mean(-1)
+    errors = torch.stack([*off[..., :3].abs().unbind(-1), size, axis.abs()], dim=-1)
+    doubt = likelihood(errors, rows[..., 11:16].log() + answer.log_sigma)
+    front = F.binary_cross_entropy_with_logits(answer.facing[..., 0], facing, reduction="none")
+    return {
+        "refine": (error * weight).sum() / total,
+        "refined_sigma": (doubt * weight).sum() / total,
+        "facing": (front * weight).sum() / total,
+    }
+
+
+def _reached(refined: Tensor, gt: list[tuple[Array, Array]]) -> Tensor:
+    """The score wanted of refined rows (B, K, 16), 0..1 between no object and a perfect one: (B, K)."""
+    wanted = np.zeros(refined.shape[:2], np.float32)
+    for i, (boxes, cls) in enumerate(gt):
+        if len(boxes):
+            rows = refined[i].numpy()
+            low, high = _iou_range(rows)
+            wanted[i] = np.clip((_overlap(rows, boxes, cls).max(1) - low) / (high - low), 0, 1)
+    return torch.from_numpy(wanted)
 
 
 def image_losses(output: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -190,21 +252,18 @@ def total_loss(
     outputs: tuple[Tensor, ...],
     camera_bev: Tensor,
     image_output: Tensor | None,
-    refiner: Refiner,
+    net: DrivingNet,
     batch: Batch,
-    preset: Preset,
     rng: np.random.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum and its parts."""
-    heatmap, regression, features = outputs[:3]
+    heatmap, regression = outputs[:2]
     at_cells = regression.permute(0, 2, 3, 1).reshape(-1, regression.shape[1])[batch.cell]
     parts = {"heatmap": focal(heatmap, batch.heatmap, batch.weight)}
     parts["box"], parts["velocity"], parts["sigma"] = box_losses(
-        at_cells, batch.box, batch.box_weight, batch.has_memory, preset.head_cell_m
+        at_cells, batch.box, batch.box_weight, batch.has_memory, net.preset.head_cell_m
     )
-    parts["score"], parts["refine"] = refine_losses(
-        refiner, features, camera_bev, heatmap, regression, batch.gt, preset, rng
-    )
+    parts |= look_losses(outputs, camera_bev, net, batch, rng)
     if image_output is not None:
         parts |= image_losses(image_output, batch)
     return weighted(parts)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fusion_rt.metrics.boxes import bev_iou
-from fusion_rt.train.boxes import box_context, decode, refine
-from fusion_rt.train.geometry import roi_sample
+from fusion_rt.train.boxes import decode, look_again, refine
+from fusion_rt.train.geometry import point_blocks
 from fusion_rt.train.network import SPARSE
 from fusion_rt.train.samples import Batch, Inputs
 from fusion_rt.train.step import TrainingNet
@@ -49,9 +49,7 @@ def answer(
     outputs, camera_bev = model.fuse(inputs, camera, state)
     heatmap, regression, features, _, contribution = outputs
     rows = decode(heatmap, regression, p, k=k)
-    looked = [roi_sample(canvas, rows[..., :7], p) for canvas in (features, camera_bev)]
-    score, deltas = model.net.refine(*(t.flatten(0, 1) for t in (*looked, box_context(rows))))
-    refined = refine(rows, score.reshape(*rows.shape[:2], 1), deltas.reshape(*rows.shape[:2], 7))
+    refined = refine(rows, look_again(model.net, rows, features, camera_bev, point_blocks(inputs, p)))
     out = []
     for i in range(len(rows)):
         kept = refined[i][rows[i, :, 9] >= threshold].numpy()

@@ -17,7 +17,8 @@ MIN_POINTS, MIN_VISIBLE = 3, 0.3
 @dataclass(frozen=True)
 class Targets:
     """heatmap (classes, ny, nx) 0..1; weight (ny, nx) 0 where a negative must not be punished;
-    cell (n,) flat index of cells that regress; box (n, 10) dx dy (cells) z log l w h sin cos vx vy;
+    cell (n,) flat index of cells that regress; box (n, 10) dx dy (cells) z log l w h, sine and cosine of
+    twice the yaw (a box turned round is the same box), vx vy;
     box_weight (n,); boxes (m, 9) and cls (m,) of the objects that count."""
 
     heatmap: Array
@@ -54,7 +55,7 @@ def make_targets(
         inside.append(i)
         ix, iy = int(u), int(v)
         bump(heatmap[kind], ix, iy, SIGMA_CELLS[kind])
-        tail = [box[2], *np.log(box[3:6]), np.sin(box[6]), np.cos(box[6]), box[7], box[8]]
+        tail = [box[2], *np.log(box[3:6]), np.sin(2 * box[6]), np.cos(2 * box[6]), box[7], box[8]]
         for dy, dx, w in NEIGHBOURS:
             jx, jy = ix + dx, iy + dy
             if not (0 <= jx < nx and 0 <= jy < ny):

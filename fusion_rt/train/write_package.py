@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
-import yaml
 
 from fusion_rt.errors import ConfigError
-from fusion_rt.models.package import PARTS, GridSpec, ImageSpec, ModelPackage, ModelSpec, TensorSpec, digest
+from fusion_rt.models.package import (
+    LAYERS,
+    PARTS,
+    GridSpec,
+    ImageSpec,
+    ModelPackage,
+    ModelSpec,
+    ScoreFit,
+    TensorSpec,
+    digest,
+)
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import read_scene
 from fusion_rt.train.export import MAX_OBJECTS, export_float, load_average, tensor_shapes
+from fusion_rt.train.geometry import MOST_POINTS, NEAR_M
 from fusion_rt.train.loop import read_checkpoint
 from fusion_rt.train.predict import DECODE_THRESHOLD, NMS_IOU
 from fusion_rt.train.quantize import QUANTISED, Feed, part_inputs, quantize_part
@@ -38,8 +47,8 @@ BOX_CHANNELS = (
     "log length m",
     "log width m",
     "log height m",
-    "sin yaw",
-    "cos yaw",
+    "sin 2 yaw",
+    "cos 2 yaw",
     "vx m/s",
     "vy m/s",
     "log sigma x m",
@@ -66,7 +75,16 @@ BOX_CONTEXT = (
     "log sigma x / 4",
     "log sigma yaw / 4",
 )
-DELTAS = ("along m", "across m", "z m", "log length", "log width", "log height", "yaw rad")
+DELTAS = (
+    "along m",
+    "across m",
+    "z m",
+    "log length",
+    "log width",
+    "log height",
+    "sin 2 turn",
+    "cos 2 turn - 1",
+)
 
 
 def write_package(
@@ -87,9 +105,7 @@ def write_package(
             part, out / f"{part}.onnx", out / f"{part}.int8.onnx", calibration(model, part, frames, scenes)
         )
     spec = describe(model.preset, out, dict(zip(classes, thresholds)), version, _trained_with(checkpoint))
-    text = yaml.safe_dump(msgspec.to_builtins(spec), sort_keys=False, width=110)
-    (out / "model.yaml").write_text(text, encoding="utf-8")
-    return ModelPackage.load(out)
+    return ModelPackage.described(out, spec)
 
 
 def calibration(model: TrainingNet, part: str, frames: Path, scenes: int) -> Iterator[Feed]:
@@ -121,7 +137,7 @@ def describe(
         "int8": {part: f"{part}.int8.onnx" if part in QUANTISED else f"{part}.onnx" for part in PARTS},
         "f32": {part: f"{part}.onnx" for part in PARTS},
     }
-    files = sorted({name for names in precisions.values() for name in names.values()} | {"pillars.npz"})
+    files = sorted({name for names in precisions.values() for name in names.values()} | set(LAYERS))
     return ModelSpec(
         name=p.name,
         version=version,
@@ -141,8 +157,11 @@ def describe(
         context=CONTEXT,
         box_channels=BOX_CHANNELS,
         box_context=BOX_CONTEXT,
+        points_margin_m=NEAR_M,
+        points_most=MOST_POINTS,
         deltas=DELTAS,
         decode_threshold=DECODE_THRESHOLD,
+        scores={label: ScoreFit() for label in p.classes},
         score_thresholds=thresholds,
         nms_iou=dict(zip(p.classes, NMS_IOU)),
         max_objects=MAX_OBJECTS,
@@ -157,8 +176,8 @@ def describe(
 
 def _trained_with(checkpoint: Path) -> str:
     data = read_checkpoint(checkpoint)
-    c = {"part": "all", "start": None, **data["config"]}
-    begun = f" --start {c['start']}" if c["start"] else ""
+    c = {"part": "all", **data["config"]}
+    begun = "".join(f" --start {path}" for path in c["start"])
     part = f" --part {c['part']}" if c["part"] != "all" else ""
     budget = f"--minutes {c['minutes']:g}" if c["minutes"] is not None else f"--steps {c['steps']}"
     return (

@@ -5,7 +5,9 @@ import sys
 from typer.testing import CliRunner
 
 from fusion_rt.cli import app
+from fusion_rt.commands import evaluate
 from fusion_rt.errors import LogError
+from fusion_rt.scenario import locate
 
 runner = CliRunner()
 
@@ -17,9 +19,10 @@ def test_simulated_worlds_as_json(tmp_path):
     report = json.loads(done.stdout)
     assert report["frames"] == 2
     assert {row["sensors"] for row in report["rows"]} == {"lidar+camera", "lidar", "camera"}
-    table = runner.invoke(app, arguments[:-1])
+    table = runner.invoke(app, [*arguments[:-1], "--draw", str(tmp_path / "drawn")])
     assert "pedestrian" in table.stdout
     assert "lidar+camera" in table.stdout
+    assert len(list((tmp_path / "drawn").glob("1001_*.jpg"))) == 2
 
 
 def test_a_folder_of_kitti(shared_data, tmp_path):
@@ -27,10 +30,12 @@ def test_a_folder_of_kitti(shared_data, tmp_path):
     for part, name in (("velodyne", "000002.bin"), ("calib", "000002.txt"), ("velodyne", "000008.bin")):
         (tmp_path / part).mkdir(exist_ok=True)
         (tmp_path / part / name).symlink_to(source / part / name)
-    done = runner.invoke(app, ["eval", "kitti", str(tmp_path), "--out", str(tmp_path / "results")])
+    places = "--out", str(tmp_path / "results"), "--draw", str(tmp_path / "drawn")
+    done = runner.invoke(app, ["eval", "kitti", str(tmp_path), *places])
     assert done.exit_code == 0, done.output
     assert "000008.txt" in done.stderr  # has no calibration
     assert (tmp_path / "results" / "lidar" / "000002.txt").is_file()
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["000002.png"]
 
 
 def test_a_wrong_folder(tmp_path):
@@ -61,3 +66,37 @@ def test_json_goes_behind_the_command(tmp_path):
     done = runner.invoke(app, ["eval", "--json", "kitti", str(tmp_path)])
     assert done.exit_code == 2
     assert "give --json after kitti" in done.output
+
+
+def test_the_suite_is_all_parts_in_one(tmp_path, shared_data, monkeypatch):
+    """Two worlds, the bundled recording for a drive, one real frame."""
+    frames = tmp_path / "kitti"
+    for part, name in (("velodyne", "000008.bin"), ("calib", "000008.txt"), ("label_2", "000008.txt")):
+        (frames / part).mkdir(parents=True)
+        (frames / part / name).symlink_to(shared_data / "kitti_object" / "training" / part / name)
+    drives = tmp_path / "kept" / "drives"
+    drives.mkdir(parents=True)
+    (drives / "1001.mcap").symlink_to(locate("bundled:drive.mcap"))
+    (drives / "1001.truth.jsonl").touch()
+    monkeypatch.setattr(evaluate, "SUITE_SCENES", 2)
+    ego = shared_data / "gnss" / "kitti_oxts"
+    arguments = ["eval", "--suite", "driving", "--keep", str(tmp_path / "kept"), "--kitti", str(frames)]
+    done = runner.invoke(app, [*arguments, "--ego", str(ego), "--json"])
+    assert done.exit_code == 0, done.output
+    parts = json.loads(done.stdout)
+    assert list(parts) == ["worlds", "drive", "kitti", "ego"]
+    assert parts["worlds"]["frames"] == 2
+    assert parts["drive"]["predictions"] > 20
+    assert parts["kitti"]["frames"] == 1
+    tables = runner.invoke(app, arguments)
+    assert tables.exit_code == 0, tables.output
+    assert "worlds" in tables.stdout
+    assert "NEES" in tables.stdout
+
+
+def test_a_suite_that_there_is_not():
+    done = runner.invoke(app, ["eval", "--suite", "flying"])
+    assert done.exit_code == 2
+    assert "'flying' is not one of driving" in done.output
+    done = runner.invoke(app, ["eval", "--suite", "driving", "sim"])
+    assert done.exit_code == 2

@@ -30,6 +30,7 @@ def app():
     app.add_typer(learn.simulations, name="sim")
     app.command()(learn.train)
     app.command()(learn.export)
+    app.command()(learn.calibrate)
     return app
 
 
@@ -92,6 +93,13 @@ def test_from_frames_to_a_package_that_runs(app, frames, tmp_path):
             )
             network.run()
             assert any(np.any(value) for value in network.outputs.values())
+
+    result = call(app, "calibrate", package, "--scenes", 2, "--seed", 7, "--frames", frames)
+    assert result.exit_code == 0
+    assert "pedestrian" in result.stdout
+    calibrated = ModelPackage.load(package)
+    assert calibrated.identity in result.stdout
+    assert set(calibrated.spec.scores) == {"car", "pedestrian", "cyclist"}
 
 
 def test_a_drive_is_recorded(app, tmp_path):

@@ -8,8 +8,11 @@ from typer.testing import CliRunner
 from fusion_rt.cli import app
 from fusion_rt.ego.estimate import unknown
 from fusion_rt.errors import LogError
-from fusion_rt.evaluation.drive import Comparison, pairs
+from fusion_rt.evaluation.drive import pairs
+from fusion_rt.evaluation.drive_scores import Comparison
+from fusion_rt.evaluation.lost_sensors import LostSensors
 from fusion_rt.messages import ForecastPoint, Header, Prediction, TrackedObject
+from fusion_rt.pipeline import PipelineConfig
 from fusion_rt.sim.truth import TruthFrame, TruthObject
 from fusion_rt.transforms import from_translation_rpy, inverse
 
@@ -123,6 +126,52 @@ def test_young_tracks_are_not_judged_by_their_motion():
     _, cars = compared([answer(k, hits=2) for k in range(FRAMES)])
     assert cars.recall == 1
     assert cars.position_m is None
+
+
+def test_a_time_without_an_answer_misses_what_is_there():
+    frames = [frame(k) for k in range(FRAMES)]
+    comparison = Comparison(("car",))
+    comparison.add([answer(k) for k in range(10)], frames, due=frames[:20])
+    (cars,) = comparison.rows()
+    assert (cars.objects, cars.recall, cars.precision) == (20, 0.5, 1.0)
+
+
+def test_what_a_silent_sensor_costs(tmp_path):
+    """The truth is what the engine itself says of the bundled recording: with nothing lost all is found."""
+    from fusion_rt.offline import predictions
+    from fusion_rt.scenario import locate
+
+    log, config = locate("bundled:drive.mcap"), PipelineConfig()
+    frames = [
+        TruthFrame(
+            stamp_ns=p.header.stamp_ns,
+            sensor_id="lidar",
+            T_map_ego=tuple(np.eye(4).ravel().tolist()),
+            velocity=(0.0, 0.0, 0.0),
+            objects=tuple(
+                TruthObject(
+                    track_id=o.track_id,
+                    label=o.label,
+                    center=o.center,
+                    size=o.size,
+                    yaw=o.yaw,
+                    velocity=o.velocity,
+                    points=9,
+                )
+                for o in p.objects
+            ),
+        )
+        for p in predictions(log, config)
+    ]
+    silent = LostSensors(("car",))
+    silent.add(log, frames, config)
+    scores = {row.lost: row.scores for row in silent.rows()}
+    assert list(scores) == ["nothing", "lidar", "camera", "GNSS/IMU"]
+    assert scores["nothing"].objects > 10
+    assert scores["nothing"].recall == scores["nothing"].precision == 1
+    assert {s.objects for s in scores.values()} == {scores["nothing"].objects}
+    assert scores["lidar"].recall < 1
+    assert scores["lidar"].recall < scores["camera"].recall
 
 
 def test_a_real_drive(tmp_path):

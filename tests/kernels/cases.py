@@ -224,7 +224,62 @@ def roi_sample(kernel):
         yield out
 
 
-CASES = {f.__name__: f for f in (image, deskew, pillars, lift, bev_warp, decode, nms, roi_sample)}
+def roi_points(kernel):
+    from fusion_rt.kernels.launchers import PillarsKernel
+
+    rng = np.random.default_rng(8)
+    encoder = PillarsKernel(kernel.threads)
+    canvas = np.empty((GRID.ny, GRID.nx, 2), np.float32)
+    for n, boxes in ((3000, 40), (0, 3), (500, 0), (1, 1)):
+        xyz = hostile_cloud(rng, n)
+        encoder(xyz, np.ones(n, np.float32), normal(rng, 8, 1), normal(rng, 1), GRID, -2.0, 2.5, canvas)
+        for channels in (64, 128):
+            first = [normal(rng, 3, 16), normal(rng, 3, 16), normal(rng, 3, 16)]
+            second = normal(rng, 16, channels), normal(rng, channels)
+            for rows in (
+                normal(rng, boxes, 16, scale=2),
+                sprinkle(rng, normal(rng, boxes, 16, scale=2), 0.1),
+            ):
+                rows[:, 10] = rng.integers(3, size=boxes)
+                out = np.full((boxes, channels + 1), np.nan, np.float32)
+                kernel(encoder.grouped, rows, 0.5, 40, *first, *second, out)
+                yield out
+
+
+def decoded(rng, n):
+    """Rows of the decode kernel, and whatever else."""
+    rows = normal(rng, n, 16, scale=4)
+    rows[:, [3, 4, 5, 11, 12, 13, 14, 15]] = np.exp(0.5 * rows[:, [3, 4, 5, 11, 12, 13, 14, 15]])
+    rows[:, 9] = rng.random(n)
+    rows = sprinkle(rng, rows, 0.05)
+    rows[:, 10] = rng.integers(3, size=n)
+    return rows
+
+
+def box_context(kernel):
+    rng = np.random.default_rng(9)
+    for n in (60, 1, 0):
+        out = np.full((n, 16), np.nan, np.float32)
+        kernel(decoded(rng, n), out)
+        yield out
+
+
+def box_refine(kernel):
+    rng = np.random.default_rng(10)
+    for n in (60, 1, 0):
+        answer = [sprinkle(rng, normal(rng, n, width), 0.05) for width in (1, 8, 1, 5)]
+        out = np.full((n, 16), np.nan, np.float32)
+        kernel(decoded(rng, n), normal(rng, 3, 2), *answer, out)
+        yield out
+
+
+CASES = {
+    f.__name__: f
+    for f in (
+        *(image, deskew, pillars, lift, bev_warp, decode, nms),
+        *(roi_sample, roi_points, box_context, box_refine),
+    )
+}
 
 
 def main(path):

@@ -202,6 +202,36 @@ def roi_sample(features, boxes, grid):
     return np.array(out).reshape(len(boxes), 5 * len(features))
 
 
+def lots(offsets):
+    """0..65535 of where points lie in their cells (N, 3), m."""
+    out = []
+    for offset in np.floor(offsets.astype(np.float64) * 1024).astype(int).tolist():
+        h = 0
+        for value in offset:
+            h = ((h ^ (value & 0xFFFFFFFF)) * 0x9E3779B1) & 0xFFFFFFFF
+        h = ((h ^ (h >> 15)) * 0x85EBCA77) & 0xFFFFFFFF
+        out.append(h >> 16)
+    return np.array(out, np.int64)
+
+
+def roi_points(xyz, lot, rows, margin_m, most, at, size, kind, second, bias):
+    """(n, C + 1) float64 of points (N, 3), their lots (N,) and rows (n, 16)."""
+    out = []
+    for row in rows.astype(np.float64):
+        half, cos, sin = row[3:6] / 2, np.cos(row[6]), np.sin(row[6])
+        d = xyz - row[:3]
+        local = np.column_stack([cos * d[:, 0] + sin * d[:, 1], cos * d[:, 1] - sin * d[:, 0], d[:, 2]])
+        inside = (np.abs(local) <= half + margin_m).all(1)
+        found = int(inside.sum())
+        if found > most:
+            inside &= lot < int(65536 * np.float32(most) / np.float32(found))
+        local = local[inside]
+        hidden = np.maximum(local @ at + half @ size + kind[int(row[10])], 0)
+        values = np.maximum(hidden @ second + bias, 0)
+        out.append([*values.max(0, initial=0), np.log1p(found) / 5])
+    return np.array(out).reshape(len(rows), len(bias) + 1)
+
+
 # --- boxes -------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +263,7 @@ def decode(heatmap, regression, grid, threshold, k):
                 grid.y_min + (iy + 0.5 + r[1]) * grid.cell_m,
                 r[2],
                 *np.exp(np.clip(r[3:6], -2, 3)),
-                np.arctan2(r[6], r[7]),
+                np.arctan2(r[6], r[7]) / 2,
                 *r[8:10],
                 1 / (1 + np.exp(negative)),
                 label,
@@ -285,3 +315,39 @@ def nms(boxes, classes, threshold):
         if all(classes[i] != classes[k] or iou(boxes[k], boxes[i]) <= threshold for k in keep):
             keep.append(i)
     return keep
+
+
+def logit(p):
+    p = np.clip(p, 1e-4, 1 - 1e-4)
+    return np.log(p / (1 - p))
+
+
+def box_context(rows):
+    rows = rows.astype(np.float64)
+    return np.column_stack(
+        [
+            rows[:, :3] / (70, 35, 2),
+            np.log(rows[:, 3:6]),
+            np.sin(rows[:, 6]),
+            np.cos(rows[:, 6]),
+            rows[:, 7:9] / 10,
+            logit(rows[:, 9]) / 4,
+            rows[:, 10, None] == (0, 1, 2),
+            np.log(rows[:, [11, 15]]) / 4,
+        ]
+    )
+
+
+def box_refine(rows, fits, score, deltas, facing, log_sigma):
+    out = rows.astype(np.float64)
+    cos, sin = np.cos(rows[:, 6]), np.sin(rows[:, 6])
+    out[:, 0] += cos * deltas[:, 0] - sin * deltas[:, 1]
+    out[:, 1] += sin * deltas[:, 0] + cos * deltas[:, 1]
+    out[:, 2] += deltas[:, 2]
+    out[:, 3:6] *= np.exp(np.clip(deltas[:, 3:6], -1, 1))
+    yaw = rows[:, 6] + np.arctan2(deltas[:, 6], 1 + deltas[:, 7]) / 2 + np.pi * (facing[:, 0] > 0)
+    out[:, 6] = np.remainder(yaw + np.pi, 2 * np.pi) - np.pi
+    gain, offset = fits[rows[:, 10].astype(int)].T
+    out[:, 9] = 1 / (1 + np.exp(-(gain * (logit(rows[:, 9]) + score[:, 0]) + offset)))
+    out[:, 11:] = np.exp(np.clip(np.log(rows[:, 11:]) + log_sigma, -6, 4))
+    return out

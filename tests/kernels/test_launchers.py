@@ -8,6 +8,7 @@ import pytest
 from fusion_rt.device import CpuDevice
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
+from fusion_rt.kernels.box_launchers import Grouped
 from fusion_rt.kernels.launchers import KERNELS
 
 NAN, INF = float("nan"), float("inf")
@@ -21,6 +22,13 @@ def grid(reference):
 
 def zeros(*shape, dtype=np.float32):
     return np.zeros(shape, dtype)
+
+
+def grouped(grid, **changed):
+    """As the pillars kernel leaves no point."""
+    cells = grid.nx * grid.ny
+    counts = {"start": zeros(1, cells, dtype=np.int32), "count": zeros(1, cells, dtype=np.int32)}
+    return Grouped(**({"points": zeros(0, 4), **counts, "grid": grid} | changed))
 
 
 @pytest.fixture
@@ -59,6 +67,16 @@ def arguments(grid):
         "roi_sample": {
             "features": zeros(*canvas, C), "boxes": zeros(N, 7), "grid": grid, "out": zeros(N, 5 * C),
         },
+        "roi_points": {
+            "grouped": grouped(grid), "rows": zeros(N, 16), "margin_m": 0.5, "most": 9, "at": zeros(3, 16),
+            "size": zeros(3, 16), "kind": zeros(C, 16), "second": zeros(16, 64), "bias": zeros(64),
+            "out": zeros(N, 65),
+        },
+        "box_context": {"rows": zeros(N, 16), "out": zeros(N, 16)},
+        "box_refine": {
+            "rows": zeros(N, 16), "fits": zeros(C, 2), "score": zeros(N, 1), "deltas": zeros(N, 8),
+            "facing": zeros(N, 1), "log_sigma": zeros(N, 5), "out": zeros(N, 16),
+        },
     }  # fmt: skip
 
 
@@ -75,6 +93,9 @@ ARRAYS = [
         "decode": "heatmap regression out",
         "nms": "boxes scores classes keep",
         "roi_sample": "features boxes out",
+        "roi_points": "rows at size kind second bias out",
+        "box_context": "rows out",
+        "box_refine": "rows fits score deltas facing log_sigma out",
     }.items()
     for argument in listed.split()
 ]
@@ -179,6 +200,21 @@ class TestEveryArray:
         ("roi_sample", "features", (8, 4, C), np.float32),
         ("roi_sample", "boxes", (N, 9), np.float32),
         ("roi_sample", "out", (N, 4 * C), np.float32),
+        ("roi_points", "rows", (N, 7), np.float32),
+        ("roi_points", "at", (3, 8), np.float32),
+        ("roi_points", "size", (4, 16), np.float32),
+        ("roi_points", "kind", (C, 8), np.float32),
+        ("roi_points", "second", (8, 64), np.float32),
+        ("roi_points", "bias", (16,), np.float32),
+        ("roi_points", "out", (N, 8), np.float32),
+        ("box_context", "rows", (N, 15), np.float32),
+        ("box_context", "out", (N + 1, 16), np.float32),
+        ("box_refine", "fits", (C, 3), np.float32),
+        ("box_refine", "score", (N, 2), np.float32),
+        ("box_refine", "deltas", (N, 7), np.float32),
+        ("box_refine", "facing", (N - 1, 1), np.float32),
+        ("box_refine", "log_sigma", (N, 4), np.float32),
+        ("box_refine", "out", (N, 15), np.float32),
     ],
 )
 def test_another_shape(arguments, name, argument, shape, dtype):
@@ -230,6 +266,25 @@ def test_another_shape(arguments, name, argument, shape, dtype):
         ("nms", r"^iou is \[-0.1", {"iou": [-0.1]}),
         ("nms", "^classes go from 1 to 1, iou knows 0 to 0", {"classes": np.ones(N, np.int32)}),
         ("nms", "^classes go from -1 to -1, iou knows 0 to 0", {"classes": np.full(N, -1, np.int32)}),
+        ("roi_points", "^margin_m is -0.5", {"margin_m": -0.5}),
+        ("roi_points", "^margin_m is nan", {"margin_m": NAN}),
+        ("roi_points", "^most is 0, expected 1 to", {"most": 0}),
+        (
+            "roi_points",
+            r"^rows has classes 3.0 to 3.0, kind knows 3",
+            {"rows": np.full((N, 16), 3, np.float32)},
+        ),
+        (
+            "box_refine",
+            "^rows has classes 3.0 to 3.0, fits knows 3",
+            {"rows": np.full((N, 16), 3, np.float32)},
+        ),
+        ("roi_points", "^rows has classes nan", {"rows": np.full((N, 16), NAN, np.float32)}),
+        (
+            "roi_points",
+            "^second has 96 channels",
+            {"second": zeros(16, 96), "bias": zeros(96), "out": zeros(N, 97)},
+        ),
         (
             "nms",
             "^boxes has 32769 rows",
@@ -297,3 +352,23 @@ def test_kernels_that_were_not_built(monkeypatch):
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DeviceError, match=r"were not built: pip install \. in the checkout"):
         native.library("baseline")
+
+
+def test_points_that_are_not_grouped_by_this_canvas(arguments, grid):
+    spoilt = {
+        "points": zeros(0, 3),
+        "start": zeros(1, 5, dtype=np.int32),
+        "count": zeros(1, grid.nx * grid.ny),
+    }
+    for name, array in spoilt.items():
+        refuse(
+            arguments,
+            "roi_points",
+            rf"^grouped.{name} {described(array)}",
+            grouped=grouped(grid, **{name: array}),
+        )
+
+
+def test_no_points_were_grouped_yet():
+    with pytest.raises(DeviceError, match="no points were given"):
+        CpuDevice(1).kernel("pillars").grouped  # noqa: B018

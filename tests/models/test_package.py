@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from fusion_rt.errors import ConfigError, EngineError
-from fusion_rt.models.package import PARTS, WEIGHTS, ModelPackage, digest
+from fusion_rt.models.package import LAYERS, PARTS, WEIGHTS, ModelPackage, digest
 
 SPEC = {
     "name": "tiny",
@@ -18,8 +18,11 @@ SPEC = {
     "context": [],
     "box_channels": [],
     "box_context": [],
+    "points_margin_m": 0.5,
+    "points_most": 256,
     "deltas": [],
     "decode_threshold": 0.05,
+    "scores": {"car": {}},
     "score_thresholds": {"car": 0.3},
     "nms_iou": {"car": 0.2},
     "max_objects": 8,
@@ -31,12 +34,25 @@ SPEC = {
 }
 
 
+POINTS = {
+    name: np.ones(shape, np.float32)
+    for name, shape in {
+        "at": (3, 16),
+        "size": (3, 16),
+        "kind": (1, 16),
+        "second": (16, 8),
+        "bias": (8,),
+    }.items()
+}
+
+
 def write(folder, **changes):
     folder.mkdir(exist_ok=True)
     for part in PARTS:
         (folder / f"{part}.onnx").write_bytes(part.encode())
     np.savez(folder / "pillars.npz", W=np.ones((8, 3), np.float32), b=np.zeros(3, np.float32))
-    names = [*(f"{part}.onnx" for part in PARTS), "pillars.npz"]
+    np.savez(folder / "points.npz", **POINTS)
+    names = [*(f"{part}.onnx" for part in PARTS), *LAYERS]
     spec = SPEC | {"sha256": {name: digest(folder / name) for name in names}} | changes
     (folder / "model.yaml").write_text(yaml.safe_dump(spec))
     return folder
@@ -88,21 +104,47 @@ def test_a_wrong_description_is_refused(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
+    ("file", "arrays", "message"),
     [
-        ({"W": np.ones((7, 3), np.float32), "b": np.zeros(3, np.float32)}, "must be finite float32"),
-        ({"W": np.full((8, 3), np.nan, np.float32), "b": np.zeros(3, np.float32)}, "must be finite float32"),
-        ({"W": np.ones((8, 3), np.float32)}, "cannot be read"),
+        (
+            "pillars",
+            {"W": np.ones((7, 3), np.float32)},
+            r"W is float32 \(7, 3\), expected finite float32 \(8, C\)",
+        ),
+        ("pillars", {"W": np.full((8, 3), np.nan, np.float32)}, "W is .* expected finite"),
+        ("pillars", {"b": np.zeros(4, np.float32)}, r"b is float32 \(4,\), expected"),
+        ("pillars", {"W": np.ones((8, 3))}, "W is float64"),
+        (
+            "points",
+            {"kind": np.ones((2, 16), np.float32)},
+            r"kind is float32 \(2, 16\), expected .* \(1, 16\)",
+        ),
+        ("points", {"second": np.ones((16, 32), np.float32)}, r"bias is float32 \(8,\), expected"),
+        ("points", {"size": np.ones(16, np.float32)}, r"size is float32 \(16,\)"),
     ],
 )
-def test_wrong_pillars_are_refused(tmp_path, arrays, message):
-    folder = write(tmp_path / "tiny")
-    np.savez(folder / "pillars.npz", **arrays)
+def test_wrong_layers_are_refused(tmp_path, file, arrays, message):
+    respell(write(tmp_path / "tiny"), file, lambda layers: layers | arrays)
+    with pytest.raises(EngineError, match=rf"{file}\.npz: {message}"):
+        ModelPackage.load(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("file", ["pillars", "points"])
+def test_a_layer_that_is_not_there(tmp_path, file):
+    respell(write(tmp_path / "tiny"), file, lambda layers: dict(list(layers.items())[1:]))
+    with pytest.raises(EngineError, match=rf"{file}\.npz: cannot be read"):
+        ModelPackage.load(tmp_path / "tiny")
+
+
+def respell(folder, file, change):
+    """Layers changed, their digest as well."""
+    path = folder / f"{file}.npz"
+    with np.load(path) as data:
+        layers = dict(data)
+    np.savez(path, **change(layers))
     spec = yaml.safe_load((folder / "model.yaml").read_text())
-    spec["sha256"]["pillars.npz"] = digest(folder / "pillars.npz")
+    spec["sha256"][path.name] = digest(path)
     (folder / "model.yaml").write_text(yaml.safe_dump(spec))
-    with pytest.raises(EngineError, match=message):
-        ModelPackage.load(folder)
 
 
 def test_a_precision_that_is_not_there(tmp_path):

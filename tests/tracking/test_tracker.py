@@ -179,6 +179,19 @@ def test_a_true_object_among_false_alarms(tracker, detections):
     assert len(set(ids)) == 1
 
 
+def test_what_boxes_have_in_common_is_not_averaged_away(make_tracker, detections):
+    tracks = [
+        run(make_tracker(common_error=share), 50, lambda k: detections([(12.0, 3.0, 0.4)]))[-1][0]
+        for share in (0.01, 0.5)
+    ]
+    np.testing.assert_array_equal(tracks[0].state, tracks[1].state)
+    more = np.diag(tracks[1].covariance - tracks[0].covariance)
+    np.testing.assert_allclose(more[:3], 0.49 * tracks[0].noise[:3], rtol=1e-6)
+    np.testing.assert_allclose(more[3:], 0, atol=1e-12)
+    assert more[0] > tracks[0].covariance[0, 0]
+    assert tracks[1].z_variance > tracks[0].z_variance
+
+
 def test_a_class_that_flips_is_outvoted(tracker, detections):
     shown = run(tracker, 20, lambda k: detections([(10, 0, 0)], label=0 if k % 4 else 2))
     assert {t.track_id for tracks in shown for t in tracks} == {1}
@@ -216,6 +229,16 @@ def test_born_backwards_it_turns_round(tracker, detections):
     track = run(tracker, 20, at)[-1][0]
     assert track.state[SPEED] == pytest.approx(8.0, abs=0.5)
     assert np.cos(track.state[YAW] - 0.3) > 0.98
+
+
+@pytest.mark.parametrize("wrong", [(0,), (0, 1, 2), range(0, 40, 3), (20, 21, 22)])
+def test_which_way_a_parked_car_faces_is_voted_on(tracker, detections, wrong):
+    def at(k):
+        return detections([(12.0, 3.0, 0.4 + np.pi if k in wrong else 0.4)])
+
+    track = run(tracker, 40, at)[-1][0]
+    assert np.cos(track.state[YAW] - 0.4) > 0.98
+    assert track.state[SPEED] == pytest.approx(0, abs=0.2)
 
 
 @pytest.mark.parametrize("field", ["boxes", "velocity", "scores", "std", "contributions"])

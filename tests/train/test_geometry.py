@@ -6,8 +6,21 @@ import torch
 from torch.nn import functional as F
 
 from fusion_rt.models.presets import DRIVING_S as P
-from fusion_rt.train.geometry import bev_warp, box_points, head_cell_centres, lift, roi_sample, scatter_max
-from fusion_rt.train.samples import pillar_inputs
+from fusion_rt.sim.frame_files import read_scene
+from fusion_rt.train.geometry import (
+    MOST_POINTS,
+    NEAR_M,
+    Blocks,
+    bev_warp,
+    box_points,
+    head_cell_centres,
+    lift,
+    near_boxes,
+    point_blocks,
+    roi_sample,
+    scatter_max,
+)
+from fusion_rt.train.samples import Use, collate, make_sample, pillar_inputs
 
 
 def test_scatter_max_equals_a_loop():
@@ -72,3 +85,48 @@ def test_pillar_inputs_by_hand():
     np.testing.assert_allclose(features[0], expected, atol=1e-5)
     assert counts.shape == (224, 224)
     assert counts.max() == np.float32(np.log(3) / 5)
+
+
+def test_the_points_of_each_box_equal_a_loop():
+    rng = np.random.default_rng(0)
+    clouds = [rng.uniform((0, -30, -1), (70, 30, 3), (n, 3)).astype(np.float32) for n in (60000, 0, 1)]
+    boxes = rng.uniform((0, -30, 0, 1, 1, 1, -4), (75, 35, 2, 12, 3, 3, 4), (3, 30, 7)).astype(np.float32)
+    lot = [rng.integers(0, 1 << 16, len(cloud)) for cloud in clouds]
+    placed = [Blocks(np.column_stack([cloud, n]).astype(np.float32)) for cloud, n in zip(clouds, lot)]
+    at, which, counts = near_boxes(placed, torch.from_numpy(boxes))
+    for j, box in enumerate(boxes.reshape(-1, 7).astype(np.float64)):
+        d = clouds[j // 30] - box[:3]
+        cos, sin = np.cos(box[6]), np.sin(box[6])
+        local = np.column_stack([d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin, d[:, 2]])
+        inside = (np.abs(local) <= box[3:6] / 2 + NEAR_M).all(1)
+        assert counts[j] == inside.sum()
+        if inside.sum() > MOST_POINTS:
+            inside &= lot[j // 30] < 65536 * MOST_POINTS // inside.sum()
+        local = local[inside]
+        mine = at[which == j].numpy()
+        assert len(mine) == len(local)
+        np.testing.assert_allclose(np.sort(mine, axis=0), np.sort(local, axis=0), atol=1e-4)
+    assert len(at) > 1000
+    assert (counts > MOST_POINTS).any()
+
+
+def test_points_are_where_they_were(scenes):
+    read = [read_scene(path) for path in sorted(scenes.glob("*.npz"))[:2]]
+    batch = collate([make_sample(s, Use(), P, None) for s in read], P)
+    for scene, blocks in zip(read, point_blocks(batch.now, P), strict=True):
+        got = blocks.points
+        points = scene.now.points
+        u, v = (points[:, 0] - P.x_min) / P.cell_m, (points[:, 1] - P.y_min) / P.cell_m
+        inside = (
+            (u >= 0)
+            & (u < P.nx)
+            & (v >= 0)
+            & (v < P.ny)
+            & (points[:, 2] >= P.z_min)
+            & (points[:, 2] < P.z_max)
+        )
+        expected = points[inside]
+        np.testing.assert_allclose(
+            *(a[np.lexsort(a[:, :3].round(2).T)][:, :3] for a in (got, expected)), atol=2e-2
+        )
+        assert np.abs(np.histogram(got[:, 3], 4, (0, 65536))[0] / len(got) - 0.25).max() < 0.03

@@ -89,6 +89,43 @@ def test_the_camera_alone_leaves_the_rest_untouched(scenes, tmp_path):
     assert all(name.startswith(("net.camera.", "image_head.")) for name in changed)
 
 
+def test_the_points_alone_leave_the_rest_untouched(scenes, tmp_path):
+    trainer = Trainer(config(scenes, tmp_path, part="points", steps=60))
+    batches = SceneBatches(
+        scenes, trainer.preset, batch=2, seed=1, use=Use(camera=False, memory=False, ego=False)
+    )
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    batch = next(iter(batches))
+    losses = [trainer.step(batch)["facing"] for _ in range(25)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+    changed = {n for n, v in trainer.model.state_dict().items() if not torch.equal(v, before[n])}
+    assert {name.rsplit(".", 2)[0] for name in changed} >= {"net.points", "net.refine.layers"}
+    assert all(name.startswith(("net.points.", "net.refine.")) for name in changed)
+    refine = trainer.model.net.refine
+    assert not refine.layers[0].weight[:, : refine.canvases].any()
+
+
+def test_the_second_look_alone_leaves_the_rest_untouched(scenes, tmp_path):
+    trainer = Trainer(config(scenes, tmp_path, part="look"))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    assert set(trainer.step(first_batch(scenes, trainer.preset))) >= {"score", "refine", "facing"}
+    changed = {n for n, v in trainer.model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed
+    assert all(name.startswith(("net.points.", "net.refine.")) for name in changed)
+
+
+def test_of_a_part_only_that_is_taken(scenes, tmp_path):
+    part = Trainer(config(scenes, tmp_path, part="points", seed=5))
+    part.save(tmp_path / "points.pt")
+    whole = Trainer(config(scenes, tmp_path, seed=9))
+    before = {name: value.clone() for name, value in whole.model.state_dict().items()}
+    untouched = whole.begin_with(tmp_path / "points.pt")
+    assert len(untouched) > 50
+    for name, value in whole.model.state_dict().items():
+        assert name.startswith(("net.points.", "net.refine.")) == (name not in untouched)
+        torch.testing.assert_close(value, (before if name in untouched else part.average.state_dict())[name])
+
+
 def test_beginning_with_another_training(scenes, tmp_path):
     first = Trainer(config(scenes, tmp_path))
     first.step(first_batch(scenes, first.preset))
@@ -110,5 +147,5 @@ def test_beginning_with_another_training(scenes, tmp_path):
 
 
 def test_an_unknown_part_is_refused(scenes, tmp_path):
-    with pytest.raises(ConfigError, match="part 'lidar' is not one of all, camera"):
+    with pytest.raises(ConfigError, match="part 'lidar' is not one of all, camera, points, look"):
         config(scenes, tmp_path, part="lidar")

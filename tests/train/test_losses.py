@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from fusion_rt.train.boxes import Answer, refine
 from fusion_rt.train.image_targets import UNKNOWN
-from fusion_rt.train.losses import box_losses, focal, image_losses, proposals
+from fusion_rt.train.losses import _deltas, _reached, box_losses, focal, image_losses, proposals
 
 
 def test_focal_by_hand():
@@ -28,13 +29,13 @@ def test_box_losses_by_hand():
     got = torch.zeros(1, 15)
     got[0, :10] = target[0]
     got[0, 0] += 0.5  # half a cell
-    got[0, 7] = -1.0  # the heading is turned round
+    got[0, 6:8] = torch.tensor([1.0, 0.0])  # turned by 45 degrees: by 90 in twice the yaw
     got[0, 8] = 3.0
     box, velocity, sigma = box_losses(got, target, torch.ones(1), torch.ones(1), 0.64)
-    assert float(box) == pytest.approx(0.5 + 0.5 * 2.0)
+    assert float(box) == pytest.approx(0.5 + 2.0)
     assert float(velocity) == pytest.approx(1.0)
-    # log sigma is 0: only x is off, by 0.32 m; a turned axis is no error.
-    assert float(sigma) == pytest.approx(math.sqrt(2) * 0.32, abs=1e-5)
+    # log sigma is 0: x is off by 0.32 m and the axis by an eighth of a turn.
+    assert float(sigma) == pytest.approx(math.sqrt(2) * (0.32 + math.pi / 4), abs=1e-5)
     _, none, _ = box_losses(got, target, torch.ones(1), torch.zeros(1), 0.64)
     assert float(none) == 0
 
@@ -81,25 +82,53 @@ def test_the_right_kind_costs_least():
     assert costs[0] < 0.1 < 4 < min(costs[1:])
 
 
-def test_proposals_know_their_overlap_and_the_way_back():
-    truth = np.array([[20, 3, 0.8, 4, 1.7, 1.5, 0.5, 1, 0]], np.float32)
-    rows = torch.zeros(1, 2, 16)
-    rows[0, 0, :7] = torch.from_numpy(truth[0, :7])
+TRUTH = np.array([[20, 3, 0.8, 4, 1.7, 1.5, 2.5, 1, 0]], np.float32)
+
+
+def guesses():
+    """One 0.2 m off, one of nothing; both with the axis of the truth, not its front."""
+    rows = torch.full((1, 2, 16), 0.15)
+    rows[0, :, :7] = torch.from_numpy(TRUTH[0, :7])
+    rows[0, :, 6] -= math.pi
     rows[0, 0, 0] += 0.2
-    rows[0, 1, :7] = torch.tensor([50.0, 0, 1, 4, 1.7, 1.5, 0])
-    out, wanted, deltas, weight = proposals(
-        rows, [(truth, np.array([0]))], np.random.default_rng(0), jittered=6
-    )
-    assert out.shape == (1, 8, 16)
-    assert float(wanted[0, 0]) == 1.0  # IoU above 0.75
-    assert float(wanted[0, 1]) == 0.0
+    rows[0, 1, 0] += 30
+    rows[0, :, 10] = 0
+    return rows
+
+
+def test_proposals_know_what_they_should_be():
+    rows, truth, weight = proposals(guesses(), [(TRUTH, np.array([0]))], np.random.default_rng(0), jittered=6)
+    assert rows.shape == (1, 8, 16)
     assert weight[0].tolist()[:2] == [1.0, 0.0]
-    expected = [-0.2 * math.cos(0.5), 0.2 * math.sin(0.5), 0, 0, 0, 0, 0]
+    np.testing.assert_allclose(truth[0, 0].numpy(), TRUTH[0, :7])
+    assert (weight[0, 2:] == 1).all()
+    assert (rows[0, 2:, 6].abs() <= math.pi / 2).all()  # an axis, as it is decoded
+
+
+def test_the_way_from_a_proposal_to_the_truth():
+    rows, truth = guesses(), torch.from_numpy(TRUTH[None, :, :7]).expand(1, 2, 7)
+    rows[0, 1, 6] += 1.4  # a second look may turn a box by nearly a quarter
+    deltas, facing = _deltas(rows, truth)
+    expected = [-0.2 * math.cos(2.5 - math.pi), 0.2 * math.sin(2.5 - math.pi), 0, 0, 0, 0, 0, 0]
     np.testing.assert_allclose(deltas[0, 0].numpy(), expected, atol=1e-5)
-    assert (wanted[0, 2:] > 0).all()
+    assert facing.tolist() == [[1.0, 1.0]]
+    assert deltas[0, 1, 6:].tolist() == pytest.approx([math.sin(-2.8), math.cos(2.8) - 1])
+    zeros = torch.zeros(1, 2, 5)
+    back = refine(rows, Answer(zeros[..., :1], deltas, facing[..., None], zeros))
+    np.testing.assert_allclose(back[0, :, :7].numpy(), truth[0].numpy(), atol=1e-4)
+
+
+def test_the_score_wanted_is_the_overlap_that_the_refined_box_reaches():
+    assert _reached(guesses(), [(TRUTH, np.array([0]))]).tolist() == [[1.0, 0.0]]  # IoU above 0.75
+    assert _reached(guesses(), [(TRUTH, np.array([1]))]).tolist() == [[0.0, 0.0]]  # another class
+    half = guesses()
+    half[0, 0, 0] = 20 + 0.8 * 4 / 3  # moved by a third along the axis seen from above, about
+    between = float(_reached(half, [(TRUTH, np.array([0]))])[0, 0])
+    assert 0 < between < 1
 
 
 def test_proposals_without_truth_want_nothing():
     empty = (np.zeros((0, 9), np.float32), np.zeros(0, np.int64))
-    _, wanted, _, weight = proposals(torch.rand(1, 3, 16), [empty], np.random.default_rng(0), jittered=2)
-    assert float(wanted.sum() + weight.sum()) == 0
+    rows = torch.rand(1, 3, 16)
+    _, _, weight = proposals(rows, [empty], np.random.default_rng(0), jittered=2)
+    assert float(weight.sum() + _reached(rows, [empty]).sum()) == 0

@@ -20,7 +20,7 @@ def test_a_car_by_hand():
     assert (t.weight == 1).all()
     centre = int(np.flatnonzero(t.cell == iy * 112 + ix)[0])
     u, v = 10.1 / 0.64, (0.2 + 35.84) / 0.64
-    expected = [u - ix - 0.5, v - iy - 0.5, 0.75, *np.log([4.0, 1.7, 1.5]), np.sin(0.4), np.cos(0.4), 3, -1]
+    expected = [u - ix - 0.5, v - iy - 0.5, 0.75, *np.log([4.0, 1.7, 1.5]), np.sin(0.8), np.cos(0.8), 3, -1]
     np.testing.assert_allclose(t.box[centre], expected, atol=1e-5)
     assert t.box_weight[centre] == 1
     assert len(t.cell) == 5

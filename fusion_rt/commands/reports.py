@@ -1,0 +1,129 @@
+"""What `fusion-rt eval` judges: each function makes one report, with a bar for the patient, and names what
+draws it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import RenderableType
+
+from fusion_rt.commands.common import progress
+
+
+class Judged(NamedTuple):
+    """A report and how it is drawn for a terminal."""
+
+    report: Any
+    render: Callable[[Any], RenderableType]
+
+
+class Engine(NamedTuple):
+    """What looks: the options --model, --runtime, --precision."""
+
+    model: str
+    runtime: str
+    precision: str | None
+
+
+def worlds(
+    engine: Engine, *, scenes: int, seed: int, frames: Path | None, draw: Path | None = None
+) -> Judged:
+    """Simulated worlds, of which `frames` keeps the scenes where it is given."""
+    from fusion_rt.evaluation import simulated
+    from fusion_rt.evaluation.report import render
+
+    perception = _perception(engine)
+    source = f"{scenes} simulated worlds of seed {seed}"
+    with simulated_worlds(scenes, seed, frames) as paths, progress("looking") as advance:
+        return Judged(
+            simulated.evaluate(paths, perception, source=source, draw=draw, advance=advance), render
+        )
+
+
+@contextmanager
+def simulated_worlds(scenes: int, seed: int, frames: Path | None) -> Iterator[list[Path]]:
+    """Their files, made where they lack; without `frames` they are gone afterwards."""
+    from fusion_rt.evaluation import simulated
+
+    with tempfile.TemporaryDirectory() as passing:
+        folder = frames or Path(passing)
+        with progress("simulating") as advance:
+            for done in simulated.make_scenes(folder, scenes=scenes, seed=seed, workers=2):
+                advance(done, scenes)
+        yield simulated.scene_paths(folder, scenes=scenes, seed=seed)
+
+
+def drives(engine: Engine, folder: Path, *, simulate: int, seed: int) -> Judged:
+    """The whole engine on recordings with truth, of which the first `simulate` are made where they lack."""
+    from fusion_rt.evaluation import drive
+    from fusion_rt.models.package import ModelPackage
+    from fusion_rt.pipeline import PipelineConfig
+
+    with progress("simulating") as advance:
+        for done in range(simulate):
+            advance(done, simulate)
+            drive.simulate(folder, seed + done)
+    config = PipelineConfig(model=engine.model, runtime=engine.runtime, precision=engine.precision)
+    classes = ModelPackage.load(engine.model).spec.classes
+    with progress("driving") as advance:
+        report = drive.evaluate(drive.pairs(folder), config, classes, advance=advance)
+    return Judged(report, drive.render)
+
+
+def kitti_frames(engine: Engine, folder: Path, *, out: Path | None, draw: Path | None = None) -> Judged:
+    """A folder in the layout of KITTI's object benchmark."""
+    from fusion_rt.evaluation import kitti
+    from fusion_rt.evaluation.report import render
+
+    perception = _perception(engine)
+    with progress("looking") as advance:
+        return Judged(kitti.evaluate(folder, perception, out=out, draw=draw, advance=advance), render)
+
+
+def public_detections(
+    detections: Path,
+    labels: Path,
+    out: Path,
+    *,
+    image_boxes: Path | None = None,
+    poses: Path | None = None,
+    config: Path | None = None,
+) -> Judged:
+    """Our tracker on what others detected."""
+    from fusion_rt.evaluation import tracking
+
+    sources = tracking.Sources.beside(detections, labels, image_boxes, poses)
+    with progress("tracking") as advance:
+        report = tracking.evaluate(sources, out, tracking.settings(config), advance=advance)
+    return Judged(report, tracking.render)
+
+
+def roads(folder: Path) -> Judged:
+    """Our pose filter on recordings of GNSS and IMU."""
+    from fusion_rt.evaluation import ego
+
+    with progress("driving") as advance:
+        return Judged(ego.evaluate(folder, advance=advance), ego.render)
+
+
+def explanation(engine: Engine, log: Path, *, at_s: float | None, draw: Path | None) -> Judged:
+    """What carries each object of a recording."""
+    from fusion_rt.evaluation import explain
+    from fusion_rt.pipeline import PipelineConfig
+
+    config = PipelineConfig(model=engine.model, runtime=engine.runtime, precision=engine.precision)
+    with progress("explaining") as advance:
+        return Judged(explain.explain(log, config, at_s=at_s, draw=draw, advance=advance), explain.render)
+
+
+def _perception(engine: Engine) -> Any:
+    from fusion_rt.device import CpuDevice
+    from fusion_rt.models.package import ModelPackage
+    from fusion_rt.perception import Perception
+
+    package = ModelPackage.load(engine.model)
+    return Perception(package, CpuDevice(), runtime=engine.runtime, precision=engine.precision)

@@ -1,0 +1,177 @@
+"""Answers against the truth of a drive, and what they come to for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from fusion_rt.messages import Prediction, TrackedObject
+from fusion_rt.sim.truth import TruthFrame, TruthObject
+from fusion_rt.tracking.assignment import assign
+from fusion_rt.transforms import Array, inverse, wrap_angle
+
+REACH_M, ASIDE_M, MIN_POINTS = 70.0, 35.0, 3
+MATCH_M = 2.0
+KNOWN_HITS = 5  # boxes after which a track's motion is judged
+HORIZONS_S = (1.0, 2.0, 3.0)
+
+
+class DriveRow(Struct, frozen=True, kw_only=True):
+    """One class. mota, precision, recall 0..1; None where there was nothing to divide by."""
+
+    label: str
+    objects: int
+    recall: float | None
+    precision: float | None
+    mota: float | None
+    switches: int
+    position_m: float | None
+    velocity_mps: float | None
+    velocity_moving_mps: float | None
+    yaw_deg: float | None
+    nees: float | None
+    forecast_m: tuple[float | None, ...]
+
+
+class _Sums:
+    """Of one class, over all drives."""
+
+    def __init__(self) -> None:
+        self.objects = self.found = self.wrong = self.switches = 0
+        self.position: list[float] = []
+        self.velocity: list[float] = []
+        self.moving: list[float] = []
+        self.yaw: list[float] = []
+        self.nees: list[float] = []
+        self.forecast: dict[float, list[float]] = {h: [] for h in HORIZONS_S}
+
+
+class Comparison:
+    """Predictions against the truth, drive by drive."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._sums = {label: _Sums() for label in classes}
+        self.speed_errors: list[float] = []
+        self.drives = self.predictions = 0
+
+    def add(
+        self,
+        answers: Iterable[Prediction],
+        frames: Sequence[TruthFrame],
+        *,
+        due: Sequence[TruthFrame] = (),
+    ) -> None:
+        """One drive. Answers at stamps without a truth are counted and not compared; of the frames that are
+        `due` and have no answer, all objects are missed."""
+        at = {frame.stamp_ns: frame for frame in frames}
+        numbers: dict[int, int] = {}  # true track -> ours
+        answered: set[int] = set()
+        self.drives += 1
+        for answer in answers:
+            self.predictions += 1
+            frame = at.get(answer.header.stamp_ns)
+            if frame is None:
+                continue
+            for label, sums in self._sums.items():
+                _compare(answer, frame, at, label, sums, numbers)
+            if answer.ego.source != "none":
+                ours, true = np.linalg.norm(answer.ego.velocity), np.linalg.norm(frame.velocity)
+                self.speed_errors.append(float(ours - true))
+            answered.add(frame.stamp_ns)
+        for frame in due:
+            if frame.stamp_ns not in answered:
+                for label, sums in self._sums.items():
+                    sums.objects += sum(_counts(o) for o in frame.objects if o.label == label)
+
+    def rows(self) -> tuple[DriveRow, ...]:
+        """One a class."""
+        return tuple(_row(label, sums) for label, sums in self._sums.items())
+
+
+def _compare(
+    prediction: Prediction,
+    frame: TruthFrame,
+    frames: dict[int, TruthFrame],
+    label: str,
+    sums: _Sums,
+    numbers: dict[int, int],
+) -> None:
+    true = [o for o in frame.objects if o.label == label]
+    ours = [o for o in prediction.objects if o.label == label and _within(o.center)]
+    costs: dict[int, dict[int, float]] = {}
+    for i, t in enumerate(true):
+        for j, o in enumerate(ours):
+            away = float(np.hypot(t.center[0] - o.center[0], t.center[1] - o.center[1]))
+            if away < MATCH_M:
+                costs.setdefault(i, {})[j] = away
+    matched = assign(costs)
+    counts = [_counts(t) for t in true]
+    sums.objects += sum(counts)
+    sums.wrong += len(ours) - len(matched)
+    for i, j in matched.items():
+        if not counts[i]:
+            continue
+        t, o = true[i], ours[j]
+        sums.found += 1
+        sums.switches += numbers.get(t.track_id, o.track_id) != o.track_id
+        numbers[t.track_id] = o.track_id
+        if o.hits >= KNOWN_HITS:
+            _judge(t, o, frame, frames, sums)
+
+
+def _judge(
+    t: TruthObject, o: TrackedObject, frame: TruthFrame, frames: dict[int, TruthFrame], sums: _Sums
+) -> None:
+    off = np.array(o.center[:2]) - t.center[:2]
+    sums.position.append(float(np.hypot(*off)))
+    spread = np.array(o.box_covariance).reshape(4, 4)[:2, :2]
+    sums.nees.append(float(off @ np.linalg.solve(spread, off)))
+    sums.yaw.append(float(np.degrees(abs(wrap_angle(o.yaw - t.yaw)))))
+    speed_error = float(np.hypot(*(np.array(o.velocity) - t.velocity)))
+    sums.velocity.append(speed_error)
+    if np.hypot(*t.velocity) > 1.0:
+        sums.moving.append(speed_error)
+    T_ego_map = inverse(_pose(frame))
+    for point in o.forecast:
+        later = frames.get(frame.stamp_ns + round(point.t_s * 1e9))
+        there = None if later is None else next((x for x in later.objects if x.track_id == t.track_id), None)
+        if point.t_s in sums.forecast and later is not None and there is not None:
+            x, y, *_ = T_ego_map @ _pose(later) @ np.array([*there.center, 1.0])
+            sums.forecast[point.t_s].append(float(np.hypot(point.x - x, point.y - y)))
+
+
+def _row(label: str, sums: _Sums) -> DriveRow:
+    missed = sums.objects - sums.found
+    return DriveRow(
+        label=label,
+        objects=sums.objects,
+        recall=sums.found / sums.objects if sums.objects else None,
+        precision=sums.found / (sums.found + sums.wrong) if sums.found + sums.wrong else None,
+        mota=1 - (missed + sums.wrong + sums.switches) / sums.objects if sums.objects else None,
+        switches=sums.switches,
+        position_m=root_mean_square(sums.position),
+        velocity_mps=root_mean_square(sums.velocity),
+        velocity_moving_mps=root_mean_square(sums.moving),
+        yaw_deg=float(np.median(sums.yaw)) if sums.yaw else None,
+        nees=float(np.mean(sums.nees)) if sums.nees else None,
+        forecast_m=tuple(float(np.mean(v)) if v else None for v in sums.forecast.values()),
+    )
+
+
+def _counts(thing: TruthObject) -> bool:
+    return thing.points >= MIN_POINTS and _within(thing.center)
+
+
+def _within(center: Sequence[float]) -> bool:
+    return 0 <= center[0] <= REACH_M and abs(center[1]) <= ASIDE_M
+
+
+def _pose(frame: TruthFrame) -> Array:
+    return np.array(frame.T_map_ego).reshape(4, 4)
+
+
+def root_mean_square(values: Sequence[float]) -> float | None:
+    """None of none."""
+    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else None

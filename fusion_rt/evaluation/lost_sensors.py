@@ -1,0 +1,86 @@
+"""What it costs the whole engine when a sensor falls silent for a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from rich.table import Table
+
+from fusion_rt.evaluation.drive_scores import Comparison, DriveRow
+from fusion_rt.messages import GnssFix, Image, ImuSample, Packet, PointCloud, Prediction
+from fusion_rt.offline import predictions
+from fusion_rt.pipeline import PipelineConfig
+from fusion_rt.sim.truth import TruthFrame
+
+# Lost for a second, every three seconds; first when tracks have settled.
+FIRST_NS, EVERY_NS, LOST_NS = 2_000_000_000, 3_000_000_000, 1_000_000_000
+CASES: dict[str, tuple[type, ...]] = {
+    "nothing": (),
+    "lidar": (PointCloud,),
+    "camera": (Image,),
+    "GNSS/IMU": (GnssFix, ImuSample),
+}
+NOTE = (
+    "lost: silent from second 2 to 3, 5 to 6 and so on; judged are those seconds alone, and a sweep's time"
+    " without an answer counts all its objects as missed."
+)
+
+
+class LostRow(Struct, frozen=True, kw_only=True):
+    """One class in the seconds in which a sensor was silent."""
+
+    lost: str
+    scores: DriveRow
+
+
+class LostSensors:
+    """The same drives, once for each sensor that is lost."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._comparisons = {lost: Comparison(classes) for lost in CASES}
+
+    def add(self, log: Path, frames: Sequence[TruthFrame], config: PipelineConfig) -> None:
+        """One drive. Raises LogError where it cannot be read."""
+        if not frames:
+            return
+        start = frames[0].stamp_ns
+        judged = [frame for frame in frames if _silent(frame.stamp_ns - start)]
+        for lost, comparison in self._comparisons.items():
+            answers = _without(log, config, CASES[lost], start)
+            comparison.add([a for a in answers if _silent(a.header.stamp_ns - start)], frames, due=judged)
+
+    def rows(self) -> tuple[LostRow, ...]:
+        """By what was lost, then by class."""
+        return tuple(
+            LostRow(lost=lost, scores=row)
+            for lost, comparison in self._comparisons.items()
+            for row in comparison.rows()
+        )
+
+
+def _silent(since_ns: int) -> bool:
+    return since_ns >= FIRST_NS and (since_ns - FIRST_NS) % EVERY_NS < LOST_NS
+
+
+def _without(log: Path, config: PipelineConfig, lost: tuple[type, ...], start_ns: int) -> list[Prediction]:
+    def kept(packet: Packet) -> bool:
+        return not (isinstance(packet, lost) and _silent(packet.header.stamp_ns - start_ns))
+
+    return list(predictions(log, config, keep=kept))
+
+
+def table(rows: Sequence[LostRow]) -> Table:
+    """For a terminal."""
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("lost", "class"):
+        drawn.add_column(name, no_wrap=True)
+    for name in ("objects", "recall", "prec.", "MOTA", "switches", "position\nm", "velocity\nm/s"):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        s = row.scores
+        shares = ("-" if v is None else f"{100 * v:.1f}" for v in (s.recall, s.precision, s.mota))
+        metres = ("-" if v is None else f"{v:.2f}" for v in (s.position_m, s.velocity_mps))
+        drawn.add_row(row.lost, s.label, str(s.objects), *shares, str(s.switches), *metres)
+    return drawn

@@ -1,0 +1,43 @@
+"""From a packet to pixels, and how they are scaled for the network."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from fusion_rt.errors import MessageError
+from fusion_rt.messages import Image
+from fusion_rt.rig import Camera
+from fusion_rt.transforms import Array
+
+
+def decode_image(image: Image) -> Array:
+    """Pixels (h, w, 3) uint8, BGR (RGB for rgb8). Raises MessageError when they do not decode."""
+    if image.encoding in ("bgr8", "rgb8"):
+        return np.ascontiguousarray(image.data)
+    if image.encoding == "mono8":
+        return cv2.cvtColor(image.data, cv2.COLOR_GRAY2BGR)
+    # The rig describes the sensor's own rows and columns: a note on how to hold the picture is ignored.
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(image.data, how) if image.data.size else None
+    if pixels is None:
+        raise MessageError(
+            f"{image.header.sensor_id}: image {image.header.seq} does not decode as {image.encoding}"
+            f" ({image.data.size} bytes); it was damaged or cut short"
+        )
+    if pixels.shape[:2] != (image.height, image.width):
+        raise MessageError(
+            f"{image.header.sensor_id}: image {image.header.seq} decodes to {pixels.shape[1]}x"
+            f"{pixels.shape[0]}, its packet says {image.width}x{image.height}"
+        )
+    return pixels
+
+
+def network_intrinsics(camera: Camera, width: int, height: int) -> Array:
+    """K (3, 3) of the network's image: the camera's scaled to its width, the rows chosen so that the horizon
+    of a level camera is not below the middle; wide images lose sky and bonnet, none is stretched."""
+    scale = width / camera.width
+    K = np.diag([scale, scale, 1.0]) @ camera.intrinsics
+    spare = max(camera.height * scale - height, 0.0)
+    K[1, 2] -= min(max(K[1, 2] - height / 2, 0.0), spare)
+    return K

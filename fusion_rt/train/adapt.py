@@ -1,0 +1,178 @@
+"""A handful of labelled frames teach the second look: its layers are small, and what changes most from one
+place to another, how large cars are and how surfaces return light, is seen in the points of each box."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from msgspec.structs import replace
+from onnx import numpy_helper
+from torch import Tensor
+
+from fusion_rt.errors import ConfigError
+from fusion_rt.models.package import ModelPackage, digest
+from fusion_rt.models.presets import PRESETS, Preset
+from fusion_rt.percepts import FirstLook
+from fusion_rt.train.boxes import look_again, refine
+from fusion_rt.train.export import export_part, export_points
+from fusion_rt.train.geometry import Blocks, positions
+from fusion_rt.train.losses import answer_losses, proposals, score_loss, weighted
+from fusion_rt.train.network import DrivingNet
+from fusion_rt.train.samples import pillar_inputs
+from fusion_rt.transforms import Array
+
+FEWEST_POINTS = 5  # of an object that is worth learning from
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """steps of `batch` frames each; hold: how strongly the weights are held to where they were."""
+
+    steps: int = 300
+    batch: int = 6
+    learning_rate: float = 3e-4
+    hold: float = 0.02
+    jittered: int = 24
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled frame.
+
+    rows (n, 16), features (1, F, ny, nx), camera_bev (1, C, ny, nx) and points as the second look is given
+    them; boxes (k, 9) and cls (k,) of the objects to learn; judged (n,) bool,
+    rows whose score the labels can tell: others lie where nothing is labelled."""
+
+    rows: Tensor
+    features: Tensor
+    camera_bev: Tensor
+    points: Blocks
+    boxes: Array
+    cls: Array
+    judged: Tensor
+
+
+def example(look: FirstLook, boxes: Array, cls: Array, judged: Array, preset: Preset) -> Example:
+    """Of the boxes (k, 7) and classes (k,) that are labelled, those that have points are learned."""
+    features, number, occupied, _ = pillar_inputs(look.xyz, look.intensity, preset)
+    points = positions(features, occupied[number], preset)
+    seen = np.array([_points_in(points, box) >= FEWEST_POINTS for box in boxes], bool)
+    still = np.zeros((int(seen.sum()), 2))  # labels of single frames know no velocity
+    return Example(
+        rows=torch.from_numpy(look.rows),
+        features=torch.from_numpy(look.features).permute(2, 0, 1)[None],
+        camera_bev=torch.from_numpy(look.camera_bev).permute(2, 0, 1)[None],
+        points=Blocks(points),
+        boxes=np.concatenate([boxes[seen], still], axis=1).astype(np.float32),
+        cls=cls[seen],
+        judged=torch.from_numpy(judged),
+    )
+
+
+def _points_in(points: Array, box: Array) -> int:
+    d = points[:, :3] - box[:3]
+    cos, sin = np.cos(box[6]), np.sin(box[6])
+    local = np.column_stack([d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin, d[:, 2]])
+    return int((np.abs(local) <= box[3:6] / 2).all(1).sum())
+
+
+def second_look(package: ModelPackage) -> DrivingNet:
+    """The network with the package's second look; its other parts are not the package's.
+
+    Raises ConfigError where the package was not made from a preset of ours."""
+    preset = PRESETS.get(package.spec.name)
+    if preset is None:
+        raise ConfigError(f"{package.folder}: {package.spec.name!r} is not one of {', '.join(PRESETS)}")
+    net = DrivingNet(preset)
+    initial = onnx.load(str(package.path("refine", "f32"))).graph.initializer
+    refine_state = {
+        t.name.removeprefix("part."): torch.from_numpy(numpy_helper.to_array(t).copy()) for t in initial
+    }
+    p = package.points
+    points_state = {
+        "at.weight": p.at.T,
+        "box.weight": np.concatenate([p.size, p.kind]).T,
+        "box.bias": np.zeros(len(p.kind[0]), np.float32),  # it stands in each class's row
+        "second.weight": p.second.T,
+        "second.bias": p.bias,
+    }
+    try:
+        net.refine.load_state_dict(refine_state)
+        net.points.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in points_state.items()})
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{package.folder}: its second look is not that of preset {preset.name!r}: {error}"
+        ) from error
+    return net
+
+
+def fit(
+    net: DrivingNet,
+    examples: Sequence[Example],
+    config: AdaptConfig,
+    *,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Teaches the second look in place. Raises ConfigError where no frame has an object to learn."""
+    if not any(len(e.boxes) for e in examples):
+        raise ConfigError("no labelled frame has an object with lidar points: there is nothing to learn from")
+    learned = [*net.points.parameters(), *net.refine.parameters()]
+    start = [copy.deepcopy(w.detach()) for w in learned]
+    optimiser = torch.optim.Adam(learned, config.learning_rate)
+    rng = np.random.default_rng(config.seed)
+    for step in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * (1 - step / config.steps)
+        loss = torch.stack(
+            [_loss(net, examples[i], config, rng) for i in _drawn(rng, examples, config.batch)]
+        ).mean()
+        held = torch.stack([(w - w0).square().sum() for w, w0 in zip(learned, start)]).sum()
+        optimiser.zero_grad(set_to_none=True)
+        (loss + config.hold * held).backward()
+        optimiser.step()
+        advance(step + 1, config.steps)
+
+
+def _drawn(rng: np.random.Generator, examples: Sequence[Example], batch: int) -> list[int]:
+    chosen: list[int] = rng.choice(len(examples), min(batch, len(examples)), replace=False).tolist()
+    return chosen
+
+
+def _loss(net: DrivingNet, e: Example, config: AdaptConfig, rng: np.random.Generator) -> Tensor:
+    gt = [(e.boxes, e.cls)]
+    rows, truth, weight = proposals(e.rows[None], gt, rng, jittered=config.jittered)
+    answer = look_again(net, rows, e.features, e.camera_bev, [e.points])
+    refined = refine(rows, answer).detach()
+    judged = torch.cat([e.judged, torch.ones(config.jittered if len(e.boxes) else 0, dtype=torch.bool)])
+    judged = torch.nn.functional.pad(judged, (0, rows.shape[1] - len(judged)))[None]
+    parts = answer_losses(rows, answer, refined, truth, weight)
+    parts["score"] = score_loss(rows, answer, refined, gt, judged)
+    return weighted(parts)[0]
+
+
+def write(
+    package: ModelPackage, net: DrivingNet, out: Path, *, version: str, learned_from: str
+) -> ModelPackage:
+    """The package with this second look, in another folder."""
+    if out.resolve() == package.folder.resolve():
+        raise ConfigError(f"{out}: is the package that was adapted; name another folder")
+    shutil.copytree(package.folder, out, dirs_exist_ok=True)
+    files = {package.path("refine", precision).name for precision in package.spec.precisions}
+    for name in files:
+        export_part(net, "refine", out / name)
+    export_points(net, out / "points.npz")
+    spec = replace(
+        package.spec,
+        version=version,
+        sha256=package.spec.sha256 | {name: digest(out / name) for name in (*files, "points.npz")},
+        trained_with=f"{package.spec.trained_with}; then {learned_from}",
+    )
+    return ModelPackage.described(out, spec)

@@ -151,8 +151,6 @@ class Perception:
     def explain(self) -> Explanation:
         """Of the last answer: looks three times more, each without a modality. What the next answer remembers
         is as it was."""
-        rows, contribution = self._rows[: self._decoded].copy(), self._bev.outputs["contribution"][0].copy()
-        heatmap = self._bev.outputs["heatmap"][0].copy()
         given = {name: array.copy() for name, array in self._bev.inputs.items()}
         without = []
         for modality in MODALITIES:
@@ -165,11 +163,11 @@ class Perception:
         for name, array in self._bev.inputs.items():
             array[...] = given[name]
         self._bev.run()
+        rows, heatmap = self._rows[: self._decoded].copy(), self._bev.outputs["heatmap"][0]
         iy, ix = self._cells(rows)
         kind = rows[:, CLASS].astype(np.intp)
         drops = np.stack([heatmap[kind, iy, ix] - other[kind, iy, ix] for other in without], axis=1)
-        step = -(-self.spec.head.ny // len(contribution))
-        return Explanation(rows, contribution[iy // step, ix // step], drops, sigmoid(heatmap))
+        return Explanation(rows, self._shares(iy, ix), drops, sigmoid(heatmap))
 
     def _cells(self, rows: Array) -> tuple[Array, Array]:
         """(n,), (n,) row and column of the head's canvas under each box; the nearest for one outside."""
@@ -178,6 +176,13 @@ class Perception:
         ix = np.minimum(np.maximum(x, 0), head.nx - 1).astype(np.intp)
         iy = np.minimum(np.maximum(y, 0), head.ny - 1).astype(np.intp)
         return iy, ix
+
+    def _shares(self, iy: Array, ix: Array) -> Array:
+        """(n, 3) what lidar, camera and memory contribute at these cells of the head's canvas."""
+        contribution = self._bev.outputs["contribution"][0]
+        step = -(-self.spec.head.ny // len(contribution))  # it may be coarser than the canvas
+        shares: Array = contribution[iy // step, ix // step]
+        return shares
 
     def _encode_points(self, sweeps: Sequence[Sweep]) -> tuple[int, dict[str, int]]:
         total = sum(len(s.cloud.xyz) for s in sweeps)
@@ -313,8 +318,6 @@ class Perception:
 
     def _as_detections(self, rows: Array) -> Detections:
         iy, ix = self._cells(rows)
-        contribution = self._bev.outputs["contribution"][0]
-        step = -(-self.spec.head.ny // len(contribution))  # it may be coarser than the canvas
         kind = rows[:, CLASS].astype(np.intp)
         # Each class's first score at the same cell, the decoded class with its refined one.
         scores = sigmoid(self._bev.outputs["heatmap"][0][:, iy, ix].T)
@@ -325,7 +328,7 @@ class Perception:
             scores=scores,
             labels=kind,
             std=rows[:, SIGMA],
-            contributions=contribution[iy // step, ix // step],
+            contributions=self._shares(iy, ix),
             velocity_known=self._recalled and self.spec.measures_velocity,
         )
 

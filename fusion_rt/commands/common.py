@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 console = Console()
@@ -25,6 +25,17 @@ def print_json(value: Any) -> None:
     """JSON to standard output, alone there: progress and tables go elsewhere."""
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     sys.stdout.flush()
+
+
+def print_table(table: RenderableType) -> None:
+    """To standard output; one that is cut to fit a narrow terminal hides its figures."""
+    Console(width=max(console.width, 110)).print(table, highlight=False)
+
+
+def left_out(lines: Sequence[str]) -> None:
+    """What could not be used, to standard error."""
+    for line in lines:
+        errors.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""fusion-rt eval [sim | drive | kitti | tracking | ego], or all of them by --suite."""
+"""fusion-rt eval [sim | drive | kitti | tracking | ego | explain], or driving's all by --suite."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 
 from fusion_rt.commands import reports
-from fusion_rt.commands.common import Json, Model, Precision, Runtime, console, errors, print_json
+from fusion_rt.commands.common import (
+    Json,
+    Model,
+    Precision,
+    Runtime,
+    console,
+    left_out,
+    print_json,
+    print_table,
+)
 from fusion_rt.commands.reports import Engine, Judged
 from fusion_rt.errors import LogError
 
@@ -77,13 +85,13 @@ def default(
             Engine(model, runtime, precision), Recordings(kitti, tracking, ego), keep or Path(passing)
         )
     for judged in parts.values():
-        _left_out(judged)
+        left_out(judged.report.skipped)
     if json:
         print_json({name: judged.report for name, judged in parts.items()})
         return
     for name, judged in parts.items():
         console.rule(name.replace("_", " "))
-        _draw(judged)
+        print_table(judged.render(judged.report))
 
 
 @evaluations.command()
@@ -229,18 +237,8 @@ def _only(folder: Path, pattern: str) -> Path:
 
 def _show(judged: Judged, json: bool) -> None:
     """What was left out as errors, then the report as JSON or drawn."""
-    _left_out(judged)
+    left_out(judged.report.skipped)
     if json:
         print_json(judged.report)
     else:
-        _draw(judged)
-
-
-def _left_out(judged: Judged) -> None:
-    for line in judged.report.skipped:
-        errors.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _draw(judged: Judged) -> None:
-    # A table that is cut to fit a narrow terminal hides its figures.
-    Console(width=max(console.width, 110)).print(judged.render(judged.report), highlight=False)
+        print_table(judged.render(judged.report))

@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from fusion_rt.commands.common import Json, Model, console, errors, print_json, progress
-from fusion_rt.commands.reports import simulated_worlds
+from fusion_rt.commands.common import (
+    Json,
+    Model,
+    console,
+    errors,
+    left_out,
+    print_json,
+    print_table,
+    progress,
+)
+from fusion_rt.commands.reports import Engine, perception, simulated_worlds
 from fusion_rt.errors import ConfigError
 
 simulations = typer.Typer(
@@ -175,15 +183,12 @@ def calibrate(
 
     fusion-rt calibrate out/model --scenes 60
     """
-    from fusion_rt.device import CpuDevice
     from fusion_rt.evaluation import working_point
-    from fusion_rt.models.package import ModelPackage
-    from fusion_rt.perception import Perception
 
-    package = ModelPackage.load(model)
+    looking = perception(Engine(str(model)))
     with simulated_worlds(scenes, seed, frames) as paths, progress("looking") as advance:
-        points = working_point.measure(paths, Perception(package, CpuDevice()), advance=advance)
-    package = working_point.write(package, points)
+        points = working_point.measure(paths, looking, advance=advance)
+    package = working_point.write(looking.package, points)
     console.print(working_point.render(points), highlight=False)
     _say(f"{model}: {package.identity}")
 
@@ -210,27 +215,21 @@ def adapt(
     with _extra("train"):
         from fusion_rt.evaluation import adaptation
         from fusion_rt.train.adapt import AdaptConfig
-    from fusion_rt.device import CpuDevice
-    from fusion_rt.models.package import ModelPackage
-    from fusion_rt.perception import Perception
-
-    package, config = ModelPackage.load(model), AdaptConfig(steps=steps, seed=seed)
-    perception = Perception(package, CpuDevice())
+    looking, config = perception(Engine(model)), AdaptConfig(steps=steps, seed=seed)
     skipped: list[str] = []
-    frames = adaptation.read(folder, perception, skipped)
-    for line in skipped:
-        errors.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+    frames = adaptation.read(folder, looking, skipped)
+    left_out(skipped)
     if folds:
         with progress("judging") as advance:
             report = adaptation.cross_validate(
-                str(folder), frames, perception, config, folds=folds, skipped=skipped, advance=advance
+                str(folder), frames, looking, config, folds=folds, skipped=skipped, advance=advance
             )
         if json:
             print_json(report)
         else:
-            Console(width=max(console.width, 110)).print(adaptation.render(report), highlight=False)
+            print_table(adaptation.render(report))
     with progress("learning") as advance:
-        adapted = adaptation.adapt(package, frames, out, config, source=str(folder), advance=advance)
+        adapted = adaptation.adapt(looking.package, frames, out, config, source=str(folder), advance=advance)
     errors.print(f"{out}: {adapted.identity}", highlight=False, markup=False, soft_wrap=True)
 
 

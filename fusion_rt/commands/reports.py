@@ -7,11 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import RenderableType
 
 from fusion_rt.commands.common import progress
+
+if TYPE_CHECKING:
+    from fusion_rt.perception import Perception
+    from fusion_rt.pipeline import PipelineConfig
 
 
 class Judged(NamedTuple):
@@ -25,8 +29,15 @@ class Engine(NamedTuple):
     """What looks: the options --model, --runtime, --precision."""
 
     model: str
-    runtime: str
-    precision: str | None
+    runtime: str = "openvino"
+    precision: str | None = None
+
+    @property
+    def pipeline(self) -> PipelineConfig:
+        """The whole engine with it."""
+        from fusion_rt.pipeline import PipelineConfig
+
+        return PipelineConfig(model=self.model, runtime=self.runtime, precision=self.precision)
 
 
 def worlds(
@@ -36,12 +47,10 @@ def worlds(
     from fusion_rt.evaluation import simulated
     from fusion_rt.evaluation.report import render
 
-    perception = _perception(engine)
+    looking = perception(engine)
     source = f"{scenes} simulated worlds of seed {seed}"
     with simulated_worlds(scenes, seed, frames) as paths, progress("looking") as advance:
-        return Judged(
-            simulated.evaluate(paths, perception, source=source, draw=draw, advance=advance), render
-        )
+        return Judged(simulated.evaluate(paths, looking, source=source, draw=draw, advance=advance), render)
 
 
 @contextmanager
@@ -61,16 +70,14 @@ def drives(engine: Engine, folder: Path, *, simulate: int, seed: int) -> Judged:
     """The whole engine on recordings with truth, of which the first `simulate` are made where they lack."""
     from fusion_rt.evaluation import drive
     from fusion_rt.models.package import ModelPackage
-    from fusion_rt.pipeline import PipelineConfig
 
     with progress("simulating") as advance:
         for done in range(simulate):
             advance(done, simulate)
             drive.simulate(folder, seed + done)
-    config = PipelineConfig(model=engine.model, runtime=engine.runtime, precision=engine.precision)
     classes = ModelPackage.load(engine.model).spec.classes
     with progress("driving") as advance:
-        report = drive.evaluate(drive.pairs(folder), config, classes, advance=advance)
+        report = drive.evaluate(drive.pairs(folder), engine.pipeline, classes, advance=advance)
     return Judged(report, drive.render)
 
 
@@ -79,9 +86,9 @@ def kitti_frames(engine: Engine, folder: Path, *, out: Path | None, draw: Path |
     from fusion_rt.evaluation import kitti
     from fusion_rt.evaluation.report import render
 
-    perception = _perception(engine)
+    looking = perception(engine)
     with progress("looking") as advance:
-        return Judged(kitti.evaluate(folder, perception, out=out, draw=draw, advance=advance), render)
+        return Judged(kitti.evaluate(folder, looking, out=out, draw=draw, advance=advance), render)
 
 
 def public_detections(
@@ -113,14 +120,15 @@ def roads(folder: Path) -> Judged:
 def explanation(engine: Engine, log: Path, *, at_s: float | None, draw: Path | None) -> Judged:
     """What carries each object of a recording."""
     from fusion_rt.evaluation import explain
-    from fusion_rt.pipeline import PipelineConfig
 
-    config = PipelineConfig(model=engine.model, runtime=engine.runtime, precision=engine.precision)
     with progress("explaining") as advance:
-        return Judged(explain.explain(log, config, at_s=at_s, draw=draw, advance=advance), explain.render)
+        return Judged(
+            explain.explain(log, engine.pipeline, at_s=at_s, draw=draw, advance=advance), explain.render
+        )
 
 
-def _perception(engine: Engine) -> Any:
+def perception(engine: Engine) -> Perception:
+    """The model on this machine's CPU."""
     from fusion_rt.device import CpuDevice
     from fusion_rt.models.package import ModelPackage
     from fusion_rt.perception import Perception

@@ -24,10 +24,9 @@ from fusion_rt.metrics.detection import Level, count_objects, judge
 from fusion_rt.metrics.kitti import DIFFICULTIES, SHELTER, frame_boxes, share_in
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.models.package import ModelPackage
-from fusion_rt.models.presets import PRESETS
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion
-from fusion_rt.train.adapt import AdaptConfig, Example, example, fit, second_look, write
+from fusion_rt.train.adapt import AdaptConfig, Example, example, fit, preset_of, second_look, write
 from fusion_rt.transforms import Array
 
 MODERATE = DIFFICULTIES[1]
@@ -72,9 +71,7 @@ def read(folder: Path, perception: Perception, skipped: list[str]) -> list[Label
     """The frames that have labels; those that are damaged or have none are told in `skipped`.
 
     Raises ConfigError for a model that is no preset of ours, LogError where no frame is of use."""
-    spec = perception.spec
-    if spec.name not in PRESETS:
-        raise ConfigError(f"{spec.name!r} cannot be adapted: it is not one of {', '.join(PRESETS)}")
+    spec, preset = perception.spec, preset_of(perception.package)
     found = []
     for index, name in enumerate(frame_names(folder)):
         try:
@@ -95,7 +92,7 @@ def read(folder: Path, perception: Perception, skipped: list[str]) -> list[Label
         boxes = np.array([ego_box(t, frame.T_reference_ego) for t in mine]).reshape(-1, 7)
         cls = np.array([spec.classes.index(t.type.lower()) for t in mine], np.int64)
         judged = _judged(look.rows, frame, spec.classes)
-        found.append(Labelled(frame, example(look, boxes, cls, judged, PRESETS[spec.name])))
+        found.append(Labelled(frame, example(look, boxes, cls, judged, preset)))
     if not found:
         raise LogError(f"{folder}: no labelled frame can be used; {(skipped or ['it has none'])[0]}")
     return found

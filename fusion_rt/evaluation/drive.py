@@ -94,7 +94,7 @@ def evaluate(
         try:
             frames = truth.read(true)
             answers = list(predictions(log, config, say=skipped.append))
-            silent.add(log, frames, config)
+            silent.add(log, answers, frames, config)
         except (LogError, ConfigError) as error:
             skipped.append(str(error))
         else:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusion_rt import logs
+from fusion_rt.device import CpuDevice
 from fusion_rt.errors import LogError
 from fusion_rt.evaluation.pictures import BACKGROUND, save
 from fusion_rt.models.package import ModelPackage
@@ -71,7 +72,7 @@ def explain(
     found: list[Explained] = []
     answers = 0
     with logs.open(path) as log:
-        pipeline = FusionPipeline.from_config(config, log.rig)
+        pipeline = FusionPipeline(config, log.rig, CpuDevice(config.threads), package)
         duration = max(log.end_ns - log.start_ns, 1)
         for packet in log:
             prediction = pipeline.push(packet)

@@ -126,12 +126,8 @@ def result_labels(
 def _picture(frame: KittiFrame, camera: Camera, seen: Detections, perception: Perception) -> Array:
     """What reaches the threshold and is in the image, against the labels: those that are too hard even for
     KITTI's hardest class may be found or not."""
-    classes, thresholds = perception.spec.classes, perception.spec.score_thresholds
-    found = [
-        Thing(box.astype(np.float64), classes[kind], float(score))
-        for kind, box, score in zip(seen.labels, seen.boxes, own_scores(seen))
-        if score >= thresholds[classes[kind]] and image_box(box, camera) is not None
-    ]
+    classes, shown = perception.spec.classes, pictures.worth_showing(seen, perception.spec)
+    found = [thing for thing in shown if image_box(thing.box, camera) is not None]
     truth = [
         Thing(
             ego_box(t, frame.T_reference_ego),

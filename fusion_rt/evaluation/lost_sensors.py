@@ -41,14 +41,21 @@ class LostSensors:
     def __init__(self, classes: Sequence[str]) -> None:
         self._comparisons = {lost: Comparison(classes) for lost in CASES}
 
-    def add(self, log: Path, frames: Sequence[TruthFrame], config: PipelineConfig) -> None:
-        """One drive. Raises LogError where it cannot be read."""
+    def add(
+        self,
+        log: Path,
+        whole: Sequence[Prediction],
+        frames: Sequence[TruthFrame],
+        config: PipelineConfig,
+    ) -> None:
+        """One drive, of which the answers with nothing lost are there already. Raises LogError where it
+        cannot be read."""
         if not frames:
             return
         start = frames[0].stamp_ns
         judged = [frame for frame in frames if _silent(frame.stamp_ns - start)]
         for lost, comparison in self._comparisons.items():
-            answers = _without(log, config, CASES[lost], start)
+            answers = _without(log, config, CASES[lost], start) if CASES[lost] else whole
             comparison.add([a for a in answers if _silent(a.header.stamp_ns - start)], frames, due=judged)
 
     def rows(self) -> tuple[LostRow, ...]:

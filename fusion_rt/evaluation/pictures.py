@@ -10,9 +10,12 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
+from fusion_rt.evaluation.subsets import own_scores
 from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.metrics.detection import MIN_OVERLAPS
+from fusion_rt.models.package import ModelSpec
 from fusion_rt.rig import Camera
+from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array, from_translation_rpy, transform_points
 
 COLOURS = {"car": (80, 220, 60), "pedestrian": (60, 140, 255), "cyclist": (255, 160, 60)}  # BGR
@@ -40,6 +43,15 @@ def save(picture: Array, path: Path) -> None:
         path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
     except OSError as error:
         raise LogError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def worth_showing(seen: Detections, spec: ModelSpec) -> list[Thing]:
+    """What reaches its class's threshold."""
+    return [
+        Thing(box.astype(np.float64), spec.classes[kind], float(score))
+        for kind, box, score in zip(seen.labels, seen.boxes, own_scores(seen))
+        if score >= spec.score_thresholds[spec.classes[kind]]
+    ]
 
 
 def compare(

@@ -168,12 +168,7 @@ def moment(frame: Frame, found: Detections, kind: int, label: str) -> Moment:
 
 def _picture(frame: Frame, seen: Detections, perception: Perception) -> Array:
     """What reaches the threshold, against the objects."""
-    classes, thresholds = perception.spec.classes, perception.spec.score_thresholds
-    found = [
-        Thing(box.astype(np.float64), classes[kind], float(score))
-        for kind, box, score in zip(seen.labels, seen.boxes, own_scores(seen))
-        if score >= thresholds[classes[kind]]
-    ]
+    classes, found = perception.spec.classes, pictures.worth_showing(seen, perception.spec)
     counting = {label: _objects(frame, label)[1] for label in classes}
     truth = []
     for i, kind in enumerate(frame.cls.tolist()):

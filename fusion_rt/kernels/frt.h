@@ -63,7 +63,8 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
 #define FRT_LANES(i, first, end) for (int i = (first); i < (end); ++i)
 #define FRT_SYNC() static_cast<void>(0)
 #define FRT_LAYER frt_worker.index
-#define FRT_UNROLL(n) _Pragma("GCC unroll 8")
+#define FRT_PRAGMA(words) _Pragma(#words)
+#define FRT_UNROLL(n) FRT_PRAGMA(GCC unroll n)
 #define FRT_VECTOR(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
 
 FRT_DEVICE int frt_add(int* p, int v) {

@@ -70,6 +70,13 @@ def _corners(boxes: Array) -> Array:
     return _turn(_UNIT * boxes[:, None, 3:5], boxes[:, 6])
 
 
+def in_box_frame(points: Array, box: Array) -> Array:
+    """(n, 3) along, across and up from the centre of a box x y z l w h yaw, of points (n, 3)."""
+    d = points - box[:3]
+    cos, sin = np.cos(box[6]), np.sin(box[6])
+    return np.column_stack([d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin, d[:, 2]])
+
+
 def _turn(points: Array, angle: Array) -> Array:
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     x, y = points[..., 0], points[..., 1]

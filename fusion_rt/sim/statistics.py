@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
+from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.sim.frames import LIDAR_HEIGHT_M, POINT_M
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points
 
@@ -94,10 +95,7 @@ def _kitti_frame(folder: Path, name: str) -> Sample:
 
 def points_in_box(points: Array, box: Array, margin_m: float = 0.0) -> Array:
     """(N,) bool: inside a box x y z l w h yaw, grown by a margin on every side."""
-    c, s = np.cos(box[6]), np.sin(box[6])
-    p = points - box[:3]
-    local = np.column_stack([c * p[:, 0] + s * p[:, 1], c * p[:, 1] - s * p[:, 0], p[:, 2]])
-    inside: Array = np.all(np.abs(local) <= np.asarray(box[3:6]) / 2 + margin_m, axis=1)
+    inside: Array = np.all(np.abs(in_box_frame(points, box)) <= np.asarray(box[3:6]) / 2 + margin_m, axis=1)
     return inside
 
 

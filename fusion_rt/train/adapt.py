@@ -3,7 +3,6 @@ place to another, how large cars are and how surfaces return light, is seen in t
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from fusion_rt.errors import ConfigError
+from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.models.package import ModelPackage, digest
 from fusion_rt.models.presets import PRESETS, Preset
 from fusion_rt.percepts import FirstLook
@@ -64,7 +64,8 @@ def example(look: FirstLook, boxes: Array, cls: Array, judged: Array, preset: Pr
     """Of the boxes (k, 7) and classes (k,) that are labelled, those that have points are learned."""
     features, number, occupied, _ = pillar_inputs(look.xyz, look.intensity, preset)
     points = positions(features, occupied[number], preset)
-    seen = np.array([_points_in(points, box) >= FEWEST_POINTS for box in boxes], bool)
+    inside = [(np.abs(in_box_frame(points[:, :3], box)) <= box[3:6] / 2).all(1) for box in boxes]
+    seen = np.array([mask.sum() >= FEWEST_POINTS for mask in inside], bool)
     still = np.zeros((int(seen.sum()), 2))  # labels of single frames know no velocity
     return Example(
         rows=torch.from_numpy(look.rows),
@@ -77,20 +78,19 @@ def example(look: FirstLook, boxes: Array, cls: Array, judged: Array, preset: Pr
     )
 
 
-def _points_in(points: Array, box: Array) -> int:
-    d = points[:, :3] - box[:3]
-    cos, sin = np.cos(box[6]), np.sin(box[6])
-    local = np.column_stack([d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin, d[:, 2]])
-    return int((np.abs(local) <= box[3:6] / 2).all(1).sum())
+def preset_of(package: ModelPackage) -> Preset:
+    """Raises ConfigError where the package was not made from a preset of ours."""
+    preset = PRESETS.get(package.spec.name)
+    if preset is None:
+        raise ConfigError(f"{package.folder}: {package.spec.name!r} is not one of {', '.join(PRESETS)}")
+    return preset
 
 
 def second_look(package: ModelPackage) -> DrivingNet:
     """The network with the package's second look; its other parts are not the package's.
 
-    Raises ConfigError where the package was not made from a preset of ours."""
-    preset = PRESETS.get(package.spec.name)
-    if preset is None:
-        raise ConfigError(f"{package.folder}: {package.spec.name!r} is not one of {', '.join(PRESETS)}")
+    Raises ConfigError where it was not made from a preset of ours."""
+    preset = preset_of(package)
     net = DrivingNet(preset)
     initial = onnx.load(str(package.path("refine", "f32"))).graph.initializer
     refine_state = {
@@ -125,7 +125,7 @@ def fit(
     if not any(len(e.boxes) for e in examples):
         raise ConfigError("no labelled frame has an object with lidar points: there is nothing to learn from")
     learned = [*net.points.parameters(), *net.refine.parameters()]
-    start = [copy.deepcopy(w.detach()) for w in learned]
+    start = [w.detach().clone() for w in learned]
     optimiser = torch.optim.Adam(learned, config.learning_rate)
     rng = np.random.default_rng(config.seed)
     for step in range(config.steps):
@@ -151,8 +151,9 @@ def _loss(net: DrivingNet, e: Example, config: AdaptConfig, rng: np.random.Gener
     rows, truth, weight = proposals(e.rows[None], gt, rng, jittered=config.jittered)
     answer = look_again(net, rows, e.features, e.camera_bev, [e.points])
     refined = refine(rows, answer).detach()
-    judged = torch.cat([e.judged, torch.ones(config.jittered if len(e.boxes) else 0, dtype=torch.bool)])
-    judged = torch.nn.functional.pad(judged, (0, rows.shape[1] - len(judged)))[None]
+    # Beside the truth there are boxes to judge only where there is a truth.
+    beside = torch.full((config.jittered,), len(e.boxes) > 0)
+    judged = torch.cat([e.judged, beside])[None]
     parts = answer_losses(rows, answer, refined, truth, weight)
     parts["score"] = score_loss(rows, answer, refined, gt, judged)
     return weighted(parts)[0]

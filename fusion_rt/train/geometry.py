@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.models.presets import Preset
 from fusion_rt.train.samples import Inputs
 from fusion_rt.transforms import Array
@@ -155,21 +156,17 @@ def lots(offsets: Array) -> Array:
 def near_boxes(points: Sequence[Blocks], boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The points in each box and up to NEAR_M outside of its faces, of a crowd some MOST_POINTS.
 
-    points: of each sample, boxes (B, k, 7). Returns (N, 3) along,
-    across and up from the centre of the box (m), (N,) int64, which of the B * k boxes, and (B * k,) how many
-    each has."""
+    points: of each sample, boxes (B, k, 7). Returns (N, 3) along, across and up from the centre of the box
+    (m), (N,) int64, which of the B * k boxes, and (B * k,) how many each has."""
     at, which = [np.zeros((0, 3), np.float32)], [np.zeros(0, np.int64)]
     batch, k = boxes.shape[:2]
     counts = np.zeros((batch, k), np.float32)
     for i, (blocks, mine) in enumerate(zip(points, boxes.numpy())):
-        cos, sin = np.cos(mine[:, 6]), np.sin(mine[:, 6])
         limit = mine[:, 3:6] / 2 + NEAR_M
         reach = np.hypot(limit[:, 0], limit[:, 1])
         for j in range(k):
             near = blocks.around(mine[j, :2], reach[j])
-            d = near[:, :3] - mine[j, :3]
-            along, across = d[:, 0] * cos[j] + d[:, 1] * sin[j], d[:, 1] * cos[j] - d[:, 0] * sin[j]
-            local = np.column_stack([along, across, d[:, 2]])
+            local = in_box_frame(near[:, :3], mine[j])
             inside = (np.abs(local) <= limit[j]).all(1)
             counts[i, j] = np.count_nonzero(inside)
             if counts[i, j] > MOST_POINTS:
@@ -177,8 +174,8 @@ def near_boxes(points: Sequence[Blocks], boxes: Tensor) -> tuple[Tensor, Tensor,
             local = local[inside]
             at.append(local)
             which.append(np.full(len(local), i * k + j, np.int64))
-    found = np.concatenate(at), np.concatenate(which), counts.reshape(-1)
-    return tuple(torch.from_numpy(array) for array in found)  # type: ignore[return-value]
+    found, number = torch.from_numpy(np.concatenate(at)), torch.from_numpy(np.concatenate(which))
+    return found, number, torch.from_numpy(counts.reshape(-1))
 
 
 class Blocks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import Frame
 from fusion_rt.train.targets import MIN_VISIBLE, bump
@@ -75,13 +76,11 @@ def _nearest_points(points: Array, P: Array, h: int, w: int) -> tuple[Array, Arr
 
 def _inside(points: Array, box: Array) -> Array:
     """(N,) bool: points within a box x y z l w h yaw, a tenth wider and longer."""
-    d = points - box[:3]
-    cos, sin = np.cos(box[6]), np.sin(box[6])
-    along, across = d[:, 0] * cos + d[:, 1] * sin, d[:, 1] * cos - d[:, 0] * sin
+    along, across, up = in_box_frame(points, box).T
     inside: Array = (
         (np.abs(along) < 0.55 * box[3])
         & (np.abs(across) < 0.55 * box[4])
-        & (d[:, 2] < 0.55 * box[5])
-        & (d[:, 2] > 0.1 - 0.5 * box[5])  # the road under it is no part of it
+        & (up < 0.55 * box[5])
+        & (up > 0.1 - 0.5 * box[5])  # the road under it is no part of it
     )
     return inside

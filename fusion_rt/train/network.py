@@ -227,7 +227,9 @@ class Refiner(nn.Module):
 
     def forget_canvases(self) -> None:
         """Look at box and points alone, until training says otherwise."""
-        nn.init.zeros_(self.layers[0].weight[:, : self.canvases])  # type: ignore[index]
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        nn.init.zeros_(first.weight[:, : self.canvases])
 
     def forward(self, roi: Tensor, camera_roi: Tensor, box: Tensor, points: Tensor) -> tuple[Tensor, ...]:
         return self.layers(torch.cat([roi, camera_roi, box, points], dim=1)).split(ANSWER, dim=1)

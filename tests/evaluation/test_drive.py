@@ -142,6 +142,7 @@ def test_what_a_silent_sensor_costs(tmp_path):
     from fusion_rt.scenario import locate
 
     log, config = locate("bundled:drive.mcap"), PipelineConfig()
+    whole = list(predictions(log, config))
     frames = [
         TruthFrame(
             stamp_ns=p.header.stamp_ns,
@@ -161,10 +162,10 @@ def test_what_a_silent_sensor_costs(tmp_path):
                 for o in p.objects
             ),
         )
-        for p in predictions(log, config)
+        for p in whole
     ]
     silent = LostSensors(("car",))
-    silent.add(log, frames, config)
+    silent.add(log, whole, frames, config)
     scores = {row.lost: row.scores for row in silent.rows()}
     assert list(scores) == ["nothing", "lidar", "camera", "GNSS/IMU"]
     assert scores["nothing"].objects > 10

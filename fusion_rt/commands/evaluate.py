@@ -210,6 +210,8 @@ def explain(
 
 def _driving(engine: Engine, real: Recordings, folder: Path) -> dict[str, Judged]:
     """Everything that is said about driving, by name; without a folder of recordings, without that part."""
+    # Looked for first: the worlds take minutes.
+    detections = [_only(real.tracking, f"det_{n}d*") for n in (3, 2)] if real.tracking else []
     parts = {
         "worlds": reports.worlds(engine, scenes=SUITE_SCENES, seed=SEED, frames=folder / "worlds"),
         "drive": reports.drives(engine, folder / "drives", simulate=1, seed=SEED),
@@ -217,8 +219,7 @@ def _driving(engine: Engine, real: Recordings, folder: Path) -> dict[str, Judged
     if real.kitti:
         parts["kitti"] = reports.kitti_frames(engine, real.kitti, out=folder / "kitti")
     if real.tracking:
-        boxes, image_boxes = (_only(real.tracking, f"det_{n}d*") for n in (3, 2))
-        labels = real.tracking / "label_02"
+        (boxes, image_boxes), labels = detections, real.tracking / "label_02"
         parts["tracking"] = reports.public_detections(boxes, labels, folder / "tracks")
         parts["tracking_with_image"] = reports.public_detections(
             boxes, labels, folder / "tracks_with_image", image_boxes=image_boxes

@@ -100,3 +100,12 @@ def test_a_suite_that_there_is_not():
     assert "'flying' is not one of driving" in done.output
     done = runner.invoke(app, ["eval", "--suite", "driving", "sim"])
     assert done.exit_code == 2
+
+
+def test_a_suite_without_the_detections_it_was_told_of(tmp_path):
+    (tmp_path / "det_3d_ours").mkdir()
+    places = "--tracking", str(tmp_path), "--keep", str(tmp_path / "kept")
+    done = runner.invoke(app, ["eval", "--suite", "driving", *places])
+    assert isinstance(done.exception, LogError)
+    assert "0 folders det_2d*, expected one" in str(done.exception)
+    assert not (tmp_path / "kept").exists()  # said before anything was simulated

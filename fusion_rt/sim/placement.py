@@ -41,6 +41,7 @@ class Street(Struct, frozen=True):
     strewn: float  # vehicles anywhere
     pedestrians: float
     cyclists: float
+    crowds: float  # of people and bicycles, in all
     houses: float  # share of the street front that is built up
     setback: tuple[float, float]  # m from the pavement
     trees: float
@@ -52,19 +53,19 @@ class Street(Struct, frozen=True):
 STREETS: dict[str, Street] = {
     "residential": Street(
         (2.4, 4.0), (0.8, 2.5), (Material.GRASS, Material.PAVEMENT), 1 / 90, 0.05, 1.0, (0, 11),
-        (0.1, 0.95), 2.0, 4.0, 4.0, 2.2, 0.75, (0.5, 8.0), 9.0, 7.0, 7.0, 5.0,
+        (0.1, 0.95), 2.0, 4.0, 4.0, 2.2, 0.35, 0.75, (0.5, 8.0), 9.0, 7.0, 7.0, 5.0,
     ),
     "city": Street(
         (3.2, 8.0), (1.8, 6.0), (Material.PAVEMENT, Material.PAVEMENT, Material.GRASS), 1 / 150, 0.03, 1.5,
-        (0, 15), (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.85, (0.0, 3.0), 6.0, 2.0, 10.0, 8.0,
+        (0, 15), (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.6, 0.85, (0.0, 3.0), 6.0, 2.0, 10.0, 8.0,
     ),
     "road": Street(
         (3.0, 8.5), (0.0, 1.5), (Material.GRASS,), 1 / 120, 0.06, 0.5, (5, 26),
-        (0.0, 0.1), 4.5, 1.5, 0.6, 0.8, 0.15, (4.0, 25.0), 9.0, 3.0, 4.0, 1.5,
+        (0.0, 0.1), 4.5, 1.5, 0.6, 0.8, 0.15, 0.15, (4.0, 25.0), 9.0, 3.0, 4.0, 1.5,
     ),
     "campus": Street(
         (1.8, 4.0), (0.0, 6.0), (Material.PAVEMENT, Material.GRASS), 1 / 80, 0.04, 1.0, (0, 9),
-        (0.0, 0.4), 1.0, 2.5, 11.0, 5.0, 0.5, (1.0, 15.0), 10.0, 4.0, 7.0, 9.0,
+        (0.0, 0.4), 1.0, 2.5, 11.0, 5.0, 0.6, 0.5, (1.0, 15.0), 10.0, 4.0, 7.0, 9.0,
     ),
 }  # fmt: skip
 SHARES = {"residential": 0.4, "city": 0.24, "road": 0.18, "campus": 0.18}
@@ -241,8 +242,41 @@ class Builder:
             self._user(self._vehicle(), self._somewhere(), float(d), float(yaw))
 
     def _people(self) -> None:
+        self._crowds()
+        busy = float(self.rng.gamma(1.6, 1 / 1.6))
+        self._walkers(busy)
+        self._riders(busy)
+
+    def _crowds(self) -> None:
+        """People and bicycles close together: at a crossing, before a school, at a stop."""
         rng, half = self.rng, self.road.half_width
-        busy = float(rng.gamma(1.6, 1 / 1.6))
+        for _ in range(int(rng.poisson(self.street.crowds))):
+            s, d = float(rng.uniform(6.0, 45.0)), float(rng.uniform(-half - 6, half + 6))
+            axis = float(rng.choice([np.pi / 2, 0.0, rng.uniform(-np.pi, np.pi)], p=[0.5, 0.15, 0.35]))
+            size, riding, reach = int(rng.integers(4, 15)), rng.uniform(0.1, 0.8), rng.uniform(1.0, 5.0)
+            waiting = rng.random() < 0.4
+            for _ in range(size):
+                at_s, at_d = s + rng.normal(0, reach), d + rng.normal(0, reach)
+                yaw = axis + rng.choice([0.0, np.pi]) + rng.normal(0, 0.25)
+                if rng.random() < 0.15:
+                    yaw = rng.uniform(-np.pi, np.pi)
+                if rng.random() >= riding:
+                    speed = 0.0 if waiting else float(np.clip(rng.normal(1.3, 0.4), 0, 2.5))
+                    self._walker(at_s, at_d, yaw, speed)
+                    continue
+                speed = 0.0 if waiting else float(rng.uniform(1.0, 6.0))
+                back, aside = ((0.0, 0.9), (2.0, 0.3))[rng.integers(2)]  # beside each other, or in a row
+                for k in range(int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15]))):
+                    along, across = -k * back * rng.uniform(0.9, 1.3), k * aside * rng.uniform(-1.2, 1.2)
+                    self._rider(
+                        at_s + along * np.cos(yaw) - across * np.sin(yaw),
+                        at_d + along * np.sin(yaw) + across * np.cos(yaw),
+                        yaw + rng.normal(0, 0.08),
+                        speed,
+                    )
+
+    def _walkers(self, busy: float) -> None:
+        rng, half = self.rng, self.road.half_width
         groups = self._count(self.street.pedestrians * busy * 0.75)
         if rng.random() < 0.5:
             groups = max(groups, 2)
@@ -258,20 +292,13 @@ class Builder:
             if rng.random() < 0.3:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             speed = float(np.clip(rng.normal(1.3, 0.35), 0.0, 2.5)) if rng.random() < 0.7 else 0.0
-            for _ in range(
-                1 + int(rng.geometric(0.6)) - 1 if rng.random() < 0.7 else int(rng.integers(2, 6))
-            ):
-                at = s + rng.normal(0, 0.8), d + rng.normal(0, 0.7)
+            alone = rng.random() < 0.7
+            for _ in range(int(rng.geometric(0.6)) if alone else int(rng.integers(2, 6))):
                 turn = yaw + rng.normal(0, 0.2 if speed > 0 else 1.5)
-                self._user(
-                    "pedestrian",
-                    at[0],
-                    at[1],
-                    turn,
-                    along=speed * np.cos(yaw),
-                    across=speed * np.sin(yaw),
-                    margin=0.05,
-                )
+                self._walker(s + rng.normal(0, 0.8), d + rng.normal(0, 0.7), turn, speed)
+
+    def _riders(self, busy: float) -> None:
+        rng, half = self.rng, self.road.half_width
         bikes = self._count(1.6 * self.street.cyclists * busy)
         if rng.random() < 0.5:
             bikes = max(bikes, 1)
@@ -281,21 +308,19 @@ class Builder:
             d = float(rng.uniform(-half - 10, half + 10))
             yaw = (0.0 if direction > 0 else np.pi) + rng.normal(0, 0.12)
             way = rng.random()
-            if way < 0.45:  # beside the kerb
+            if way < 0.3:  # beside the kerb
                 d = -direction * max(half - rng.uniform(0.3, 1.6), 0.6)
-            elif way < 0.7:  # across the road or out of a side street
+            elif way < 0.55:  # across the road or out of a side street
                 yaw = direction * np.pi / 2 + rng.normal(0, 0.25)
             elif way < 0.9:
                 yaw = float(rng.uniform(-np.pi, np.pi))
-            self._user(
-                "cyclist",
-                self._somewhere(),
-                d,
-                yaw,
-                along=speed * np.cos(yaw),
-                across=speed * np.sin(yaw),
-                margin=0.1,
-            )
+            self._rider(self._somewhere(), d, yaw, speed)
+
+    def _walker(self, s: float, d: float, yaw: float, speed: float) -> None:
+        self._user("pedestrian", s, d, yaw, speed * np.cos(yaw), speed * np.sin(yaw), margin=0.05)
+
+    def _rider(self, s: float, d: float, yaw: float, speed: float) -> None:
+        self._user("cyclist", s, d, yaw, speed * np.cos(yaw), speed * np.sin(yaw), margin=0.1)
 
     def _houses(self, side: int) -> None:
         rng, street = self.rng, self.street

@@ -26,7 +26,8 @@ class WorldChange:
     def draw(cls, rng: Rng) -> WorldChange:
         return cls(
             flip=bool(rng.random() < 0.5),
-            turn_rad=float(rng.uniform(-0.35, 0.35)),
+            # Now and then far: roads lead ahead, and who crosses one must not be taken for who follows it.
+            turn_rad=float(rng.uniform(-1, 1) * (0.9 if rng.random() < 0.3 else 0.35)),
             scale=float(rng.uniform(0.96, 1.04)),
             lift_m=float(rng.uniform(-0.15, 0.15)),
         )

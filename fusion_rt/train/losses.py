@@ -19,7 +19,7 @@ from fusion_rt.transforms import Array
 
 WEIGHTS = {
     "heatmap": 1.0,
-    "box": 1.0,
+    "box": 1.3,
     "velocity": 0.05,
     "sigma": 0.1,
     "score": 0.5,

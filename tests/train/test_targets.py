@@ -46,7 +46,12 @@ def test_the_nearer_centre_owns_a_cell():
     pair[1, 1] += 0.64
     t = targets(pair, [1, 1], [9, 9], [1, 1])
     assert len(t.cell) == len(set(t.cell.tolist())) == 8
-    assert (t.box_weight == 1).sum() == 2
+    assert (t.box_weight == t.box_weight.max()).sum() == 2
+
+
+def test_a_cyclist_counts_for_more_than_a_car():
+    weights = [targets(CAR, [kind], [9], [1.0]).box_weight.sum() for kind in (0, 1, 2)]
+    np.testing.assert_allclose(weights, np.array([1.0, 1.2, 2.5]) * 2.6, rtol=1e-6)
 
 
 def test_boxes_off_the_canvas_leave_nothing():

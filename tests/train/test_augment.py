@@ -34,9 +34,11 @@ def test_world_change_keeps_lidar_boxes_and_camera_together(frame, flip):
 
 
 def test_drawn_changes_stay_in_their_ranges():
-    for seed in range(50):
-        change = WorldChange.draw(np.random.default_rng(seed))
-        assert abs(change.turn_rad) <= 0.35
+    changes = [WorldChange.draw(np.random.default_rng(seed)) for seed in range(200)]
+    far = [abs(change.turn_rad) > 0.35 for change in changes]
+    assert 0.1 < np.mean(far) < 0.3  # three in ten up to 0.9, of which a third stays within
+    for change in changes:
+        assert abs(change.turn_rad) <= 0.9
         assert 0.96 <= change.scale <= 1.04
         assert abs(change.lift_m) <= 0.15
 

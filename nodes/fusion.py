@@ -15,14 +15,16 @@ from fusion_rt.scenario import load_rig
 class FusionConfig(PipelineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The engine's own settings (`PipelineConfig`), and where they meet the bus.
 
-    rig     the sensors: a YAML file, or a recording that holds its rig
-    inputs  topics to listen to; empty: every sensor of the rig
-    output  where predictions go
+    rig        the sensors: a YAML file, or a recording that holds its rig
+    inputs     topics to listen to; empty: every sensor of the rig
+    output     where predictions go
+    busy_poll  never sleep between packets: less latency for a whole core's power
     """
 
     rig: str
     inputs: tuple[str, ...] = ()
     output: str = "prediction"
+    busy_poll: bool = False
 
 
 def run(config: FusionConfig, bus: Bus) -> None:
@@ -33,7 +35,7 @@ def run(config: FusionConfig, bus: Bus) -> None:
     # that nobody reads would only grow old.
     with bus.publisher(config.output) as output:
         pipeline = FusionPipeline.from_config(config, rig, clock=time.monotonic_ns)
-        for packet in bus.each(bus.subscriber(topics)):
+        for packet in bus.each(bus.subscriber(topics, busy_poll=config.busy_poll)):
             prediction = pipeline.push(packet)
             if prediction is not None:
                 output.send(traced(prediction, packet.header))

@@ -13,7 +13,14 @@ from msgspec import Meta, Struct, field
 
 from fusion_rt import __version__
 from fusion_rt.errors import ConfigError
+from fusion_rt.pipeline import PipelineConfig
 from fusion_rt.scenario import locate
+
+
+class EngineSettings(PipelineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One engine: the pipeline's settings, and whether the fusion node never sleeps between packets."""
+
+    busy_poll: bool = False
 
 
 class BenchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +32,7 @@ class BenchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     seconds   of measurement, for each engine
     speed     1 is as it was recorded
     warmup_s  not counted: caches, the first answers
-    engines   name -> settings of the fusion node: model, runtime, precision, threads
+    engines   name -> settings of the fusion node: model, runtime, precision, threads, busy_poll
     """
 
     log: str | None = None

@@ -12,7 +12,7 @@ import psutil
 from msgspec import Struct
 
 from fusion_rt import __version__, logs, offline, supervisor
-from fusion_rt.bench.config import BenchConfig
+from fusion_rt.bench.config import BenchConfig, EngineSettings
 from fusion_rt.bus import BusConfig
 from fusion_rt.config import convert
 from fusion_rt.errors import NodeError
@@ -69,7 +69,7 @@ def measure(config: BenchConfig, log: Path, say: Say = lambda line: None) -> Ben
     """Every engine of the config, one after the other. Main thread only. Raises NodeError where an engine
     gives no answer, ConfigError where its settings are wrong."""
     for name, settings in config.engines.items():
-        convert(settings, PipelineConfig, f"engines.{name}")
+        convert(settings, EngineSettings, f"engines.{name}")
     log_s, points, image = _describe(log)
     results = []
     for name, settings in config.engines.items():
@@ -129,7 +129,8 @@ def _offline(log: Path, settings: dict[str, Any]) -> tuple[float, Percentiles]:
     from fusion_rt.metrics.latency import Histogram
 
     between, first_ns, last_ns, began, last = Histogram(), 0, 0, 0.0, 0.0
-    for prediction in offline.predictions(log, PipelineConfig(**settings)):
+    own = {key: value for key, value in settings.items() if key in PipelineConfig.__struct_fields__}
+    for prediction in offline.predictions(log, convert(own, PipelineConfig, "engines")):
         now = time.perf_counter()
         if not first_ns:
             first_ns, began = prediction.header.stamp_ns, now

@@ -84,11 +84,14 @@ class Bus:
         self._publishers.append(publisher)
         return publisher
 
-    def subscriber(self, topics: Iterable[str], *, keep_all: bool = False) -> Subscriber:
+    def subscriber(
+        self, topics: Iterable[str], *, keep_all: bool = False, busy_poll: bool = False
+    ) -> Subscriber:
         """Listens to these topics, whoever publishes them and whenever."""
         subscriber = Subscriber(
             {topic: self.endpoint(topic) for topic in topics},
             keep_all=keep_all,
+            busy_poll=busy_poll,
             context=self._context,
             curve=self._curve,
         )

@@ -27,6 +27,33 @@ def test_a_timeout_is_none(endpoints):
         assert subscriber.recv(0) is None
 
 
+def test_one_that_polls_busily_never_sleeps(endpoints, samples):
+    with (
+        Publisher(endpoints["imu"], "imu") as imu,
+        Subscriber({"imu": endpoints["imu"]}, busy_poll=True) as subscriber,
+    ):
+        assert imu.wait_for_subscribers(1, 10)
+        waits = Recorded(subscriber._poller)
+        subscriber._poller = waits
+        began = time.monotonic()
+        assert subscriber.recv(0.1) is None
+        assert time.monotonic() - began >= 0.1
+        assert set(waits.ms) == {0}
+        imu.send(samples.imu(7))
+        assert subscriber.recv(10).header.seq == 7
+
+
+class Recorded:
+    """A poller that remembers how long it was told to wait."""
+
+    def __init__(self, poller):
+        self.poller, self.ms = poller, []
+
+    def poll(self, timeout):
+        self.ms.append(timeout)
+        return self.poller.poll(timeout)
+
+
 def test_sensors_give_the_newest_and_events_everything_in_order(endpoints, samples):
     with (
         Publisher(endpoints["cam"], "cam") as cam,

@@ -52,7 +52,7 @@ def convert(data: Any, type_: type[T], source: str) -> T:
 
 def refuse_unknown_keys(data: Any, type_: Any, source: str, path: str = "") -> None:
     """Raises ConfigError at the first key that `type_` has no field for, with the nearest name."""
-    for struct in _members(type_):
+    for struct in _named(_members(type_), data, source, path):
         if isinstance(struct, type) and issubclass(struct, msgspec.Struct) and isinstance(data, dict):
             hints = get_type_hints(struct, include_extras=True)
             fields = {f.encode_name: hints[f.name] for f in msgspec.structs.fields(struct)}
@@ -101,6 +101,19 @@ def _members(type_: Any) -> list[Any]:
     if get_origin(type_) in (Union, types.UnionType):
         return [m for arg in get_args(type_) for m in _members(arg)]
     return [type_]
+
+
+def _named(members: list[Any], data: Any, source: str, path: str) -> list[Any]:
+    """Of alternatives that differ by their tag, the one that `data` names. Raises ConfigError if none."""
+    tagged = {m.__struct_config__.tag: m for m in members if hasattr(m, "__struct_config__")}
+    if len(tagged) < 2 or not isinstance(data, dict):
+        return members
+    field = next(iter(tagged.values())).__struct_config__.tag_field
+    name = data.get(field)
+    if name not in list(tagged):
+        what = f"{name!r} is not one of" if field in data else "is missing; one of"
+        raise ConfigError(f"{source}: {path}{field}: {what} {', '.join(map(str, tagged))}")
+    return [tagged[name]]
 
 
 def _suggestion(key: str, allowed: list[str]) -> str:

@@ -102,6 +102,10 @@ def sim(
         Path | None, typer.Option(help="Keep the scenes there, and take those that are there.")
     ] = None,
     draw: Draw = None,
+    disturbed: Annotated[
+        bool,
+        typer.Option("--disturbed", help="Also in fog, in rain, in the dark, with parts of the lidar lost."),
+    ] = False,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
@@ -112,7 +116,8 @@ def sim(
     fusion-rt eval sim --scenes 200 --frames out/heldout
     """
     engine = Engine(model, runtime, precision)
-    _show(reports.worlds(engine, scenes=scenes, seed=seed, frames=frames, draw=draw), json)
+    judge = reports.disturbed_worlds if disturbed else reports.worlds
+    _show(judge(engine, scenes=scenes, seed=seed, frames=frames, draw=draw), json)
 
 
 @evaluations.command()

@@ -86,6 +86,10 @@ def simulate_frames(
     scenes: Annotated[int, typer.Option(min=1, help="How many; about 0.3 MB each.")] = 6000,
     seed: Seed = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+    weather: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of scenes in fog or rain; the others stay the same."),
+    ] = 0.0,
 ) -> None:
     """Write scenes to train on: two sweeps and images 0.1 s apart with their boxes, one .npz each.
 
@@ -96,7 +100,8 @@ def simulate_frames(
     from fusion_rt.sim.frames import write_frames
 
     with progress("scenes") as advance:
-        for done, _ in enumerate(write_frames(out, scenes=scenes, seed=seed, workers=workers), 1):
+        written = write_frames(out, scenes=scenes, seed=seed, workers=workers, weather=weather)
+        for done, _ in enumerate(written, 1):
             advance(done, scenes)
     size = sum(path.stat().st_size for path in out.glob(f"{seed}_*.npz"))
     _say(f"{out}: {scenes} scenes of seed {seed}, {size / 1e6:.1f} MB")

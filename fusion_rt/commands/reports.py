@@ -53,6 +53,21 @@ def worlds(
         return Judged(simulated.evaluate(paths, looking, source=source, draw=draw, advance=advance), render)
 
 
+def disturbed_worlds(
+    engine: Engine, *, scenes: int, seed: int, frames: Path | None, draw: Path | None = None
+) -> Judged:
+    """The same, and what disturbances of the sensors cost in them."""
+    from fusion_rt.evaluation import disturbed, simulated
+
+    looking = perception(engine)
+    source = f"{scenes} simulated worlds of seed {seed}"
+    with simulated_worlds(scenes, seed, frames) as paths:
+        with progress("looking") as advance:
+            report = simulated.evaluate(paths, looking, source=source, draw=draw, advance=advance)
+        with progress("disturbing") as advance:
+            return Judged(disturbed.evaluate(paths, looking, report, advance=advance), disturbed.render)
+
+
 @contextmanager
 def simulated_worlds(scenes: int, seed: int, frames: Path | None) -> Iterator[list[Path]]:
     """Their files, made where they lack; without `frames` they are gone afterwards."""

@@ -117,7 +117,9 @@ def evaluate(
     )
 
 
-def look(scene: Scene, perception: Perception) -> Iterator[tuple[Subset, Detections]]:
+def look(
+    scene: Scene, perception: Perception, subsets: Sequence[Subset] = SUBSETS
+) -> Iterator[tuple[Subset, Detections]]:
     """What each subset of the sensors finds in the present frame, in its ego frame."""
     speed, yaw_rate, acceleration = scene.motion
     T_prev_now = inverse(scene.T_now_previous)
@@ -131,7 +133,7 @@ def look(scene: Scene, perception: Perception) -> Iterator[tuple[Subset, Detecti
         since_prev_s=FRAME_S,
     )
     previous, now = _see(scene.previous, perception), _see(scene.now, perception)
-    for subset in SUBSETS:
+    for subset in subsets:
         # The memory is what the network itself left behind: the frame before comes first, every time.
         detect(perception, subset, sweeps=previous[0], views=previous[1], motion=moving)
         yield subset, detect(perception, subset, sweeps=now[0], views=now[1], motion=remembering)

@@ -49,8 +49,10 @@ class LogWriter:
             self._end()
             raise LogError(f"{path}: cannot be written: {error.strerror}") from error
 
-    def write(self, message: Message) -> None:
-        """Append a packet or a prediction. Raises LogError when the disk refuses."""
+    def write(self, message: Message, *, came_ns: int | None = None) -> None:
+        """Append a packet or a prediction. Raises LogError when the disk refuses.
+
+        came_ns: where a packet stands in the log, if not where its last point was measured."""
         stamp = message.header.stamp_ns
         if stamp < 0:
             raise LogError(f"{message.header.sensor_id}: stamp {stamp} lies before 1970; logs cannot hold it")
@@ -62,7 +64,7 @@ class LogWriter:
             if isinstance(message, Prediction):
                 self._write_prediction(message)
             else:
-                self._write_packet(message)
+                self._write_packet(message, came_ns)
             self._file.flush()  # a finished chunk reaches the operating system at once
         except OSError as error:
             self._end()
@@ -102,8 +104,9 @@ class LogWriter:
         with suppress(OSError):
             self._file.close()
 
-    def _write_packet(self, packet: Packet) -> None:
+    def _write_packet(self, packet: Packet, came_ns: int | None) -> None:
         header = packet.header
+        came_ns = complete_ns(packet) if came_ns is None else came_ns
         message_class = foxglove.schema(packet)
         if message_class is not None:
             channel = self._proto_channel(f"/{header.sensor_id}", message_class)
@@ -111,7 +114,7 @@ class LogWriter:
         else:
             channel = self._json_channel(f"/{header.sensor_id}", kind(packet), type(packet))
             data = json_form.encode(packet)
-        self._add(channel, header.stamp_ns, data, header.seq, complete_ns(packet))
+        self._add(channel, header.stamp_ns, data, header.seq, came_ns)
 
     def _write_prediction(self, prediction: Prediction) -> None:
         header = prediction.header

@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fusion_rt.sim import lens, surface
+from fusion_rt.sim import camera_weather, lens, surface
 from fusion_rt.sim.look import Look
 from fusion_rt.sim.raycast import Scene
+from fusion_rt.sim.weather import CLEAR, Weather
 from fusion_rt.transforms import Array
 
 SKY = -2  # in the instance image; -1 is the static world
@@ -31,14 +32,19 @@ def render(
     T_world_camera: Array,
     look: Look,
     rng: np.random.Generator,
+    *,
+    weather: Weather = CLEAR,
+    glass: Array | None = None,
 ) -> tuple[Array, Array]:
     """The image (h, w, 3) uint8 BGR and whose each pixel is, (h, w) int32.
 
     K: (3, 3) px, for this width and height. T_world_camera: (4, 4), the camera's optical frame in the
     scene's; or (2, 4, 4), its pose at the top and the bottom row of a rolling shutter. The instance is the
-    mesh's, -1 for the static world and -2 for the sky. The same arguments and generator state give the
+    mesh's, -1 for the static world and -2 for the sky, whatever the weather hides. glass: (h, w), the drops
+    on it, as of `camera_weather.drops_on_glass`; None: dry. The same arguments and generator state give the
     same bytes.
     """
+    look = camera_weather.look_in(weather, look)
     local = rays(K, width, height)
     top, bottom = np.broadcast_to(np.asarray(T_world_camera, np.float32), (2, 4, 4))
     eye, directions = top[:3, 3:], top[:3, :3] @ local
@@ -59,11 +65,19 @@ def render(
     radiance *= through
     for c in range(3):
         radiance[c] += (1.0 - through) * look.sky_horizon[c]
-    radiance[:, missed] = surface.surroundings(directions[:, missed], look)
+    sky = surface.surroundings(directions[:, missed], look)
+    if not weather.clear:
+        camera_weather.veil_sky(sky, directions[:, missed], weather, look)
+    radiance[:, missed] = sky
+    radiance = radiance.reshape(3, height, width)
+    if weather.wet:
+        dry = np.zeros((height, width), np.float32)
+        drops = dry if glass is None else glass
+        radiance = camera_weather.rain_before(radiance, weather, look, float(K[0, 0]), drops, rng)
 
     instance = at.instance.reshape(height, width).copy()
     instance.reshape(-1)[missed] = SKY
-    return lens.develop(radiance.reshape(3, height, width), instance != SKY, look, rng), instance
+    return lens.develop(radiance, instance != SKY, look, rng), instance
 
 
 def _light(

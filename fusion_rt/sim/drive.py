@@ -18,8 +18,9 @@ import numpy as np
 from fusion_rt.errors import ConfigError
 from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud, complete_ns
 from fusion_rt.rig import Vehicle
-from fusion_rt.sim import camera, gnss, imu, lidar, look
+from fusion_rt.sim import camera, camera_weather, gnss, imu, lidar, look
 from fusion_rt.sim.drive_config import CameraModel, DriveConfig, LidarModel
+from fusion_rt.sim.faults import faulted
 from fusion_rt.sim.path import EgoPath
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.truth import TruthFrame, TruthObject
@@ -49,7 +50,8 @@ class Drive:
         return T_map_ego
 
     def packets(self) -> Iterator[Packet]:
-        """All packets in the order in which they come: when they are complete, plus their latency."""
+        """All packets in the order in which they come: when they are complete, plus their latency and the
+        sensors' faults."""
         streams = []
         order = 0  # cameras first: a sweep finds the image of its own moment there
         for name, camera_model in self.config.cameras.items():
@@ -66,7 +68,11 @@ class Drive:
             order += 1
         self.truth.clear()
         self.played.clear()
-        for _, _, packet in heapq.merge(*streams, key=lambda item: item[:2]):
+        sound = (packet for _, _, packet in heapq.merge(*streams, key=lambda item: item[:2]))
+        config = self.config
+        for packet in faulted(
+            sound, config.faults, self.rig.modalities(), seed=self.seed, start_ns=config.start_ns
+        ):
             self.played[packet.header.sensor_id] += 1
             yield packet
 
@@ -85,26 +91,33 @@ class Drive:
         rng, mounted = self._rng(name), self.rig.cameras[name]
         sight = look.sample(rng if model.look is None else np.random.default_rng(model.look))
         T_ego_camera = mounted.pose.matrix
+        weather, width, height = self.config.weather, mounted.width, mounted.height
+        glass, wiped_s = None, -math.inf
         # The first sweep's middle is half a turn after the start.
         for seq, t in enumerate(self._times(model.rate_hz, lidar.SWEEP_S / 2 + model.phase_s)):
             half = model.readout_s / 2
             T = np.stack([self.path.pose(t - half), self.path.pose(t + half)]) @ T_ego_camera
             scene = Scene(self.world.mesh_at(t))
-            image, _ = camera.render(scene, mounted.intrinsics, mounted.width, mounted.height, T, sight, rng)
+            if weather.wet and t - wiped_s >= camera_weather.WIPED_S:
+                glass, wiped_s = camera_weather.drops_on_glass(weather, width, height, rng), t
+            image, _ = camera.render(
+                scene, mounted.intrinsics, width, height, T, sight, rng, weather=weather, glass=glass
+            )
             if model.encoding == "jpeg":
                 options = [cv2.IMWRITE_JPEG_QUALITY, model.jpeg_quality]
                 image = cv2.imencode(".jpg", image, options)[1].reshape(-1)
             yield Image(
                 header=self._header(name, seq, float(t)),
-                height=mounted.height,
-                width=mounted.width,
+                height=height,
+                width=width,
                 encoding=model.encoding,
                 data=image,
             )
 
     def _sweeps(self, name: str, model: LidarModel) -> Iterator[PointCloud]:
         rng, T_ego_lidar = self._rng(name), self.rig.lidars[name].T_ego_lidar
-        reflectivity = lidar.face_reflectivity(self.world.mesh_at(0.0), rng)
+        weather = self.config.weather
+        reflectivity = lidar.face_reflectivity(self.world.mesh_at(0.0), rng, wet=weather.wet)
         pattern = lidar.PATTERNS[model.pattern]
         if model.columns is not None:
             pattern = msgspec.structs.replace(pattern, columns=model.columns)
@@ -120,6 +133,7 @@ class Drive:
                 rng,
                 azimuth_rad=(low, high),
                 sectors=model.sectors,
+                weather=weather,
             )
             header = self._header(name, seq, start + middle)
             self.truth.append(self._truth(name, header.stamp_ns, start + middle, returns))

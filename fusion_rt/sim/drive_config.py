@@ -8,10 +8,13 @@ from msgspec import Meta, Struct
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.rig import Rig
+from fusion_rt.sim import faults
+from fusion_rt.sim.fault_kinds import AnyFault
 from fusion_rt.sim.gnss import GnssModel
 from fusion_rt.sim.imu import ImuModel
 from fusion_rt.sim.lidar import PATTERNS
 from fusion_rt.sim.placement import SHARES
+from fusion_rt.sim.weather import CLEAR, Weather
 
 Positive = Annotated[float, Meta(gt=0)]
 
@@ -92,17 +95,21 @@ class WorldChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class DriveConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A drive: a world, how long, and the sensors. Every sensor of the rig has a model and no other."""
+    """A drive: a world, how long, and the sensors. Every sensor of the rig has a model and no other.
+
+    faults  of sensors, in this order where one has several; the truth's count of points knows none"""
 
     duration_s: Positive
     rig: Rig
     start_ns: int = 1_700_000_000_000_000_000
     origin: Origin = Origin()
     world: WorldChoice = WorldChoice()
+    weather: Weather = CLEAR
     cameras: dict[str, CameraModel] = {}
     lidars: dict[str, LidarModel] = {}
     gnss: dict[str, GnssModel] = {}
     imus: dict[str, ImuModel] = {}
+    faults: tuple[AnyFault, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("cameras", "lidars", "gnss", "imus"):
@@ -117,3 +124,4 @@ class DriveConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 raise ConfigError(
                     f"rig.cameras.{name}.distortion: simulated cameras are pinholes; leave it out"
                 )
+        faults.check(self.faults, self.rig.modalities())

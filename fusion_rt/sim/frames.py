@@ -5,8 +5,8 @@
 Keys, for k = 0 and 1 (1 is the newer): points{k} (N, 3) int16 of 4 mm in the ego frame; intensity{k} (N,)
 uint8; image{k} (bytes,) uint8, a JPEG of 640 x 192; boxes{k} (M, 9) float32 x y z l w h yaw vx vy;
 cls{k} (M,) int8: 0 car, 1 pedestrian, 2 cyclist, -1 ignored; npoints{k} (M,) int32; visible{k} (M,) float32,
-share of the box's outline that the image shows. And K (3, 3), T_camera_ego (4, 4), T_ego1_ego0 (4, 4),
-ego_speed, ego_yaw_rate, ego_accel.
+share of the box's outline that the image shows, 0 for what fog or rain hides. And K (3, 3), T_camera_ego
+(4, 4), T_ego1_ego0 (4, 4), ego_speed, ego_yaw_rate, ego_accel.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fusion_rt.sim import camera, lidar, look
+from fusion_rt.sim import camera, camera_weather, lidar, look
 from fusion_rt.sim.raycast import Scene
+from fusion_rt.sim.weather import CLEAR, Weather, sample
 from fusion_rt.sim.world import World
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
@@ -34,18 +35,20 @@ RANGE_M = 75.0  # boxes farther away are left out
 _OPTICAL = from_translation_rpy((0, 0, 0), (-np.pi / 2, 0, -np.pi / 2))  # T_ego_camera's rotation
 
 
-def make_scene(seed: int, index: int) -> dict[str, Any]:
-    """One scene's arrays: the same bits for the same seed and index."""
+def make_scene(seed: int, index: int, *, weather: Weather = CLEAR) -> dict[str, Any]:
+    """One scene's arrays: the same bits for the same seed, index and weather. The world does not depend on
+    the weather."""
     rng = np.random.default_rng([seed, index])
     world = World.generate(int(rng.integers(1 << 62)))
     rig = _Rig(rng)
     out: dict[str, Any] = {"K": rig.K, "T_camera_ego": rig.T_camera_ego}
     reflectivity, sight, egos = None, look.sample(rng), []
+    glass = camera_weather.drops_on_glass(weather, WIDTH, HEIGHT, rng) if weather.wet else None
     for k in (0, 1):
         t = k * FRAME_S
         scene = Scene(world.mesh_at(t))
         if reflectivity is None:
-            reflectivity = lidar.face_reflectivity(scene.mesh, rng)
+            reflectivity = lidar.face_reflectivity(scene.mesh, rng, wet=weather.wet)
         T_world_ego = world.ego_pose(t) @ rig.T_true_nominal
         egos.append(T_world_ego)
         returns = lidar.sweep(
@@ -55,15 +58,18 @@ def make_scene(seed: int, index: int) -> dict[str, Any]:
             reflectivity,
             rng,
             azimuth_rad=(-np.pi / 2, np.pi / 2),
+            weather=weather,
         )
+        T_world_camera = T_world_ego @ inverse(rig.T_camera_ego)
         image, instance = camera.render(
-            scene, rig.K, WIDTH, HEIGHT, T_world_ego @ inverse(rig.T_camera_ego), sight, rng
+            scene, rig.K, WIDTH, HEIGHT, T_world_camera, sight, rng, weather=weather, glass=glass
         )
         points = transform_points(rig.T_ego_lidar, returns.xyz)
         out[f"points{k}"] = np.round(points / POINT_M).clip(-32767, 32767).astype(np.int16)
         out[f"intensity{k}"] = np.round(returns.intensity * 255).astype(np.uint8)
         out[f"image{k}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].reshape(-1)
-        out |= {f"{name}{k}": v for name, v in _truth(world, t, T_world_ego, rig, returns, instance).items()}
+        truth = _truth(world, t, T_world_ego, rig, returns, instance, weather.discerned_m)
+        out |= {f"{name}{k}": value for name, value in truth.items()}
     motion = inverse(egos[1]) @ egos[0]
     out |= {
         "T_ego1_ego0": motion,
@@ -91,8 +97,20 @@ class _Rig:
         self.T_camera_ego = inverse(from_translation_rpy(position, turn) @ _OPTICAL)
 
 
+def weather_of(seed: int, index: int, share: float) -> Weather:
+    """Clear, or in a share of the scenes fog or rain; drawn apart from the scene, which stays what it is."""
+    rng = np.random.default_rng([seed, index, *b"weather"])
+    return sample(rng) if rng.random() < share else CLEAR
+
+
 def _truth(
-    world: World, t: float, T_world_ego: Array, rig: _Rig, returns: lidar.Returns, instance: Array
+    world: World,
+    t: float,
+    T_world_ego: Array,
+    rig: _Rig,
+    returns: lidar.Returns,
+    instance: Array,
+    discerned_m: float,
 ) -> dict[str, Array]:
     hit = np.bincount(returns.instance[returns.instance >= 0], minlength=len(world.actors))
     pixels = np.bincount(instance[instance >= 0], minlength=len(world.actors))
@@ -103,7 +121,8 @@ def _truth(
             continue
         boxes.append(box)
         outline = _outline_px(boxes[-1], rig)
-        share = float(min(pixels[i] / (0.65 * outline), 1.0)) if outline > 0 else 0.0
+        veiled = np.hypot(box[0], box[1]) > discerned_m
+        share = float(min(pixels[i] / (0.65 * outline), 1.0)) if outline > 0 and not veiled else 0.0
         kind = CLASSES.get(actor.shape.label, -1)
         cls.append(kind if hit[i] >= 1 or share >= 0.1 else -1)
         npoints.append(hit[i])
@@ -133,12 +152,12 @@ def _outline_px(box: Array, rig: _Rig) -> float:
     return float(np.prod(high - low))
 
 
-def _write(job: tuple[Path, int, int]) -> int:
+def _write(job: tuple[Path, int, int, float]) -> int:
     """Worker: makes one file unless it is there; a killed run leaves no half file."""
-    folder, seed, index = job
+    folder, seed, index, share = job
     path = folder / f"{seed}_{index:06d}.npz"
     if not path.exists():
-        scene = make_scene(seed, index)
+        scene = make_scene(seed, index, weather=weather_of(seed, index, share))
         partial = path.with_suffix(f".{os.getpid()}.part")
         with partial.open("wb") as file:
             np.savez(file, **scene)
@@ -146,10 +165,14 @@ def _write(job: tuple[Path, int, int]) -> int:
     return index
 
 
-def write_frames(folder: Path, *, scenes: int, seed: int, workers: int) -> Iterator[int]:
-    """Fills the folder, skipping what is there; yields the index of each finished scene."""
+def write_frames(
+    folder: Path, *, scenes: int, seed: int, workers: int, weather: float = 0.0
+) -> Iterator[int]:
+    """Fills the folder, skipping what is there; yields the index of each finished scene.
+
+    weather: the share of scenes with fog or rain; the others are the same bits whatever it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder, seed, index) for index in range(scenes)]
+    jobs = [(folder, seed, index, weather) for index in range(scenes)]
     if workers <= 1:
         yield from map(_write, jobs)
         return

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from msgspec import Struct
 
+from fusion_rt.sim.lidar_weather import through_weather, wet_reflectivity
 from fusion_rt.sim.raycast import REFLECTIVITY, Material, Scene, TriMesh
+from fusion_rt.sim.receiver import INTENSITY_GAIN, detected, echo
+from fusion_rt.sim.weather import CLEAR, Weather
 from fusion_rt.transforms import Array, transform_points
 
 SWEEP_S = 0.1
@@ -52,8 +55,11 @@ class Returns(Struct, frozen=True):
     instance: Array
 
 
-def face_reflectivity(mesh: TriMesh, rng: np.random.Generator, *, dark_share: float = 0.12) -> Array:
-    """(F,) float32: share of the light that each face sends back, drawn once a material and object."""
+def face_reflectivity(
+    mesh: TriMesh, rng: np.random.Generator, *, dark_share: float = 0.12, wet: bool = False
+) -> Array:
+    """(F,) float32: share of the light that each face sends back, drawn once a material and object; wet ones
+    send back less."""
     low, high = np.array([REFLECTIVITY[m] for m in Material]).T
     base = rng.uniform(low, high)[mesh.material]
     objects = int(mesh.instance.max(initial=-1)) + 1
@@ -64,7 +70,7 @@ def face_reflectivity(mesh: TriMesh, rng: np.random.Generator, *, dark_share: fl
     coloured = np.isin(mesh.material, [Material.PAINT, Material.CLOTH, Material.WALL])
     base = np.where(coloured, base * (0.5 + shade), base)
     reflectivity: Array = (base * factor[mesh.instance]).astype(np.float32)
-    return reflectivity
+    return wet_reflectivity(reflectivity, mesh.material) if wet else reflectivity
 
 
 def sweep(
@@ -76,6 +82,7 @@ def sweep(
     *,
     azimuth_rad: tuple[float, float] = (-np.pi, np.pi),
     sectors: int = 1,
+    weather: Weather = CLEAR,
 ) -> Returns:
     """One turn, clockwise seen from above and starting behind, as the HDL-64E's data come.
 
@@ -84,6 +91,7 @@ def sweep(
     reflectivity   (F,) of the scene's mesh
     azimuth_rad    only these azimuths are cast; 0 is forward
     sectors        1 freezes the world and the sensor in mid-turn: an instantaneous sweep
+    weather        what is in the air; its own echoes belong to instance -1
     """
     azimuth = np.pi - 2 * np.pi * (np.arange(pattern.columns) + 0.5) / pattern.columns
     wanted = (azimuth >= azimuth_rad[0]) & (azimuth <= azimuth_rad[1])
@@ -96,7 +104,7 @@ def sweep(
         middle = SWEEP_S / 2 if sectors == 1 else (begin + end) / 2
         scene = scene_at(middle)
         pose = (pose_at(middle),) * 2 if sectors == 1 else (pose_at(begin), pose_at(end))
-        pieces.append(_cast(scene, pose, pattern, reflectivity, rng, part, azimuth[part]))
+        pieces.append(_cast(scene, pose, pattern, reflectivity, rng, part, azimuth[part], weather))
     return Returns(
         *(np.concatenate([getattr(p, field) for p in pieces]) for field in Returns.__struct_fields__)
     )
@@ -110,6 +118,7 @@ def _cast(
     rng: np.random.Generator,
     column: Array,
     azimuth: Array,
+    weather: Weather,
 ) -> Returns:
     """One sector: (columns, rings) rays, column by column."""
     rings = len(pattern.elevation_rad)
@@ -126,15 +135,19 @@ def _cast(
     face, d = np.where(hit, face, 0), np.where(hit, d, 1.0)
     cosine = np.abs(np.einsum("ij,ij->i", scene.normals[face], world.reshape(-1, 3)))
     strength = reflectivity[face] * np.maximum(cosine, 0.02) ** 0.6
-    # A return is found when the echo (inverse square) stands above the noise; half are found where
-    # strength 0.1 is 75 m away. Glass lets most rays through and returns few of the rest.
-    echo = strength / 0.1 * (75.0 / np.maximum(d, 5.0)) ** 2
-    found = 0.985 * (1.0 - np.exp(-0.7 * echo))
+    # Glass lets most rays through and returns few of the rest.
+    found = detected(echo(strength, d))
     found = np.where(scene.mesh.material[face] == Material.GLASS, found * 0.35, found)
     keep = hit & (rng.random(len(d)) < found)
     d = d + rng.normal(0, pattern.range_noise_m, len(d))
+    instance = scene.mesh.instance[face]
+    if not weather.clear:
+        end = np.where(hit, d, np.inf)
+        echoes = through_weather(end, strength, keep, weather, rng, range_noise_m=pattern.range_noise_m)
+        d, strength, keep = echoes.distance, echoes.strength, echoes.seen
+        instance = np.where(echoes.airborne, np.int32(-1), instance)
     xyz = (local.reshape(-1, 3) * d[:, None])[keep]
-    intensity = np.clip(1.5 * strength * rng.normal(1.0, 0.08, len(d)), 0, 1)[keep]
+    intensity = np.clip(INTENSITY_GAIN * strength * rng.normal(1.0, 0.08, len(d)), 0, 1)[keep]
     t = np.repeat((column + 0.5) / pattern.columns * SWEEP_S, rings)[keep]
     ring = np.tile(np.arange(rings), len(column))[keep]
     return Returns(
@@ -142,7 +155,7 @@ def _cast(
         intensity.astype(np.float32),
         t.astype(np.float32),
         ring.astype(np.uint16),
-        scene.mesh.instance[face][keep],
+        instance[keep],
     )
 
 

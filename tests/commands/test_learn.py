@@ -58,6 +58,15 @@ def test_frames_do_not_depend_on_the_workers(app, frames, tmp_path):
     assert (tmp_path / name).read_bytes() == (frames / name).read_bytes()
 
 
+def test_weather_leaves_the_other_scenes_as_they_are(app, frames, tmp_path):
+    some = ("--scenes", 1, "--seed", 7, "--workers", 1)
+    call(app, "sim", "frames", "--out", tmp_path / "none", *some, "--weather", 0)
+    call(app, "sim", "frames", "--out", tmp_path / "all", *some, "--weather", 1)
+    name = "7_000000.npz"
+    assert (tmp_path / "none" / name).read_bytes() == (frames / name).read_bytes()
+    assert (tmp_path / "all" / name).read_bytes() != (frames / name).read_bytes()
+
+
 def test_from_frames_to_a_package_that_runs(app, frames, tmp_path):
     options = ("--batch", 1, "--threads", 1, "--workers", 0)
     result = call(app, "train", "--frames", frames, "--out", tmp_path / "run", "--steps", 2, *options)
@@ -123,6 +132,7 @@ def test_wrong_arguments(app, frames, tmp_path):
         ("train", "--out", tmp_path, "--steps", 1),
         ("export", "--checkpoint", tmp_path / "x.pt", "--out", tmp_path),
         ("sim", "frames", "--out", tmp_path, "--workers", 0),
+        ("sim", "frames", "--out", tmp_path, "--weather", 1.2),
         ("sim", "drive", "small.yaml"),
         ("sim", "dance"),
     ):

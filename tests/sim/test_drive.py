@@ -48,6 +48,22 @@ def test_same_seed_same_bits(small, played):
     assert again.truth == drive.truth
 
 
+def test_a_drive_in_the_storm(small, played):
+    """The same world and way; the lidar reaches less far, and drops stay on the glass for a second."""
+    stormy = config.parse(SMALL + "weather: {visibility_m: 50.0, rain_mm_h: 40.0}\n", DriveConfig, "storm")
+    drive = Drive(stormy, 3)
+    packets = list(drive.packets())
+    assert [p.header for p in packets] == [p.header for p in played[1]]
+    assert [f.T_map_ego for f in drive.truth] == [f.T_map_ego for f in played[0].truth]
+    far = [
+        sum(int((np.linalg.norm(p.xyz, axis=1) > 20).sum()) for p in some if isinstance(p, PointCloud))
+        for some in (played[1], packets)
+    ]
+    assert far[1] < 0.5 * far[0]
+    again = list(Drive(stormy, 3).packets())
+    assert [pack(p)[0] for p in again] == [pack(p)[0] for p in packets]
+
+
 def test_rates_and_order(small, played):
     _, packets = played
     count = {
@@ -161,6 +177,47 @@ def test_what_cannot_be_is_refused(change, message, monkeypatch):
         Drive(config.parse(SMALL.replace(*change), DriveConfig, "small"), 3)
 
 
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            "sensor: lidar, kind: frozen",
+            r"faults\[0\].kind: 'frozen' does not fit lidar .* lost_rings, noisy",
+        ),
+        (
+            "sensor: radar, kind: silent",
+            r"faults\[0\].sensor: 'radar' is not one of camera, gnss, imu, lidar",
+        ),
+        ("sensor: imu, kind: bised", r"faults\[0\].kind: 'bised' is not one of silent, .*, bias"),
+        ("sensor: imu", r"faults\[0\].kind: is missing; one of silent, late"),
+        ("sensor: imu, kind: bias, rate: 1", r"faults\[0\].rate: unknown key.* angular_rate"),
+        ("sensor: imu, kind: silent, from_s: 2, to_s: 1", "from_s 2 is not before to_s 1"),
+        ("sensor: lidar, kind: lost_sector, azimuth_deg: [30, 10]", "is no sector"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused(fault, message):
+    with pytest.raises(ConfigError, match=message):
+        config.parse(SMALL + f"faults: [{{{fault}}}]\n", DriveConfig, "small")
+
+
+def test_a_recorded_drive_with_faults(played, tmp_path):
+    """The log gives late packets where they came; the truth is what it was."""
+    faults = """
+faults:
+  - {sensor: lidar, kind: late, delay_s: 0.12}
+  - {sensor: imu, kind: silent, from_s: 0.2}
+"""
+    drive = record(config.parse(SMALL + faults, DriveConfig, "small"), 3, tmp_path / "drive.mcap")
+    assert drive.truth == played[0].truth
+    with logs.open(tmp_path / "drive.mcap") as log:
+        names = [p.header.sensor_id for p in log]
+    assert names == [p.header.sensor_id for p in Drive(drive.config, 3).packets()]
+    assert names.count("imu") == 20
+    assert names[-1] == "lidar"
+    with pytest.raises(ConfigError, match="keep step"):
+        record(drive.config, 3, tmp_path / "again.mcap", kitti_raw=tmp_path / "raw")
+
+
 def test_record_writes_log_truth_and_raw(small, played, tmp_path):
     told = []
     drive = record(
@@ -178,3 +235,9 @@ def test_record_writes_log_truth_and_raw(small, played, tmp_path):
     assert truth.read(tmp_path / "truth.jsonl") == played[0].truth
     assert len(list((tmp_path / "raw").glob("*/*/velodyne_points/data/*.bin"))) == 4
     assert 0.3 < told[-1] <= 0.4
+
+
+def test_the_storm_is_a_drive():
+    storm = config.load(Path(__file__).parents[2] / "configs" / "sim" / "storm.yaml", DriveConfig)
+    assert not storm.weather.clear
+    assert len(storm.faults) == 6

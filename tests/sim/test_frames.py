@@ -6,9 +6,10 @@ from scipy.spatial import cKDTree
 
 from fusion_rt.sim import camera, look
 from fusion_rt.sim.frame_files import read_scene
-from fusion_rt.sim.frames import POINT_M, RANGE_M, make_scene, write_frames
+from fusion_rt.sim.frames import POINT_M, RANGE_M, make_scene, weather_of, write_frames
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.statistics import points_in_box
+from fusion_rt.sim.weather import CLEAR, Weather
 from fusion_rt.sim.world import World
 from fusion_rt.transforms import from_translation_rpy, inverse, transform_points
 
@@ -30,6 +31,27 @@ def test_same_seed_same_bits(scenes):
     for key, value in again.items():
         assert np.asarray(value).tobytes() == np.asarray(scenes[1][key]).tobytes(), key
     assert scenes[0]["points1"].shape != scenes[1]["points1"].shape
+
+
+def test_weather_changes_what_is_seen_and_not_the_world(scenes):
+    clear, foggy = scenes[1], make_scene(2, 1, weather=Weather(visibility_m=60.0, rain_mm_h=10.0))
+    assert set(foggy) == set(clear)
+    for key in ("K", "T_camera_ego", "T_ego1_ego0", "boxes0", "boxes1"):
+        np.testing.assert_array_equal(foggy[key], clear[key])
+    away = np.hypot(*clear["boxes1"][:, :2].T)
+    assert (foggy["visible1"][away > 50] == 0).all()
+    assert (foggy["npoints1"][away > 40] <= clear["npoints1"][away > 40]).all()
+    assert foggy["npoints1"].sum() < clear["npoints1"].sum()
+
+
+def test_weather_comes_to_a_share_of_the_scenes():
+    drawn = [weather_of(2, index, 0.3) for index in range(200)]
+    assert 0.2 < np.mean([not w.clear for w in drawn]) < 0.4
+    assert drawn[7] == weather_of(2, 7, 0.3)
+    assert all(weather_of(2, index, 0.0) is CLEAR for index in range(200))
+    # More weather leaves the scenes that had some as they were.
+    more = [weather_of(2, index, 0.6) for index in range(200)]
+    assert all(a == b for a, b in zip(drawn, more) if not a.clear)
 
 
 def test_boxes_hold_their_points(scenes):
@@ -151,7 +173,7 @@ def test_a_write_that_is_cut_off_leaves_no_scene(tmp_path, monkeypatch):
         file.write(b"half a scene")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("fusion_rt.sim.frames.make_scene", lambda seed, index: {"a": np.zeros(1)})
+    monkeypatch.setattr("fusion_rt.sim.frames.make_scene", lambda seed, index, weather: {"a": np.zeros(1)})
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", disk_full)
         with pytest.raises(OSError, match="no space"):

@@ -37,6 +37,7 @@ _PACKAGES = {
     "embreex": ("simulator", "sim"),
     "torch": ("training, reference engine", "train"),
     "matplotlib": ("plots of benchmarks", "bench"),
+    "ray": ("many logs at once: --workers, --address", "batch"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -9,12 +10,35 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+import numpy as np
+from msgspec import Struct
 
 from fusion_rt import logs
 from fusion_rt.messages import Packet, Prediction
 from fusion_rt.pipeline import FusionPipeline, PipelineConfig
 
 AHEAD = 16  # packets: about a sweep and what comes with it
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """What a recording came to.
+
+    predictions   how many
+    log_s         from the first to the last of them, s
+    objects       in all of them; mean and 95th percentile: of one's number
+    rungs         of the ladder, and how often each was used
+    tracks        numbers that were given, by class
+    notes         what was damaged
+    """
+
+    predictions: int
+    log_s: float
+    objects: int
+    objects_mean: float
+    objects_p95: float
+    rungs: dict[str, int]
+    tracks: dict[str, int]
+    notes: tuple[str, ...]
 
 
 def predictions(
@@ -40,6 +64,38 @@ def predictions(
         progress(1.0)
         if log.recovered:
             say(log.recovered)
+
+
+def replay(
+    path: str | Path,
+    config: PipelineConfig,
+    out: BinaryIO | None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Replayed:
+    """Every answer as a line where `out` is given, and what they come to. Raises as `predictions`."""
+    stamps: list[int] = []
+    objects: list[int] = []
+    rungs: Counter[str] = Counter()
+    tracks: dict[str, set[int]] = {}
+    notes: list[str] = []
+    for prediction in predictions(path, config, progress, notes.append):
+        if out is not None:
+            write_line(prediction, out)
+        stamps.append(prediction.header.stamp_ns)
+        objects.append(len(prediction.objects))
+        rungs[prediction.certificate.rung] += 1
+        for thing in prediction.objects:
+            tracks.setdefault(thing.label, set()).add(thing.track_id)
+    return Replayed(
+        predictions=len(stamps),
+        log_s=round((stamps[-1] - stamps[0]) / 1e9, 3) if stamps else 0.0,
+        objects=sum(objects),
+        objects_mean=round(float(np.mean(objects)), 3) if objects else 0.0,
+        objects_p95=round(float(np.percentile(objects, 95)), 3) if objects else 0.0,
+        rungs=dict(rungs),
+        tracks={label: len(ids) for label, ids in sorted(tracks.items())},
+        notes=tuple(notes),
+    )
 
 
 def _read_ahead(packets: Iterable[Packet]) -> Iterator[Packet]:

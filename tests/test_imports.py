@@ -21,14 +21,14 @@ LEVELS = [
     {"perception", "percepts"},
     {"pipeline"},
     {"offline", "client", "node", "scenario", "processes", "monitor", "supervisor", "doctor", "live_table"},
-    {"nodes", "bench", "sim", "train", "web"},
+    {"nodes", "bench", "batch", "sim", "train", "web"},
     {"evaluation"},
     {"commands"},
     {"cli"},
 ]
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 OFFLINE = {"sim", "train", "evaluation"}  # what makes and judges models: no runtime module needs it
-HEAVY = ("torch", "onnx", "embreex", "matplotlib", *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))
+HEAVY = ("torch", "onnx", "embreex", "matplotlib", "ray", *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))
 
 
 def modules():

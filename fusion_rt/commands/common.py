@@ -19,6 +19,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 Model = Annotated[str, typer.Option(help="A preset's name, or a folder with a model package.")]
 Runtime = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
 Precision = Annotated[str | None, typer.Option(help="int8 or f32; the model's own choice if not given.")]
+AtOnce = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="So many logs at once, by Ray; else one after the other."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Let a Ray cluster work: HOST:PORT, ray://HOST:PORT, or auto for this machine's."),
+]
 
 
 def print_json(value: Any) -> None:

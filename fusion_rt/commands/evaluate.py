@@ -10,6 +10,8 @@ import typer
 
 from fusion_rt.commands import reports
 from fusion_rt.commands.common import (
+    Address,
+    AtOnce,
     Json,
     Model,
     Precision,
@@ -130,14 +132,20 @@ def drive(
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
+    workers: AtOnce = None,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """The whole engine on drives whose truth is known: tracks, velocities, forecasts.
 
     fusion-rt eval drive out/drives --simulate 3
+
+    fusion-rt eval drive out/drives --workers 4
     """
-    engine = Engine(model, runtime, precision)
-    _show(reports.drives(engine, folder, simulate=simulate, seed=seed), json)
+    from fusion_rt.batch.mapping import Workers
+
+    engine, hands = Engine(model, runtime, precision), Workers.of(workers, address)
+    _show(reports.drives(engine, folder, simulate=simulate, seed=seed, workers=hands), json)
 
 
 @evaluations.command()

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from fusion_rt.commands.common import progress
 
 if TYPE_CHECKING:
+    from fusion_rt.batch.mapping import Workers
     from fusion_rt.perception import Perception
     from fusion_rt.pipeline import PipelineConfig
 
@@ -81,7 +82,9 @@ def simulated_worlds(scenes: int, seed: int, frames: Path | None) -> Iterator[li
         yield simulated.scene_paths(folder, scenes=scenes, seed=seed)
 
 
-def drives(engine: Engine, folder: Path, *, simulate: int, seed: int) -> Judged:
+def drives(
+    engine: Engine, folder: Path, *, simulate: int, seed: int, workers: Workers | None = None
+) -> Judged:
     """The whole engine on recordings with truth, of which the first `simulate` are made where they lack."""
     from fusion_rt.evaluation import drive
     from fusion_rt.models.package import ModelPackage
@@ -92,7 +95,7 @@ def drives(engine: Engine, folder: Path, *, simulate: int, seed: int) -> Judged:
             drive.simulate(folder, seed + done)
     classes = ModelPackage.load(engine.model).spec.classes
     with progress("driving") as advance:
-        report = drive.evaluate(drive.pairs(folder), engine.pipeline, classes, advance=advance)
+        report = drive.evaluate(drive.pairs(folder), engine.pipeline, classes, workers, advance=advance)
     return Judged(report, drive.render)
 
 

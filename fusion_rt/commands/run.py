@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fusion_rt.commands import offline
 from fusion_rt.commands.common import (
+    Address,
+    AtOnce,
     Json,
     Model,
     Precision,
@@ -17,7 +18,6 @@ from fusion_rt.commands.common import (
     console,
     errors,
     print_json,
-    progress,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ ConfigOption = Annotated[
     str, typer.Option("--config", "-c", help="A scenario file, or the name of a bundled one.")
 ]
 Duration = Annotated[float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")]
-Threads = Annotated[int, typer.Option(min=1, max=64, help="Of the kernels and of the network.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        help="Of the kernels and of the network; else 2, or the share of each of --workers in the cores.",
+    ),
+]
 
 
 def run(config: Config = "driving", duration: Duration = None, json: Json = False) -> None:
@@ -64,40 +71,64 @@ def node(
 
 
 def replay(
-    log: Annotated[str, typer.Argument(help="A recording, or bundled:drive.mcap.")],
+    log: Annotated[
+        str, typer.Argument(help="A recording, or bundled:drive.mcap; with --fast also a folder of them.")
+    ],
     speed: Annotated[float, typer.Option(min=0.01, max=1000, help="1 is as it was recorded.")] = 1.0,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="As fast as possible, without sockets: the same bytes each time.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="With --fast: a JSON line a prediction; - for stdout.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="With --fast: a JSON line a prediction, - for stdout; a folder's: a folder."
+        ),
     ] = None,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
-    threads: Threads = 2,
+    threads: Threads = None,
+    workers: AtOnce = None,
+    address: Address = None,
+    again: Annotated[bool, typer.Option("--again", help="Of a folder: also what is there already.")] = False,
     duration: Duration = None,
     json: Json = False,
 ) -> None:
     """Play a recording into the engine: through the live nodes, or offline with --fast.
 
     fusion-rt replay drive.mcap --fast --out predictions.jsonl
+
+    fusion-rt replay drives --fast --out predictions --workers 4
     """
     from fusion_rt import logs
+    from fusion_rt.batch.mapping import Workers
     from fusion_rt.bus import BusConfig
     from fusion_rt.errors import ConfigError
+    from fusion_rt.pipeline import PipelineConfig
     from fusion_rt.scenario import Scenario, locate
 
-    engine: dict[str, Any] = {"model": model, "runtime": runtime, "precision": precision, "threads": threads}
+    path = locate(log)
+    hands = Workers.of(workers, address, threads)
+    engine: dict[str, Any] = {"model": model, "runtime": runtime, "precision": precision}
+    engine["threads"] = hands.threads
+    if not path.is_dir() and (workers is not None or address is not None or again):
+        raise ConfigError(
+            f"{path} is one recording: --workers, --address and --again are for a folder of them"
+        )
     if fast:
         if loop or duration is not None:
             raise ConfigError("--fast reads the recording once: leave out --loop and --duration")
-        _replay_fast(log, engine, out, json)
+        if path.is_dir():
+            offline.folder(path, PipelineConfig(**engine), out, hands, again=again, json=json)
+        else:
+            offline.one(path, PipelineConfig(**engine), out, json)
         return
     if out is not None:
         raise ConfigError("--out goes with --fast; use `fusion-rt record` beside a live replay")
-    with logs.open(locate(log)):
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder of recordings is replayed with --fast")
+    with logs.open(path):
         pass  # a file that is no recording is said now, not by nodes that are started again and again
     nodes = {
         "replay": {"log": log, "speed": speed, "loop": loop, "ends_run": True},
@@ -162,61 +193,3 @@ def _supervise(loaded: Scenario, source: str, duration: float | None, json: bool
     if duration is not None and not summary.predictions:
         errors.print("no prediction came: see the lines above", style="red")
         raise typer.Exit(1)
-
-
-def _replay_fast(log: str, engine: dict[str, Any], out: Path | None, json: bool) -> None:
-    import contextlib
-    import time
-
-    from fusion_rt import offline
-    from fusion_rt.errors import LogError
-    from fusion_rt.pipeline import PipelineConfig
-    from fusion_rt.scenario import locate
-
-    path = locate(log)
-    began = time.monotonic()
-    count, first_ns, last_ns = 0, 0, 0
-    rungs: Counter[str] = Counter()
-    tracks: dict[str, set[int]] = {}
-    notes: list[str] = []
-    with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(progress(path.name))
-        sink: Any = None
-        if out is not None and str(out) == "-":
-            sink = sys.stdout.buffer
-        elif out is not None:
-            try:
-                sink = stack.enter_context(out.open("wb"))
-            except OSError as error:
-                raise LogError(f"{out}: cannot be written: {error.strerror}") from error
-        for prediction in offline.predictions(path, PipelineConfig(**engine), advance, notes.append):
-            if sink is not None:
-                offline.write_line(prediction, sink)
-            first_ns = first_ns or prediction.header.stamp_ns
-            last_ns = prediction.header.stamp_ns
-            count += 1
-            rungs[prediction.certificate.rung] += 1
-            for thing in prediction.objects:
-                tracks.setdefault(thing.label, set()).add(thing.track_id)
-    for note in notes:
-        errors.print(note, highlight=False, markup=False)
-    elapsed_s, span_s = time.monotonic() - began, (last_ns - first_ns) / 1e9
-    report = {
-        "log": str(path),
-        "predictions": count,
-        "rungs": dict(rungs),
-        "tracks": {label: len(ids) for label, ids in sorted(tracks.items())},
-        "log_s": round(span_s, 3),
-        "elapsed_s": round(elapsed_s, 3),
-    }
-    if str(out) == "-":
-        return
-    if json:
-        print_json(report)
-        return
-    seen = ", ".join(f"{len(ids)} {label}" for label, ids in sorted(tracks.items())) or "none"
-    console.print(
-        f"{path}: {count} predictions of {span_s:.1f} s in {elapsed_s:.1f} s, loading included"
-        f" ({span_s / elapsed_s:.1f} x real time)\ntracks: {seen}\nrungs: {dict(rungs)}",
-        highlight=False,
-    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 from rich.console import Group, RenderableType
@@ -11,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusion_rt import config as typed
+from fusion_rt.batch.mapping import Failed, Workers, absolute, map_logs
 from fusion_rt.errors import ConfigError, LogError
 from fusion_rt.evaluation import lost_sensors
 from fusion_rt.evaluation.drive_scores import (
@@ -80,31 +83,65 @@ def simulate(folder: Path, seed: int) -> None:
     record(drive, seed, log, truth_path=log.with_suffix(TRUTH), compression="lz4")
 
 
+class Drive(NamedTuple):
+    """What one drive came to. model: identity, "" without an answer; notes: what could not be used."""
+
+    comparison: Comparison
+    silent: LostSensors
+    model: str
+    notes: tuple[str, ...]
+
+
 def evaluate(
     drives: Sequence[tuple[Path, Path]],
     config: PipelineConfig,
     classes: Sequence[str],
+    workers: Workers | None = None,
     *,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> DriveReport:
-    """Replays each recording and compares it with its truth. Raises LogError where none can be read."""
+    """Replays each recording and compares it with its truth; by workers or without, the numbers are the same.
+    Raises LogError where none can be read."""
+    workers = workers or Workers(threads=config.threads)
+    look = partial(compare, config=workers.engine(config), classes=tuple(classes))
+    found: list[Drive | Failed] = []
+    for drive in map_logs(look, [(absolute(log), absolute(true)) for log, true in drives], workers):
+        found.append(drive)
+        advance(len(found), len(drives))
+    return judge([log.name for log, _ in drives], found, classes)
+
+
+def compare(drive: tuple[Path, Path], config: PipelineConfig, classes: Sequence[str]) -> Drive:
+    """One recording against its truth. One that cannot be read has notes and no drive."""
+    log, true = drive
+    comparison, silent, notes = Comparison(classes), LostSensors(classes), list[str]()
+    try:
+        frames = truth.read(true)
+        answers = list(predictions(log, config, say=notes.append))
+        silent.add(log, answers, frames, config)
+    except (LogError, ConfigError) as error:
+        return Drive(comparison, LostSensors(classes), "", (*notes, str(error)))
+    comparison.add(answers, frames)
+    model = answers[0].certificate.model if answers else ""
+    return Drive(comparison, silent, model, tuple(notes))
+
+
+def judge(names: Sequence[str], found: Sequence[Drive | Failed], classes: Sequence[str]) -> DriveReport:
+    """All drives together, in their order. Raises LogError where there is none."""
     comparison, silent, model = Comparison(classes), LostSensors(classes), ""
     skipped: list[str] = []
-    for done, (log, true) in enumerate(drives):
-        try:
-            frames = truth.read(true)
-            answers = list(predictions(log, config, say=skipped.append))
-            silent.add(log, answers, frames, config)
-        except (LogError, ConfigError) as error:
-            skipped.append(str(error))
-        else:
-            comparison.add(answers, frames)
-            model = answers[0].certificate.model if answers else model
-        advance(done + 1, len(drives))
+    for name, drive in zip(names, found):
+        if isinstance(drive, Failed):
+            skipped.append(f"{name}: {drive.reason}")
+            continue
+        comparison.join(drive.comparison)
+        silent.join(drive.silent)
+        model = drive.model or model
+        skipped += drive.notes
     if not comparison.drives:
         raise LogError("no drive can be used: " + "; ".join(skipped))
     return DriveReport(
-        source=", ".join(log.name for log, _ in drives),
+        source=", ".join(names),
         model=model,
         drives=comparison.drives,
         predictions=comparison.predictions,

@@ -47,6 +47,20 @@ class _Sums:
         self.nees: list[float] = []
         self.forecast: dict[float, list[float]] = {h: [] for h in HORIZONS_S}
 
+    def join(self, other: _Sums) -> None:
+        """Other drives behind these."""
+        self.objects += other.objects
+        self.found += other.found
+        self.wrong += other.wrong
+        self.switches += other.switches
+        self.position += other.position
+        self.velocity += other.velocity
+        self.moving += other.moving
+        self.yaw += other.yaw
+        self.nees += other.nees
+        for h, errors in other.forecast.items():
+            self.forecast[h] += errors
+
 
 class Comparison:
     """Predictions against the truth, drive by drive."""
@@ -84,6 +98,14 @@ class Comparison:
             if frame.stamp_ns not in answered:
                 for label, sums in self._sums.items():
                     sums.objects += sum(_counts(o) for o in frame.objects if o.label == label)
+
+    def join(self, other: Comparison) -> None:
+        """The drives of another comparison of the same classes behind these: the same as adding them here."""
+        for label, sums in self._sums.items():
+            sums.join(other._sums[label])
+        self.speed_errors += other.speed_errors
+        self.drives += other.drives
+        self.predictions += other.predictions
 
     def rows(self) -> tuple[DriveRow, ...]:
         """One a class."""

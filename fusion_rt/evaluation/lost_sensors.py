@@ -58,6 +58,11 @@ class LostSensors:
             answers = _without(log, config, CASES[lost], start) if CASES[lost] else whole
             comparison.add([a for a in answers if _silent(a.header.stamp_ns - start)], frames, due=judged)
 
+    def join(self, other: LostSensors) -> None:
+        """The drives of another behind these: the same as adding them here."""
+        for lost, comparison in self._comparisons.items():
+            comparison.join(other._comparisons[lost])
+
     def rows(self) -> tuple[LostRow, ...]:
         """By what was lost, then by class."""
         return tuple(

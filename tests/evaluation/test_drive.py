@@ -1,5 +1,7 @@
 """Answers against the truth of a drive."""
 
+import pickle
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -8,6 +10,7 @@ from typer.testing import CliRunner
 from fusion_rt.cli import app
 from fusion_rt.ego.estimate import unknown
 from fusion_rt.errors import LogError
+from fusion_rt.evaluation import lost_sensors
 from fusion_rt.evaluation.drive import pairs
 from fusion_rt.evaluation.drive_scores import Comparison
 from fusion_rt.evaluation.lost_sensors import LostSensors
@@ -134,6 +137,39 @@ def test_a_time_without_an_answer_misses_what_is_there():
     comparison.add([answer(k) for k in range(10)], frames, due=frames[:20])
     (cars,) = comparison.rows()
     assert (cars.objects, cars.recall, cars.precision) == (20, 0.5, 1.0)
+
+
+def test_drives_judged_apart_are_the_same_together():
+    drives = [
+        [answer(k) for k in range(FRAMES)],
+        [answer(k, off=(0.3, 0.1), number=1 + k // 20, velocity=(13.0, 0.1)) for k in range(0, FRAMES, 3)],
+        [answer(k, label="pedestrian") for k in range(7)],
+    ]
+    frames = [frame(k) for k in range(FRAMES)]
+    one_by_one, together = Comparison(("car", "pedestrian")), Comparison(("car", "pedestrian"))
+    for answers in drives:
+        one_by_one.add(answers, frames, due=frames[:9])
+        apart = Comparison(("car", "pedestrian"))
+        apart.add(answers, frames, due=frames[:9])
+        together.join(pickle.loads(pickle.dumps(apart)))
+    assert together.rows() == one_by_one.rows()
+    assert together.speed_errors == one_by_one.speed_errors
+    assert (together.drives, together.predictions) == (one_by_one.drives, one_by_one.predictions)
+
+
+def test_a_silent_sensor_judged_apart_is_the_same_together(monkeypatch):
+    """What the engine would say without a sensor is every second answer."""
+    whole, frames = [answer(k) for k in range(FRAMES)], [frame(k) for k in range(FRAMES)]
+    monkeypatch.setattr(lost_sensors, "_without", lambda log, config, lost, start_ns: whole[:: len(lost) + 1])
+    one_by_one, together = LostSensors(("car",)), LostSensors(("car",))
+    for part in (whole, whole[:35]):
+        one_by_one.add(None, part, frames, None)
+        apart = LostSensors(("car",))
+        apart.add(None, part, frames, None)
+        together.join(apart)
+    assert together.rows() == one_by_one.rows()
+    recalls = [row.scores.recall for row in together.rows()]
+    assert 0 < min(recalls) < max(recalls)
 
 
 def test_what_a_silent_sensor_costs(tmp_path):

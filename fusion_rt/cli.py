@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from fusion_rt.commands import bench as benchmarks
-from fusion_rt.commands import doctor, evaluate, learn, recordings, run, schema
+from fusion_rt.commands import detectors, doctor, evaluate, learn, recordings, run, schema
 from fusion_rt.commands.common import errors
 from fusion_rt.errors import FusionError
 
@@ -30,6 +30,7 @@ app.command(rich_help_panel="Learn")(learn.train)
 app.command(rich_help_panel="Learn")(learn.export)
 app.command(rich_help_panel="Learn")(learn.calibrate)
 app.command(rich_help_panel="Learn")(learn.adapt)
+app.add_typer(detectors.models, name="model", rich_help_panel="Learn")
 app.add_typer(evaluate.evaluations, name="eval", rich_help_panel="Judge")
 app.command(rich_help_panel="Judge")(benchmarks.bench)
 app.command(rich_help_panel="Judge")(doctor.doctor)

@@ -33,6 +33,16 @@ def decode_image(image: Image) -> Array:
     return pixels
 
 
+def camera_pixels(image: Image, camera: Camera) -> Array:
+    """`decode_image`, of the rig's size. Raises MessageError where it is of another."""
+    if (image.height, image.width) != (camera.height, camera.width):
+        raise MessageError(
+            f"{image.header.sensor_id}: image {image.width}x{image.height}, the rig says"
+            f" {camera.width}x{camera.height}; correct the rig or the camera's mode"
+        )
+    return decode_image(image)
+
+
 def network_intrinsics(camera: Camera, width: int, height: int) -> Array:
     """K (3, 3) of the network's image: the camera's scaled to its width, the rows chosen so that the horizon
     of a level camera is not below the middle; wide images lose sky and bonnet, none is stretched."""

@@ -275,6 +275,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     boxes_dropped        first answers left out, by cause: "overflow" (too many), "broken" (not finite)
     stage_ms             wall time a stage, of the packet that asked and of the images it used; empty in
                          offline replay, which reads no clock
+    detectors            detectors beside the model whose boxes entered the answer: name -> identity
     rung                 the rung of the ladder that answered: "all", "in_time", "lidar_only",
                          "camera_only", "coasting", "none"
     """
@@ -285,6 +286,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     points_dropped: dict[str, int]
     boxes_dropped: dict[str, int] = {}
     model: str
+    detectors: dict[str, str] = {}
     engine: str
     precision: str
     device: str

@@ -13,8 +13,7 @@ import numpy as np
 
 from fusion_rt import engine
 from fusion_rt.device import Device
-from fusion_rt.errors import MessageError
-from fusion_rt.images import decode_image, network_intrinsics
+from fusion_rt.images import camera_pixels, network_intrinsics
 from fusion_rt.messages import Image
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.percepts import Explanation, FirstLook, ImageFeatures, Motion, Perceived, Sweep, View
@@ -90,13 +89,12 @@ class Perception:
 
     def see(self, image: Image, camera: Camera) -> ImageFeatures:
         """Encode an image. Raises MessageError when it does not decode or is not of the rig's size."""
-        if (image.height, image.width) != (camera.height, camera.width):
-            raise MessageError(
-                f"{image.header.sensor_id}: image {image.width}x{image.height}, the rig says"
-                f" {camera.width}x{camera.height}; correct the rig or the camera's mode"
-            )
-        pixels = decode_image(image)
+        pixels = camera_pixels(image, camera)
         self._lap("image_decode")
+        return self.encode(pixels, camera, bgr=image.encoding != "rgb8")
+
+    def encode(self, pixels: Array, camera: Camera, *, bgr: bool) -> ImageFeatures:
+        """Encode the pixels (h, w, 3) uint8 of an image; bgr: the order of their channels."""
         spec = self.spec.image
         K = network_intrinsics(camera, spec.width, spec.height)
         self._kernels["image"](
@@ -105,7 +103,7 @@ class Perception:
             camera.intrinsics,
             camera.distortion,
             K,
-            bgr=image.encoding != "rgb8",
+            bgr=bgr,
             mean=spec.mean,
             std=spec.std,
         )
@@ -329,7 +327,7 @@ class Perception:
             labels=kind,
             std=rows[:, SIGMA],
             contributions=self._shares(iy, ix),
-            velocity_known=self._recalled and self.spec.measures_velocity,
+            velocity_known=np.full(len(rows), self._recalled and self.spec.measures_velocity),
         )
 
 

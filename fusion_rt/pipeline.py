@@ -17,10 +17,13 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from fusion_rt.align.aligner import AlignConfig, Aligner, Snapshot
+from fusion_rt.detectors.lookout import DetectorUse, Lookout
+from fusion_rt.detectors.merging import merged
 from fusion_rt.device import CpuDevice, Device
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.filter import EgoFilter
 from fusion_rt.errors import ConfigError, MessageError
+from fusion_rt.images import camera_pixels
 from fusion_rt.messages import (
     Certificate,
     EgoState,
@@ -39,11 +42,13 @@ from fusion_rt.percepts import Explanation, ImageFeatures, Motion, Perceived, Sw
 from fusion_rt.rig import Rig
 from fusion_rt.stopwatch import Stopwatch
 from fusion_rt.tracking.config import TrackerConfig
+from fusion_rt.tracking.detections import Detections
 from fusion_rt.tracking.objects import tracked_objects
 from fusion_rt.tracking.tracker import Tracker
 from fusion_rt.transforms import Array, from_rotation_translation, matrix_from_quaternion
 
 SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
+_LIDAR_ALONE = np.array([float(name == "lidar") for name in MODALITIES], np.float32)
 MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
 
 
@@ -54,6 +59,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runtime    "openvino", "onnxruntime" or "torch"
     precision  "int8", "f32"; null: the model package's own choice
     threads    of the kernels and of the network
+    detectors  name -> a detector of your own beside it: docs/detectors.md
     """
 
     model: str = "driving-s"
@@ -63,6 +69,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     align: AlignConfig = AlignConfig()
     ego: EgoConfig = EgoConfig()
     tracker: TrackerConfig = TrackerConfig()
+    detectors: dict[str, DetectorUse] = {}
 
 
 class FusionPipeline:
@@ -95,6 +102,8 @@ class FusionPipeline:
             config.tracker, package.spec.classes, MODALITIES, package.spec.score_thresholds
         )
         self._classes = package.spec.classes
+        self._same_iou = [package.spec.nms_iou[label] for label in self._classes]
+        self._lookout = Lookout(config.detectors, rig, classes=self._classes, device=device)
         self._features: dict[str, ImageFeatures] = {}
         self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image
         self._seq = 0
@@ -130,10 +139,12 @@ class FusionPipeline:
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
-        """Packets accepted and dropped, by sensor and cause; "ego" and "tracker" count what they refused."""
+        """Packets accepted and dropped, by sensor and cause; "ego", "tracker" and "detectors" count what they
+        refused."""
         own = {
             "ego": dict(self._ego.counters),
             "tracker": {k: n for k, n in self._tracker.refused.items() if n},
+            "detectors": dict(self._lookout.refused),
         }
         return {**self._aligner.counters, **{name: counts for name, counts in own.items() if counts}}
 
@@ -142,16 +153,23 @@ class FusionPipeline:
         self._ego = EgoFilter(self.rig, self.config.ego)
         self._tracker.reset()
         self._features.clear()
+        self._lookout.forget()
         self._remembered = None
 
     def _see(self, image: Image) -> None:
         """Encode on arrival: the features wait for the trigger."""
+        sensor = image.header.sensor_id
+        camera, bgr = self.rig.cameras[sensor], image.encoding != "rgb8"
         try:
-            sensor = image.header.sensor_id
-            self._features[sensor] = self._perception.see(image, self.rig.cameras[sensor])
+            pixels = camera_pixels(image, camera)
         except MessageError:
             self._aligner.refuse(image, "malformed")
             return
+        self._watch.lap("image_decode")
+        self._features[sensor] = self._perception.encode(pixels, camera, bgr=bgr)
+        if self._lookout.watches(sensor):
+            self._lookout.see(sensor, pixels, bgr=bgr)
+            self._watch.lap("detect")
         self._seen_ms[sensor] = self._watch.take_ms()
 
     def _answer(self, stamp_ns: int) -> Prediction:
@@ -162,17 +180,20 @@ class FusionPipeline:
         sweeps, views = self._sweeps(snapshot, stamp_ns), self._views(snapshot, stamp_ns)
         perceived = None
         if sweeps or views:
-            perceived = self._perception.detect(sweeps, views, self._motion(ego))
+            perceived = self._perception.detect(sweeps, list(views.values()), self._motion(ego))
             self._remembered = ego
+        found, detectors = self._find(perceived, sweeps)
         placed = ego.source != "none"
         if placed != self._placed:  # without a pose the map is the ego frame: nothing stays where it was
             self._tracker.reset()
             self._placed = placed
         T_map_ego = pose_matrix(ego)
+        images, seeing = self._lookout.seen({sensor: v.T_camera_ego for sensor, v in views.items()})
         tracks = self._tracker.update(
-            perceived.detections if perceived else None,
+            found,
             stamp_ns=stamp_ns,
             T_map_ego=T_map_ego,
+            images=images,
             lidar=bool(sweeps),
         )
         self._watch.lap("track")
@@ -192,8 +213,23 @@ class FusionPipeline:
             header=Header(sensor_id="fusion", frame_id="ego", seq=self._seq - 1, stamp_ns=stamp_ns),
             objects=objects,
             ego=ego,
-            certificate=self._certificate(snapshot, ego, perceived, bool(sweeps), bool(views)),
+            certificate=self._certificate(
+                snapshot, ego, perceived, detectors | seeing, bool(sweeps), bool(views)
+            ),
         )
+
+    def _find(
+        self, perceived: Perceived | None, sweeps: list[Sweep]
+    ) -> tuple[Detections | None, dict[str, str]]:
+        """What the network found, and what detectors of the lidars add; whose that is: name -> identity."""
+        if perceived is None:
+            return None, {}
+        boxes, (others, identities) = perceived.detections, self._lookout.find(sweeps)
+        for more in others:
+            boxes = merged(boxes, more, iou=self._same_iou, share=_LIDAR_ALONE)
+        if any(self._lookout.watches(sweep.cloud.header.sensor_id) for sweep in sweeps):
+            self._watch.lap("detect")
+        return boxes, identities
 
     def _sweeps(self, snapshot: Snapshot, stamp_ns: int) -> list[Sweep]:
         """Usable point clouds with the lidar's pose through each sweep, in the ego frame at stamp_ns."""
@@ -209,14 +245,14 @@ class FusionPipeline:
             sweeps.append(Sweep(cloud, knots_t, knots_T))
         return sweeps
 
-    def _views(self, snapshot: Snapshot, stamp_ns: int) -> list[View]:
-        """Waiting image features, each with its camera where it was when the image was taken."""
-        views = []
+    def _views(self, snapshot: Snapshot, stamp_ns: int) -> dict[str, View]:
+        """Waiting image features by camera, each with its camera where it was when the image was taken."""
+        views = {}
         for sensor, T_camera_ego in self._T_camera_ego.items():
             image = snapshot.packets.get(sensor)
             if image is not None and sensor in self._features:
                 (T_then_now,) = self._ego.relative([stamp_ns], image.header.stamp_ns)
-                views.append(View(self._features[sensor], T_camera_ego @ T_then_now))
+                views[sensor] = View(self._features[sensor], T_camera_ego @ T_then_now)
         return views
 
     def _motion(self, ego: EgoState) -> Motion:
@@ -240,7 +276,13 @@ class FusionPipeline:
         )
 
     def _certificate(
-        self, snapshot: Snapshot, ego: EgoState, perceived: Perceived | None, lidar: bool, camera: bool
+        self,
+        snapshot: Snapshot,
+        ego: EgoState,
+        perceived: Perceived | None,
+        detectors: dict[str, str],
+        lidar: bool,
+        camera: bool,
     ) -> Certificate:
         rung, reason = ladder(snapshot, lidar, camera)
         elapsed_s = self._watch.elapsed_s
@@ -252,6 +294,7 @@ class FusionPipeline:
             points_dropped=perceived.points_dropped if perceived else {},
             boxes_dropped=perceived.boxes_dropped if perceived else {},
             model=self._perception.package.identity,
+            detectors=detectors,
             engine=self._perception.engine_identity,
             precision=self._perception.precision,
             device=self._device,

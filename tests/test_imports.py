@@ -18,7 +18,7 @@ LEVELS = [
     {"arrays", "errors", "config", "messages", "transforms", "rig", "outlines", "stopwatch", "images"},
     {"kernels", "engine"},
     {"align", "ego", "device", "models", "tracking", "logs", "metrics", "bus"},
-    {"perception", "percepts"},
+    {"perception", "percepts", "detectors"},
     {"pipeline"},
     {"offline", "client", "node", "scenario", "processes", "monitor", "supervisor", "doctor", "live_table"},
     {"nodes", "bench", "batch", "sim", "train", "web"},

@@ -153,6 +153,10 @@ def kitti(
     folder: Annotated[Path, typer.Argument(help="image_2, velodyne, calib, and label_2 if there.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write KITTI result files there.")] = None,
     draw: Draw = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="A folder of `fusion-rt model add`: more rows, with what that detector says."),
+    ] = None,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
@@ -162,7 +166,8 @@ def kitti(
 
     fusion-rt eval kitti kitti/training --out results
     """
-    _show(reports.kitti_frames(Engine(model, runtime, precision), folder, out=out, draw=draw), json)
+    engine = Engine(model, runtime, precision)
+    _show(reports.kitti_frames(engine, folder, out=out, draw=draw, detector=detector), json)
 
 
 @evaluations.command()

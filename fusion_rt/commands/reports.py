@@ -99,14 +99,26 @@ def drives(
     return Judged(report, drive.render)
 
 
-def kitti_frames(engine: Engine, folder: Path, *, out: Path | None, draw: Path | None = None) -> Judged:
-    """A folder in the layout of KITTI's object benchmark."""
+def kitti_frames(
+    engine: Engine,
+    folder: Path,
+    *,
+    out: Path | None,
+    draw: Path | None = None,
+    detector: Path | None = None,
+) -> Judged:
+    """A folder in the layout of KITTI's object benchmark; detector: a folder of `fusion-rt model add`."""
+    from fusion_rt.detectors import folder as detectors
+    from fusion_rt.device import CpuDevice
     from fusion_rt.evaluation import kitti
     from fusion_rt.evaluation.report import render
 
     looking = perception(engine)
+    classes = looking.spec.classes
+    beside = None if detector is None else detectors.load(detector, classes=classes, device=CpuDevice())
     with progress("looking") as advance:
-        return Judged(kitti.evaluate(folder, looking, out=out, draw=draw, advance=advance), render)
+        report = kitti.evaluate(folder, looking, detector=beside, out=out, draw=draw, advance=advance)
+    return Judged(report, render)
 
 
 def public_detections(

@@ -17,7 +17,7 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        core = _core()
+        core = shared_core()
         try:
             model = core.read_model(str(path))
             quantised = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
@@ -51,7 +51,7 @@ class OpenVinoEngine:
 
 
 @functools.cache
-def _core() -> openvino.Core:
+def shared_core() -> openvino.Core:
     """One for the life of the process.
 
     The CPU plugin gives the thread that loads it a signal stack, and takes it back in whatever thread drops

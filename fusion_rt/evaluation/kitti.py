@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fusion_rt.detectors.image_detector import ImageDetector
+from fusion_rt.detectors.point_detector import PointDetector
 from fusion_rt.errors import LogError, MessageError
 from fusion_rt.evaluation import pictures, report
+from fusion_rt.evaluation.late_fusion import LateFusion
 from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, Report
-from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
+from fusion_rt.evaluation.subsets import SUBSETS, detect, own_scores, still
 from fusion_rt.images import decode_image
 from fusion_rt.logs.kitti_calibration import object_rig
 from fusion_rt.logs.kitti_object import (
@@ -50,23 +53,28 @@ def evaluate(
     folder: str | Path,
     perception: Perception,
     *,
+    detector: ImageDetector | PointDetector | None = None,
     out: Path | None = None,
     draw: Path | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Looks at every frame with each subset of its sensors.
 
+    detector: looks, too; one more set of rows is lidar+camera with what it says.
     draw: pictures NAME.png there, of what all its sensors find. out: result files NAME.txt of lidar+camera
-    there, those of the others in lidar/ and camera/; one for each frame that has the sensors, empty where
+    there, those of the others in lidar/, camera/, ...; one for each frame that has the sensors, empty where
     nothing was found. A damaged frame is reported and left out.
-    Raises LogError where no frame can be used or a file cannot be written."""
+    Raises LogError where no frame can be used or a file cannot be written, EngineError where the detector
+    gives numbers that are none."""
     names, skipped = frame_names(folder), _without_calibration(folder)
     classes = perception.spec.classes
+    late = None if detector is None else LateFusion(detector, perception.spec)
+    subsets = [s.name for s in SUBSETS] + ([] if late is None else [late.name])
     cases: dict[Case, list[FrameBoxes]] = {
-        Case(s.name, label, d.name): [] for s in SUBSETS for label in classes for d in DIFFICULTIES
+        Case(name, label, d.name): [] for name in subsets for label in classes for d in DIFFICULTIES
     }
     detections: dict[str, int] = {}
-    places = {} if out is None else _result_folders(out)
+    places = {} if out is None else _result_folders(out, subsets)
     used = 0
     for index, name in enumerate(names):
         try:
@@ -78,23 +86,27 @@ def evaluate(
             advance(index + 1, len(names))
             continue
         used += 1
-        drawn = False
-        for subset in SUBSETS:
-            if (subset.lidar and not sweeps) or (subset.camera and not views):
-                continue
-            seen = detect(perception, subset, sweeps=sweeps, views=views, motion=Motion())
+        looks = {
+            s.name: detect(perception, s, sweeps=sweeps, views=views, motion=Motion())
+            for s in SUBSETS
+            if (sweeps or not s.lidar) and (views or not s.camera)
+        }
+        if draw is not None:
+            seen = next(iter(looks.values()))  # with all the frame's sensors
+            pictures.save(_picture(frame, camera, seen, perception), draw / f"{name}.png")
+        pixels = None if late is None else _pixels(frame)
+        if late is not None and pixels is not None and late.base in looks:
+            looks[late.name] = late.judged(looks[late.base], sweeps, pixels, camera)
+        for subset, seen in looks.items():
             found = result_labels(seen, classes, camera, frame.T_reference_ego)
-            detections[subset.name] = detections.get(subset.name, 0) + len(found)
-            if subset.name in places:
-                write_labels(places[subset.name] / f"{name}.txt", found)
-            if draw is not None and not drawn:
-                pictures.save(_picture(frame, camera, seen, perception), draw / f"{name}.png")
-                drawn = True
+            detections[subset] = detections.get(subset, 0) + len(found)
+            if subset in places:
+                write_labels(places[subset] / f"{name}.txt", found)
             if frame.labels is not None:
                 for label in classes:
                     for d in DIFFICULTIES:
                         boxes = frame_boxes(frame.labels, found, label=label, difficulty=d)
-                        cases[Case(subset.name, label, d.name)].append(boxes)
+                        cases[Case(subset, label, d.name)].append(boxes)
         advance(index + 1, len(names))
     if not used:
         raise LogError(f"{folder}: no frame can be used; the first problem: {(skipped or ['no frames'])[0]}")
@@ -137,13 +149,16 @@ def _picture(frame: KittiFrame, camera: Camera, seen: Detections, perception: Pe
         for t in frame.labels or ()
         if t.type != "DontCare"
     ]
-    pixels, points = None, np.zeros((0, 3))
+    points = np.zeros((0, 3))
     for packet in frame.packets:
-        if isinstance(packet, Image):
-            pixels = decode_image(packet)
-        elif isinstance(packet, PointCloud):
+        if isinstance(packet, PointCloud):
             points = transform_points(frame.rig.lidars["lidar"].T_ego_lidar, packet.xyz)
-    return pictures.compare(pixels, camera, points, truth, found)
+    return pictures.compare(_pixels(frame), camera, points, truth, found)
+
+
+def _pixels(frame: KittiFrame) -> Array | None:
+    """(h, w, 3) uint8 BGR; None where the frame has no image."""
+    return next((decode_image(packet) for packet in frame.packets if isinstance(packet, Image)), None)
 
 
 def _without_calibration(folder: str | Path) -> list[str]:
@@ -175,11 +190,8 @@ def see(frame: KittiFrame, perception: Perception) -> tuple[list[Sweep], list[Vi
     return sweeps, views
 
 
-def _result_folders(out: Path) -> dict[str, Path]:
-    def place(subset: Subset) -> Path:
-        return out if subset.lidar and subset.camera else out / subset.name
-
-    places = {subset.name: place(subset) for subset in SUBSETS}
+def _result_folders(out: Path, subsets: list[str]) -> dict[str, Path]:
+    places = {name: out if name == "lidar+camera" else out / name for name in subsets}
     try:
         for folder in places.values():
             folder.mkdir(parents=True, exist_ok=True)

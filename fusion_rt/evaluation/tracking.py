@@ -242,7 +242,8 @@ def track(drive: Drive, chosen: Settings) -> list[str]:
         boxes = drive.public.get(frame, _NOTHING)
         detections = _detections(boxes, chosen)
         image = None if drive.seen is None else _image(drive.seen.get(frame, _NOTHING), camera, drive.knows)
-        tracks = tracker.update(detections, stamp_ns=frame * FRAME_NS, T_map_ego=T_map_ego, image=image)
+        images = () if image is None else (image,)
+        tracks = tracker.update(detections, stamp_ns=frame * FRAME_NS, T_map_ego=T_map_ego, images=images)
         in_ego, now = boxes_in_ego(tracks, T_map_ego), frame * FRAME_NS
         kinds = tracks["log_classes"].argmax(axis=1)
         projected = outlines(in_ego, tracker.rounded[kinds], camera, camera.T_camera_ego)
@@ -283,6 +284,7 @@ def _detections(boxes: Boxes, chosen: Settings) -> Detections:
         labels=boxes.labels,
         std=np.tile(chosen.std, (n, 1)),
         contributions=np.ones((n, 1)),
+        velocity_known=np.zeros(n, bool),
     )
 
 

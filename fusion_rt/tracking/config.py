@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
@@ -80,3 +81,7 @@ class TrackerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             "cyclist": ClassMotion(accel=2.0, turn_accel=1.2, yaw_std=0.25, speed_std=4.0, max_turn=1.5),
         }
     )
+
+    def motions(self, classes: Sequence[str]) -> list[ClassMotion]:
+        """Of each class, in this order."""
+        return [self.classes.get(name, ClassMotion()) for name in classes]

@@ -8,13 +8,15 @@ from msgspec import Struct
 from fusion_rt.errors import MessageError
 from fusion_rt.transforms import Array
 
+_LEAST, _MOST = 0.02, 0.98
+
 
 class Detections(Struct, frozen=True, kw_only=True):
     """The boxes of one moment, in the ego frame.
 
     boxes          (n, 7) x y z l w h yaw
     velocity       (n, 2) over ground along ego axes, m/s
-    velocity_known whether the velocities mean anything: they need two moments
+    velocity_known (n,) bool, whether a box's velocity means anything: it needs two moments
     scores         (n, classes) probability of each class
     labels         (n,) int, the class each box was decoded as
     std            (n, 5) one standard deviation of x, y, z (m), size (share), yaw (rad)
@@ -27,11 +29,11 @@ class Detections(Struct, frozen=True, kw_only=True):
     labels: Array
     std: Array
     contributions: Array
-    velocity_known: bool = False
+    velocity_known: Array
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
-        wanted = {"boxes": (n, 7), "velocity": (n, 2), "labels": (n,), "std": (n, 5)}
+        wanted = {"boxes": (n, 7), "velocity": (n, 2), "labels": (n,), "std": (n, 5), "velocity_known": (n,)}
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
                 raise MessageError(f"detections.{name} is {getattr(self, name).shape}, expected {shape}")
@@ -48,7 +50,7 @@ class Detections(Struct, frozen=True, kw_only=True):
             labels=self.labels[keep],
             std=self.std[keep],
             contributions=self.contributions[keep],
-            velocity_known=self.velocity_known,
+            velocity_known=self.velocity_known[keep],
         )
 
     @property
@@ -59,3 +61,8 @@ class Detections(Struct, frozen=True, kw_only=True):
         columns = np.concatenate([a.T for a in numbers])
         good: Array = np.isfinite(columns).all(axis=0) & (columns[3:6] > 0).all(axis=0)
         return good
+
+
+def no_certainty(scores: Array) -> Array:
+    """The scores away from 0 and 1: no single box decides a class."""
+    return np.minimum(np.maximum(scores, _LEAST), _MOST)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from fusion_rt.errors import MessageError
+from fusion_rt.outlines import outlines
 from fusion_rt.rig import Camera
 from fusion_rt.tracking.assignment import assign
+from fusion_rt.tracking.config import TrackerConfig
+from fusion_rt.tracking.detections import Detections, no_certainty
 from fusion_rt.transforms import Array
 
 
@@ -35,6 +38,26 @@ class ImageBoxes(Struct, frozen=True, kw_only=True):
                 raise MessageError(f"image boxes: {name} is {getattr(self, name).shape}, expected {shape}")
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
             raise MessageError("image boxes: a box or score is not finite; leave it out")
+
+
+def compared(
+    boxes: Detections, image: ImageBoxes, rounded: Array, config: TrackerConfig
+) -> tuple[Detections, Array]:
+    """The boxes with their scores raised where the image shows the same, lowered where it should and does
+    not; and which of the image's boxes (m,) bool show none of them. rounded (classes,) bool: `outlines`."""
+    each, labels = np.arange(len(boxes.labels)), boxes.labels
+    seen = outlines(boxes.boxes, rounded[labels], image.camera, image.T_camera_ego)
+    pair = paired(seen, labels, image, config.image_overlap)
+    score = no_certainty(boxes.scores[each, labels])
+    logit = np.log(score / (1 - score))
+    alone = (pair < 0) & np.isfinite(seen[:, 0]) & np.isin(labels, image.knows)
+    logit -= config.image_doubt * alone
+    logit[pair >= 0] += config.image_gain * image.scores[pair[pair >= 0]]
+    scores = boxes.scores.astype(np.float64)
+    scores[each, labels] = 1 / (1 + np.exp(-logit))
+    free = np.ones(len(image.scores), bool)
+    free[pair[pair >= 0]] = False
+    return structs.replace(boxes, scores=scores), free
 
 
 def image_iou(a: Array, b: Array) -> Array:

@@ -15,9 +15,9 @@ from msgspec import structs
 
 from fusion_rt.outlines import outlines
 from fusion_rt.tracking.assignment import Costs, assign
-from fusion_rt.tracking.config import ClassMotion, TrackerConfig
-from fusion_rt.tracking.detections import Detections
-from fusion_rt.tracking.image_boxes import ImageBoxes, paired
+from fusion_rt.tracking.config import TrackerConfig
+from fusion_rt.tracking.detections import Detections, no_certainty
+from fusion_rt.tracking.image_boxes import ImageBoxes, compared, paired
 from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y, correct, predict
 from fusion_rt.tracking.tracks import Tracks, boxes_in_ego, joined, track_dtype
 from fusion_rt.transforms import Array, transform_points, wrap_angle, yaw_of
@@ -26,7 +26,6 @@ _REACH_M = 8.0  # however uncertain a track is, its box is not farther away
 _HEIGHT_STD_M = 0.1  # floor of a box's height noise
 _REVERSING_MPS = 1.0  # nobody drives backwards faster, and what is slower is told from its boxes
 _FACING_KEPT = 0.9  # of what older boxes said of a front, after each box
-_LEAST, _MOST = 0.02, 0.98
 
 
 class Tracker:
@@ -44,7 +43,7 @@ class Tracker:
         self.config = config
         own = config.birth_score
         self._birth = np.array([birth_scores[name] if own is None else own for name in classes])
-        motion = [config.classes.get(name, ClassMotion()) for name in classes]
+        motion = config.motions(classes)
         self._accel = np.array([m.accel for m in motion])
         self._turn_accel = np.array([m.turn_accel for m in motion])
         self._yaw_std = np.array([m.yaw_std for m in motion])
@@ -62,11 +61,11 @@ class Tracker:
         *,
         stamp_ns: int,
         T_map_ego: Array,
-        image: ImageBoxes | None = None,
+        images: Sequence[ImageBoxes] = (),
         lidar: bool = True,
     ) -> Tracks:
         """Move all tracks to the stamp, take the boxes in; None: nothing was looked at, tracks coast.
-        image: what a detector saw in an image makes boxes surer or less sure, and keeps tracks alive.
+        images: what detectors saw in images makes boxes surer or less sure, and keeps tracks alive.
         lidar: whether one looked, or cameras alone, which miss more.
 
         Returns a copy of the confirmed tracks, likeliest first."""
@@ -80,12 +79,13 @@ class Tracker:
             if not good.all():
                 self.refused["not_finite"] += int((~good).sum())
                 detections = detections.where(good)
-            free = None
-            if image is not None:
-                detections, free = self._compared(detections, image)
+            unused = []
+            for image in images:
+                detections, free = compared(detections, image, self.rounded, self.config)
+                unused.append(free)
             likely = self.config.detection if lidar else self.config.detection_camera
             self._take(_in_map(detections, T_map_ego), stamp_ns, likely)
-            if image is not None:
+            for image, free in zip(images, unused):
                 self._witness(image, free, stamp_ns, T_map_ego)
             self._keep(~_ghosts(self._tracks, stamp_ns))
         self._keep(self._tracks["existence"] >= self.config.drop)
@@ -120,24 +120,7 @@ class Tracker:
         tracks["z_variance"] += 0.01 * dt
         tracks["existence"] *= math.exp(-dt / self.config.survival_s)
 
-    def _compared(self, boxes: Detections, image: ImageBoxes) -> tuple[Detections, Array]:
-        """The boxes with their scores raised where the image shows the same, lowered where it should and does
-        not; and which of the image's boxes (m,) show none of them."""
-        each, labels = np.arange(len(boxes.labels)), boxes.labels
-        seen = outlines(boxes.boxes, self.rounded[labels], image.camera, image.T_camera_ego)
-        pair = paired(seen, labels, image, self.config.image_overlap)
-        score = _no_certainty(boxes.scores[each, labels])
-        logit = np.log(score / (1 - score))
-        alone = (pair < 0) & np.isfinite(seen[:, 0]) & np.isin(labels, image.knows)
-        logit -= self.config.image_doubt * alone
-        logit[pair >= 0] += self.config.image_gain * image.scores[pair[pair >= 0]]
-        scores = boxes.scores.astype(np.float64)
-        scores[each, labels] = 1 / (1 + np.exp(-logit))
-        free = np.ones(len(image.scores), bool)
-        free[pair[pair >= 0]] = False
-        return structs.replace(boxes, scores=scores), free
-
-    def _witness(self, image: ImageBoxes, free: Array | None, stamp_ns: int, T_map_ego: Array) -> None:
+    def _witness(self, image: ImageBoxes, free: Array, stamp_ns: int, T_map_ego: Array) -> None:
         """Tracks that no box continued, but that the image shows about where they should be."""
         (unseen,) = (self._tracks["seen_ns"] != stamp_ns).nonzero()
         tracks = self._tracks[unseen]
@@ -172,8 +155,11 @@ class Tracker:
         missed = existence * (alone * detection)
         existence[:] = (existence - missed) / (1 - missed)
         if taken:
-            index = np.array(list(taken.values()))
-            self._correct(np.array(list(taken)), boxes, index, best[index], stamp_ns)
+            which, index = np.array(list(taken)), np.array(list(taken.values()))
+            known = boxes.velocity_known[index]
+            for alike in (known, ~known):
+                if alike.any():
+                    self._correct(which[alike], boxes, index[alike], best[index[alike]], stamp_ns)
             strong[index] = False
         if strong.any():
             (new,) = strong.nonzero()
@@ -196,18 +182,20 @@ class Tracker:
         return i[near], j[near], squared[near] + np.log(det[near] / smallest)
 
     def _correct(self, which: Array, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> None:
-        """The tracks `which` (n,) take the boxes that `index` (n,) names; best: their scores."""
+        """The tracks `which` (n,) take the boxes that `index` (n,) names, which all have velocities or all
+        have none; best: their scores."""
         tracks = self._tracks.take(which)
         box, std, kinds = boxes.boxes[index], boxes.std[index], boxes.labels[index]
         state = tracks["state"]
-        measured = (X, Y, YAW, SPEED) if boxes.velocity_known else (X, Y, YAW)
+        moving_too = bool(boxes.velocity_known[index[0]])
+        measured = (X, Y, YAW, SPEED) if moving_too else (X, Y, YAW)
         residuals, noise = np.empty((2, len(which), len(measured)))
         residuals[:, :2] = box[:, :2] - state[:, :2]
         noise[:, :2] = np.maximum(std[:, :2], self.config.position_std_m)
         # Front and back are easily confused: the track knows better.
         residuals[:, 2] = (box[:, 6] - state[:, YAW] + np.pi / 2) % np.pi - np.pi / 2
         noise[:, 2] = np.maximum(std[:, 4], self._yaw_std[kinds])
-        if boxes.velocity_known:
+        if moving_too:
             v, yaw = boxes.velocity[index], state[:, YAW]
             residuals[:, 3] = v[:, 0] * np.cos(yaw) + v[:, 1] * np.sin(yaw) - state[:, SPEED]
             noise[:, 3] = self.config.velocity_std
@@ -233,7 +221,7 @@ class Tracker:
         weights = np.maximum(0.1, 1 / (tracks["hits"] + 1)) * (0.5 + best / 2)
         tracks["size"] += weights[:, None] * (box[:, 3:6] - tracks["size"])
         tracks["log_classes"] *= 0.9
-        tracks["log_classes"] += np.log(_no_certainty(boxes.scores[index]))
+        tracks["log_classes"] += np.log(no_certainty(boxes.scores[index]))
         tracks["contributions"] += boxes.contributions[index]
         tracks["contributions"] *= 0.5
         z_variance = tracks["z_variance"]
@@ -251,13 +239,12 @@ class Tracker:
     def _born(self, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> Tracks:
         """New tracks of the boxes that `index` (n,) names, in this order; best: their scores."""
         box, std, kinds = boxes.boxes[index], boxes.std[index], boxes.labels[index]
-        heading, speed, speed_std = box[:, 6], np.zeros(len(index)), self._speed_std[kinds]
-        if boxes.velocity_known:
-            v = boxes.velocity[index]
-            speed = np.cos(heading) * v[:, 0] + np.sin(heading) * v[:, 1]
-            speed_std = np.minimum(speed_std, 2.5)
-            backwards = speed < -1.5
-            speed, heading = np.where(backwards, -speed, speed), np.where(backwards, heading + np.pi, heading)
+        heading, speed_std, known = box[:, 6], self._speed_std[kinds], boxes.velocity_known[index]
+        v = boxes.velocity[index]
+        speed = np.where(known, np.cos(heading) * v[:, 0] + np.sin(heading) * v[:, 1], 0.0)
+        speed_std = np.where(known, np.minimum(speed_std, 2.5), speed_std)
+        backwards = speed < -1.5
+        speed, heading = np.where(backwards, -speed, speed), np.where(backwards, heading + np.pi, heading)
         tracks = np.zeros(len(index), self._tracks.dtype)
         tracks["track_id"] = np.arange(self._next_id, self._next_id + len(index))
         self._next_id += len(index)
@@ -271,7 +258,7 @@ class Tracker:
         tracks["noise"][:, :2], tracks["noise"][:, 2] = position_std**2, covariance[:, YAW, YAW]
         tracks["noise"][:, 3] = tracks["z_variance"]
         tracks["size"] = box[:, 3:6]
-        tracks["log_classes"] = np.log(_no_certainty(boxes.scores[index]), dtype=np.float64)
+        tracks["log_classes"] = np.log(no_certainty(boxes.scores[index]), dtype=np.float64)
         tracks["existence"] = np.minimum(np.maximum(best, 0.05), 0.95)
         tracks["contributions"] = boxes.contributions[index]
         tracks["born_ns"] = tracks["seen_ns"] = tracks["witnessed_ns"] = stamp_ns
@@ -334,11 +321,6 @@ def _believed(existence: Array, scores: Array) -> Array:
     odds = existence / (1 - existence) * (scores + 0.15) / (1.15 - scores) * 2.0
     believed: Array = np.minimum(odds / (1 + odds), 0.999)
     return believed
-
-
-def _no_certainty(scores: Array) -> Array:
-    """No single box decides a class."""
-    return np.minimum(np.maximum(scores, _LEAST), _MOST)
 
 
 def _kinds(tracks: Tracks) -> Array:

@@ -83,6 +83,7 @@ def test_which_objects_count():
         labels=np.array([0, 0, 1]),
         std=np.ones((3, 5)),
         contributions=np.ones((3, 3)),
+        velocity_known=np.zeros(3, bool),
     )
     cars = simulated.frame_boxes(frame, found, 0, "car")
     assert (~cars.truth_ignored).tolist() == [True, True, False, False, False]

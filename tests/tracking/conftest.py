@@ -39,7 +39,7 @@ def make_detections(
         labels=labels,
         std=np.full((n, 5), std, np.float32),
         contributions=np.tile(np.array(contributions, np.float32), (n, 1)),
-        velocity_known=velocity is not None,
+        velocity_known=np.full(n, velocity is not None),
     )
 
 

@@ -19,5 +19,5 @@ def test_where_keeps_rows_together(detections):
     kept = found.where(np.array([True, False, True]))
     assert kept.boxes[:, 0].tolist() == [1, 7]
     assert kept.labels.tolist() == [0, 2]
-    assert kept.velocity_known
+    assert kept.velocity_known.tolist() == [True, True]
     assert all(len(getattr(kept, f)) == 2 for f in ("velocity", "scores", "std", "contributions"))

@@ -103,7 +103,7 @@ def follow(tracker, detections, steps, *, shown, boxes=lambda k: [(20.0, 0.0, 0.
     """A car that stands 20 m ahead: `boxes(k)` of it, and what the image `shown(k)` shows."""
     return [
         tracker.update(
-            detections(boxes(k), score=score), stamp_ns=k * 10**8, T_map_ego=np.eye(4), image=shown(k)
+            detections(boxes(k), score=score), stamp_ns=k * 10**8, T_map_ego=np.eye(4), images=shown(k)
         )
         for k in range(steps)
     ]
@@ -117,17 +117,17 @@ def outline():
 
 def test_an_image_makes_weak_boxes_sure_and_doubts_those_it_does_not_show(make_tracker, detections, outline):
     def shown(boxes, **knowing):
-        tracks = follow(make_tracker(), detections, 3, shown=lambda k: image(boxes, **knowing), score=0.25)
+        tracks = follow(make_tracker(), detections, 3, shown=lambda k: [image(boxes, **knowing)], score=0.25)
         return tracks[-1]["score"].tolist()
 
-    assert follow(make_tracker(), detections, 3, shown=lambda k: None, score=0.25)[-1].size == 0
+    assert follow(make_tracker(), detections, 3, shown=lambda k: [], score=0.25)[-1].size == 0
     (sure,) = shown([outline])
     assert sure == pytest.approx(1 / (1 + np.exp(-(np.log(1 / 3) + 3.0))), abs=1e-6)
     assert shown([]) == []
     # Strong ones become weaker where the image should show them, and not where its detector knows no cars.
     for knows, expected in (((0,), 0.8 * np.exp(-1.5) / (0.8 * np.exp(-1.5) + 0.2)), ((1,), 0.8)):
         nothing = image([], knows=knows)
-        (last,) = follow(make_tracker(), detections, 3, shown=lambda k, nothing=nothing: nothing)[-1]
+        (last,) = follow(make_tracker(), detections, 3, shown=lambda k, nothing=nothing: [nothing])[-1]
         assert last["score"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -141,9 +141,9 @@ def test_a_track_lives_on_in_the_image(make_tracker, detections, outline):
         )
         return last
 
-    assert len(ends(lambda k: None)) == 0
-    assert len(ends(lambda k: image([]))) == 0
-    (kept,) = ends(lambda k: image([outline]))
+    assert len(ends(lambda k: [])) == 0
+    assert len(ends(lambda k: [image([])])) == 0
+    (kept,) = ends(lambda k: [image([outline])])
     assert kept["existence"] > 0.9
     assert (kept["seen_ns"], kept["witnessed_ns"]) == (4 * 10**8, 19 * 10**8)
     np.testing.assert_allclose(kept["state"][:2], (20, 0), atol=0.5)
@@ -156,6 +156,6 @@ def test_what_stands_elsewhere_in_the_image_keeps_nothing_alive(make_tracker, de
         detections,
         20,
         boxes=lambda k: [(20.0, 0.0, 0.0)] if k < 5 else [],
-        shown=lambda k: image([aside]),
+        shown=lambda k: [image([aside])],
     )
     assert len(last) == 0

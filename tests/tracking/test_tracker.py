@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from fusion_rt.tracking.config import ClassMotion
 from fusion_rt.tracking.motion import SPEED, TURN, YAW
@@ -59,6 +60,21 @@ def test_an_object_is_followed(tracker, detections, turn, velocity_known):
         for d in [t.state[:2] - turning(k * DT, turn=turn)[:2]]
     ]
     assert 0.3 < np.mean(nees) < 3.5
+
+
+def test_boxes_with_and_without_a_velocity_side_by_side(make_tracker, detections):
+    """Each is followed as if all were like it."""
+
+    def at(k, known):
+        rows = [(10 + 0.8 * k, 0.0, 0.0), (10 + 0.8 * k, 30.0, 0.0)]
+        boxes = detections(rows, velocity=[(8.0, 0.0), (-99.0, 0.0)])
+        return replace(boxes, velocity_known=np.array(known))
+
+    mixed = run(make_tracker(), 5, lambda k: at(k, [True, False]))[-1]
+    told, untold = (run(make_tracker(), 5, lambda k, v=v: at(k, [v, v]))[-1] for v in (True, False))
+    np.testing.assert_array_equal(mixed[0].state, told[0].state)
+    np.testing.assert_array_equal(mixed[1].state, untold[1].state)
+    assert mixed[1].state[SPEED] > 0
 
 
 def test_confirmation_needs_hits(make_tracker, detections):

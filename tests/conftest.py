@@ -112,39 +112,49 @@ def as_scene(rig: Rig) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def random_net(street: Callable[..., Any], as_scene: Callable[..., Any]) -> Any:
-    """A TrainingNet with random weights, scaled so that it finds a few dozen things on `street`."""
+def random_net_of(street: Callable[..., Any], as_scene: Callable[..., Any]) -> Callable[..., Any]:
+    """preset -> a TrainingNet with random weights, scaled so that it finds a few dozen things on `street`."""
     torch = pytest.importorskip("torch")
-    from fusion_rt.models.presets import DRIVING_S
     from fusion_rt.train.samples import Use, collate, make_sample
     from fusion_rt.train.step import TrainingNet
 
-    torch.set_num_threads(1)  # small tensors: threads only wait for each other
-    torch.manual_seed(0)
-    model = TrainingNet(DRIVING_S)
-    bev, refine = model.net.bev, model.net.refine.layers[-1]
-    for layer, std in ((bev.film[-1], 0.05), (refine, 0.05), (bev.boxes, 0.05), (bev.state, 0.3)):
-        torch.nn.init.normal_(layer.weight, std=std)
-    bev.camera.weight.data *= 5  # a camera alone finds something, too
-    scene = as_scene(street(), street(x_m=0.5), np.eye(4), (5.0, 0.1, -1.0))
-    batch = collate([make_sample(scene, Use(), DRIVING_S, None)], DRIVING_S)
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    with torch.no_grad():
-        for norm in norms:
-            norm.momentum = None  # exactly this batch's statistics
-        model.train()(batch)
-        # Logits of each class: the median at -7, three cells in a thousand above -1.
-        logits = model.eval()(batch)[0][0][0].flatten(1)
-        middle = logits.median(dim=1).values
-        scale = 6 / (torch.quantile(logits, 0.997, dim=1) - middle)
-        bev.heatmap.weight *= scale[:, None, None, None]
-        bev.heatmap.bias.copy_(scale * (bev.heatmap.bias - middle) - 7)
-    return model
+    def make(preset: Any) -> Any:
+        torch.set_num_threads(1)  # small tensors: threads only wait for each other
+        torch.manual_seed(0)
+        model = TrainingNet(preset)
+        bev, refine = model.net.bev, model.net.refine.layers[-1]
+        for layer, std in ((bev.film[-1], 0.05), (refine, 0.05), (bev.boxes, 0.05), (bev.state, 0.3)):
+            torch.nn.init.normal_(layer.weight, std=std)
+        bev.camera.weight.data *= 5  # a camera alone finds something, too
+        scene = as_scene(street(), street(x_m=0.5), np.eye(4), (5.0, 0.1, -1.0))
+        batch = collate([make_sample(scene, Use(), preset, None)], preset)
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        with torch.no_grad():
+            for norm in norms:
+                norm.momentum = None  # exactly this batch's statistics
+            model.train()(batch)
+            # Logits of each class: the median at -7, three cells in a thousand above -1.
+            logits = model.eval()(batch)[0][0][0].flatten(1)
+            middle = logits.median(dim=1).values
+            scale = 6 / (torch.quantile(logits, 0.997, dim=1) - middle)
+            bev.heatmap.weight *= scale[:, None, None, None]
+            bev.heatmap.bias.copy_(scale * (bev.heatmap.bias - middle) - 7)
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def model_package(tmp_path_factory: pytest.TempPathFactory, random_net: Any) -> ModelPackage:
-    """A float package of `random_net`."""
+def random_net(random_net_of: Callable[..., Any]) -> Any:
+    """That of driving-s."""
+    from fusion_rt.models.presets import DRIVING_S
+
+    return random_net_of(DRIVING_S)
+
+
+@pytest.fixture(scope="session")
+def float_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], ModelPackage]:
+    """TrainingNet -> a float package of it."""
     import msgspec
     import yaml
 
@@ -152,12 +162,21 @@ def model_package(tmp_path_factory: pytest.TempPathFactory, random_net: Any) -> 
     from fusion_rt.train.export import export_float
     from fusion_rt.train.write_package import describe
 
-    folder = tmp_path_factory.mktemp("model")
-    export_float(random_net.net, folder)
-    for part in PARTS:
-        (folder / f"{part}.int8.onnx").touch()  # described below, but not in this package
-    thresholds = dict.fromkeys(random_net.preset.classes, 0.3)
-    spec = describe(random_net.preset, folder, thresholds, "1", "nothing", measures_velocity=True)
-    spec = msgspec.structs.replace(spec, precisions={"f32": spec.precisions["f32"]}, precision="f32")
-    (folder / "model.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(spec)), encoding="utf-8")
-    return ModelPackage.load(folder)
+    def write(net: Any) -> ModelPackage:
+        folder = tmp_path_factory.mktemp("model")
+        export_float(net.net, folder)
+        for part in PARTS:
+            (folder / f"{part}.int8.onnx").touch()  # described below, but not in this package
+        thresholds = dict.fromkeys(net.preset.classes, 0.3)
+        spec = describe(net.preset, folder, thresholds, "1", "nothing", measures_velocity=True)
+        spec = msgspec.structs.replace(spec, precisions={"f32": spec.precisions["f32"]}, precision="f32")
+        (folder / "model.yaml").write_text(yaml.safe_dump(msgspec.to_builtins(spec)), encoding="utf-8")
+        return ModelPackage.load(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def model_package(float_package: Callable[[Any], ModelPackage], random_net: Any) -> ModelPackage:
+    """A float package of `random_net`."""
+    return float_package(random_net)

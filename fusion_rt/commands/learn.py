@@ -90,6 +90,7 @@ def simulate_frames(
         float,
         typer.Option(min=0.0, max=1.0, help="Share of scenes in fog or rain; the others stay the same."),
     ] = 0.0,
+    length: Annotated[int, typer.Option(min=2, help="Frames a scene, 0.1 s apart.")] = 2,
 ) -> None:
     """Write scenes to train on: two sweeps and images 0.1 s apart with their boxes, one .npz each.
 
@@ -99,8 +100,8 @@ def simulate_frames(
     """
     from fusion_rt.sim.frames import write_frames
 
+    written = write_frames(out, scenes=scenes, seed=seed, workers=workers, weather=weather, length=length)
     with progress("scenes") as advance:
-        written = write_frames(out, scenes=scenes, seed=seed, workers=workers, weather=weather)
         for done, _ in enumerate(written, 1):
             advance(done, scenes)
     size = sum(path.stat().st_size for path in out.glob(f"{seed}_*.npz"))
@@ -114,7 +115,9 @@ def train(
         float | None, typer.Option(min=0.01, help="How long to train; the learning rate ends with it.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Or: how many updates.")] = None,
-    preset: Annotated[str, typer.Option(help="Sizes of the network.")] = "driving-s",
+    preset: Annotated[
+        str, typer.Option(help="Sizes of the network: driving-s, or driving-m for a GPU.")
+    ] = "driving-s",
     part: Annotated[
         str, typer.Option(help="all; camera: the image encoder; points, look: the second look.")
     ] = "all",
@@ -122,16 +125,30 @@ def train(
         list[Path] | None,
         typer.Option(help="Begin with another training's weights, where they fit; may be given again."),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Scenes an update.")] = 4,
+    paste: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of samples that get objects of another scene.")
+    ] = 0.0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Learn also what another training's network says; of any preset.")
+    ] = None,
+    unroll: Annotated[
+        int, typer.Option(min=0, help="Frames before the present one that gradients go through.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Scenes an update, of each process that trains.")] = 4,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="At its peak.")] = 2.5e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and of the order of scenes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read scenes; 0: read in turn.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
 ) -> None:
     """Train a network on simulated frames; the folder may still be filling.
 
     fusion-rt train --frames out/frames --out out/camera --part camera --batch 8 --minutes 20
     fusion-rt train --frames out/frames --out out/train --start out/camera/last.pt --minutes 100
+
+    Several processes train one network where torchrun starts them:
+
+    torchrun --nproc-per-node 2 --no-python fusion-rt train --frames out/frames --out out/train --minutes 50
     """
     with _extra("train"):
         from fusion_rt.train import loop
@@ -143,11 +160,15 @@ def train(
         start=tuple(start or ()),
         minutes=minutes,
         steps=steps,
+        paste=paste,
+        teacher=teacher,
+        unroll=unroll,
         batch=batch,
         seed=seed,
         learning_rate=learning_rate,
         workers=workers,
         threads=threads,
+        device=device,
     )
     loop.train(config, say=_say)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a driving network sees and how wide it is.
 
     The pillar canvas has `ny` rows (y) and `nx` columns (x) of `cell_m`; the head's canvas has
-    `stride` times larger cells over the same ground. Heights are metres above the ground.
+    `stride` times larger cells over the same ground, a multiple of four of them each way, which the trunk
+    halves twice. Heights are metres above the ground. The roi_points kernel wants 16 and a multiple of 64 as
+    `point_widths`.
     """
 
     name: str
@@ -80,4 +83,22 @@ DRIVING_S = Preset(
     refine_widths=(128, 64),
 )
 
-PRESETS = {DRIVING_S.name: DRIVING_S}
+# For a GPU: finer cells, four times the arithmetic (6.1 GFLOP an answer, 1.7 million parameters).
+DRIVING_M = replace(
+    DRIVING_S,
+    name="driving-m",
+    y_min=-36.0,
+    cell_m=0.2,
+    nx=360,
+    ny=360,
+    pillar_channels=31,
+    canvas_channels=40,
+    camera_widths=(24, 48, 96, 144, 192),
+    trunk_widths=(60, 120),
+    feature_channels=40,
+    state_channels=24,
+    point_widths=(16, 128),
+    refine_widths=(192, 96),
+)
+
+PRESETS = {preset.name: preset for preset in (DRIVING_S, DRIVING_M)}

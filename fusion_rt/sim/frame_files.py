@@ -1,4 +1,4 @@
-"""Reads what `fusion_rt.sim.frames` writes: one .npz a scene, two consecutive frames each.
+"""Reads what `fusion_rt.sim.frames` writes: one .npz a scene, two consecutive frames or more each.
 
 It needs nothing of what made them."""
 
@@ -43,27 +43,35 @@ class Scene:
     """Two frames 0.1 s apart and the ego motion between them.
 
     T_now_previous (4, 4): the previous ego frame in the present one. motion: speed m/s, yaw rate
-    rad/s, acceleration m/s^2.
+    rad/s, acceleration m/s^2. earlier: in a longer sequence, the frames before the previous one, oldest
+    first, each with T_next_this (4, 4), its ego frame in that of the next.
     """
 
     now: Frame
     previous: Frame
     T_now_previous: Array
     motion: tuple[float, float, float]
+    earlier: tuple[tuple[Frame, Array], ...] = ()
+
+    @property
+    def past(self) -> tuple[tuple[Frame, Array], ...]:
+        """All frames before the present one as `earlier` has them, oldest first."""
+        return *self.earlier, (self.previous, self.T_now_previous)
 
 
 def read_scene(path: Path) -> Scene:
     """Raises LogError for a file that is cut off, foreign or lacks a key."""
     try:
         with path.open("rb") as file, np.load(file) as data:
-            frames = [_frame(data, k) for k in (0, 1)]
+            length = max(2, sum(name.startswith("boxes") for name in data.files))
+            frames = [_frame(data, k) for k in range(length)]
             motion = (float(data["ego_speed"]), float(data["ego_yaw_rate"]), float(data["ego_accel"]))
-            T = data["T_ego1_ego0"].astype(np.float64)
+            T = [data[f"T_ego{k}_ego{k - 1}"].astype(np.float64) for k in range(1, length)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise LogError(
             f"{path}: not a training frame ({error}); write it again with `fusion-rt sim frames`"
         ) from error
-    return Scene(frames[1], frames[0], T, motion)
+    return Scene(frames[-1], frames[-2], T[-1], motion, tuple(zip(frames[:-2], T[:-1])))
 
 
 def _frame(data: Any, k: int) -> Frame:

@@ -1,16 +1,19 @@
-"""Training frames: pairs of a sweep and an image 0.1 s apart, with their boxes, one .npz a scene.
+"""Training frames: pairs of a sweep and an image 0.1 s apart, with their boxes, or longer sequences; one .npz
+a scene.
 
     fusion-rt sim frames --out DIR --scenes 6000 --seed 1 --workers 2
 
-Keys, for k = 0 and 1 (1 is the newer): points{k} (N, 3) int16 of 4 mm in the ego frame; intensity{k} (N,)
-uint8; image{k} (bytes,) uint8, a JPEG of 640 x 192; boxes{k} (M, 9) float32 x y z l w h yaw vx vy;
-cls{k} (M,) int8: 0 car, 1 pedestrian, 2 cyclist, -1 ignored; npoints{k} (M,) int32; visible{k} (M,) float32,
-share of the box's outline that the image shows, 0 for what fog or rain hides. And K (3, 3), T_camera_ego
-(4, 4), T_ego1_ego0 (4, 4), ego_speed, ego_yaw_rate, ego_accel.
+Keys, for k = 0 to the length less one, the newest: points{k} (N, 3) int16 of 4 mm in the ego frame;
+intensity{k} (N,) uint8; image{k} (bytes,) uint8, a JPEG of 640 x 192; boxes{k} (M, 9) float32 x y z l w h yaw
+vx vy; cls{k} (M,) int8: 0 car, 1 pedestrian, 2 cyclist, -1 ignored; npoints{k} (M,) int32; visible{k} (M,)
+float32, share of the box's outline that the image shows, 0 for what fog or rain hides. And K (3, 3),
+T_camera_ego (4, 4), T_ego{k}_ego{k-1} (4, 4) of all but the oldest, and ego_speed, ego_yaw_rate, ego_accel at
+the newest.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -35,16 +38,16 @@ RANGE_M = 75.0  # boxes farther away are left out
 _OPTICAL = from_translation_rpy((0, 0, 0), (-np.pi / 2, 0, -np.pi / 2))  # T_ego_camera's rotation
 
 
-def make_scene(seed: int, index: int, *, weather: Weather = CLEAR) -> dict[str, Any]:
-    """One scene's arrays: the same bits for the same seed, index and weather. The world does not depend on
-    the weather."""
+def make_scene(seed: int, index: int, *, length: int = 2, weather: Weather = CLEAR) -> dict[str, Any]:
+    """One scene's arrays: the same bits for the same seed, index and weather, and its first frames also for
+    another length. The world does not depend on the weather."""
     rng = np.random.default_rng([seed, index])
     world = World.generate(int(rng.integers(1 << 62)))
     rig = _Rig(rng)
     out: dict[str, Any] = {"K": rig.K, "T_camera_ego": rig.T_camera_ego}
     reflectivity, sight, egos = None, look.sample(rng), []
     glass = camera_weather.drops_on_glass(weather, WIDTH, HEIGHT, rng) if weather.wet else None
-    for k in (0, 1):
+    for k in range(length):
         t = k * FRAME_S
         scene = Scene(world.mesh_at(t))
         if reflectivity is None:
@@ -70,9 +73,10 @@ def make_scene(seed: int, index: int, *, weather: Weather = CLEAR) -> dict[str, 
         out[f"image{k}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].reshape(-1)
         truth = _truth(world, t, T_world_ego, rig, returns, instance, weather.discerned_m)
         out |= {f"{name}{k}": value for name, value in truth.items()}
-    motion = inverse(egos[1]) @ egos[0]
+    motions = [inverse(now) @ before for before, now in itertools.pairwise(egos)]
+    out |= {f"T_ego{k}_ego{k - 1}": motion for k, motion in enumerate(motions, 1)}
+    motion = motions[-1]
     out |= {
-        "T_ego1_ego0": motion,
         "ego_speed": float(np.linalg.norm(motion[:2, 3]) / FRAME_S),
         "ego_yaw_rate": float(-yaw_of(motion) / FRAME_S),
         "ego_accel": world.ego.accel,
@@ -152,12 +156,12 @@ def _outline_px(box: Array, rig: _Rig) -> float:
     return float(np.prod(high - low))
 
 
-def _write(job: tuple[Path, int, int, float]) -> int:
+def _write(job: tuple[Path, int, int, int, float]) -> int:
     """Worker: makes one file unless it is there; a killed run leaves no half file."""
-    folder, seed, index, share = job
+    folder, seed, index, length, share = job
     path = folder / f"{seed}_{index:06d}.npz"
     if not path.exists():
-        scene = make_scene(seed, index, weather=weather_of(seed, index, share))
+        scene = make_scene(seed, index, length=length, weather=weather_of(seed, index, share))
         partial = path.with_suffix(f".{os.getpid()}.part")
         with partial.open("wb") as file:
             np.savez(file, **scene)
@@ -166,13 +170,14 @@ def _write(job: tuple[Path, int, int, float]) -> int:
 
 
 def write_frames(
-    folder: Path, *, scenes: int, seed: int, workers: int, weather: float = 0.0
+    folder: Path, *, scenes: int, seed: int, workers: int, length: int = 2, weather: float = 0.0
 ) -> Iterator[int]:
-    """Fills the folder, skipping what is there; yields the index of each finished scene.
+    """Fills the folder with scenes of so many frames, skipping what is there, of whatever length; yields the
+    index of each finished scene.
 
     weather: the share of scenes with fog or rain; the others are the same bits whatever it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder, seed, index, weather) for index in range(scenes)]
+    jobs = [(folder, seed, index, length, weather) for index in range(scenes)]
     if workers <= 1:
         yield from map(_write, jobs)
         return

@@ -12,21 +12,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from fusion_rt.models.presets import PRESETS, Preset
-from fusion_rt.train.loop import read_checkpoint
+from fusion_rt.models.presets import Preset
 from fusion_rt.train.network import ANSWER, SPARSE, DrivingNet
-from fusion_rt.train.step import TrainingNet
 
 OPSET = 17
 MAX_OBJECTS = 128  # rows of the refinement; unused ones are zero
-
-
-def load_average(checkpoint: Path) -> TrainingNet:
-    """The averaged weights of a checkpoint, ready to evaluate."""
-    data = read_checkpoint(checkpoint)
-    model = TrainingNet(PRESETS[data["preset"]])
-    model.load_state_dict(data["average"])
-    return model.eval()
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

@@ -31,10 +31,10 @@ def scatter_max(values: Tensor, pillar: Tensor, pillars: int) -> Tensor:
     return out.scatter_reduce(0, pillar[:, None].expand_as(values), values, "amax", include_self=True)
 
 
-def head_cell_centres(preset: Preset) -> Tensor:
+def head_cell_centres(preset: Preset, device: torch.device | None = None) -> Tensor:
     """(head_ny * head_nx, 2) x, y of the head's cells in metres, row-major."""
-    x = preset.x_min + (torch.arange(preset.head_nx) + 0.5) * preset.head_cell_m
-    y = preset.y_min + (torch.arange(preset.head_ny) + 0.5) * preset.head_cell_m
+    x = preset.x_min + (torch.arange(preset.head_nx, device=device) + 0.5) * preset.head_cell_m
+    y = preset.y_min + (torch.arange(preset.head_ny, device=device) + 0.5) * preset.head_cell_m
     yy, xx = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([xx.reshape(-1), yy.reshape(-1)], dim=1)
 
@@ -52,7 +52,7 @@ def lift(features: Tensor, P: Tensor, preset: Preset) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         pixel, weight, depth = _lift_taps(P, h, w, preset)
         seen = depth.reshape(-1).nonzero()[:, 0]
-        pixel = pixel + torch.arange(batch)[:, None, None] * (h * w)
+        pixel = pixel + torch.arange(batch, device=P.device)[:, None, None] * (h * w)
         pixel, weight = pixel.flatten(0, 1)[seen], weight.flatten(0, 1)[seen]
     rows = features.permute(0, 2, 3, 1).reshape(batch * h * w, channels)
     sums = F.embedding_bag(pixel, rows, mode="sum", per_sample_weights=weight)
@@ -68,8 +68,8 @@ def _lift_taps(P: Tensor, h: int, w: int, preset: Preset) -> tuple[Tensor, Tenso
 
     Returns pixel (B, cells, 4 * levels) int64, weight of the same shape, depth (B, cells) in metres, 0 where
     unseen."""
-    centres = head_cell_centres(preset)
-    levels = torch.tensor(preset.z_levels)
+    centres = head_cell_centres(preset, P.device)
+    levels = torch.tensor(preset.z_levels, device=P.device)
     ground = torch.einsum("bij,cj->bci", P[:, :, :2], centres) + P[:, None, :, 3]
     uvd = ground[:, :, None, :] + levels[:, None] * P[:, None, None, :, 2]
     depth = uvd[..., 2]
@@ -94,7 +94,7 @@ def bev_warp(state: Tensor, T_prev_now: Tensor, preset: Preset) -> Tensor:
     state: (B, C, ny, nx) in the previous ego frame. T_prev_now: (B, 2, 3) present -> previous x, y.
     """
     batch, _, ny, nx = state.shape
-    now = head_cell_centres(preset)
+    now = head_cell_centres(preset, state.device)
     prev = torch.einsum("bij,cj->bci", T_prev_now[:, :, :2], now) + T_prev_now[:, None, :, 2]
     return F.grid_sample(
         state,
@@ -127,8 +127,8 @@ def roi_sample(features: Tensor, boxes: Tensor, preset: Preset) -> Tensor:
 
 def point_blocks(inputs: Inputs, preset: Preset) -> list[Blocks]:
     """The points of each sample."""
-    sample, cell = np.divmod(inputs.cell[inputs.pillar].numpy(), preset.nx * preset.ny)
-    placed = positions(inputs.features.numpy(), cell, preset)
+    sample, cell = np.divmod(inputs.cell[inputs.pillar].cpu().numpy(), preset.nx * preset.ny)
+    placed = positions(inputs.features.cpu().numpy(), cell, preset)
     ends = np.searchsorted(sample, np.arange(inputs.counts.shape[0] + 1))  # one sample after another
     return [Blocks(placed[a:b]) for a, b in itertools.pairwise(ends)]
 
@@ -161,7 +161,7 @@ def near_boxes(points: Sequence[Blocks], boxes: Tensor) -> tuple[Tensor, Tensor,
     at, which = [np.zeros((0, 3), np.float32)], [np.zeros(0, np.int64)]
     batch, k = boxes.shape[:2]
     counts = np.zeros((batch, k), np.float32)
-    for i, (blocks, mine) in enumerate(zip(points, boxes.numpy())):
+    for i, (blocks, mine) in enumerate(zip(points, boxes.cpu().numpy())):
         limit = mine[:, 3:6] / 2 + NEAR_M
         reach = np.hypot(limit[:, 0], limit[:, 1])
         for j in range(k):
@@ -174,8 +174,9 @@ def near_boxes(points: Sequence[Blocks], boxes: Tensor) -> tuple[Tensor, Tensor,
             local = local[inside]
             at.append(local)
             which.append(np.full(len(local), i * k + j, np.int64))
-    found, number = torch.from_numpy(np.concatenate(at)), torch.from_numpy(np.concatenate(which))
-    return found, number, torch.from_numpy(counts.reshape(-1))
+    found = np.concatenate(at), np.concatenate(which), counts.reshape(-1)
+    at_points, box, each = (torch.from_numpy(a).to(boxes.device) for a in found)
+    return at_points, box, each
 
 
 class Blocks:

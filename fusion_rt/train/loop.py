@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +18,13 @@ from torch.utils.data import DataLoader
 
 from fusion_rt.errors import ConfigError, FusionError
 from fusion_rt.models.presets import PRESETS
+from fusion_rt.train.checkpoint import read_checkpoint, samples_of
+from fusion_rt.train.config import PARTS, TrainConfig
+from fusion_rt.train.distill import Teacher
 from fusion_rt.train.losses import image_losses, look_losses, point_losses, total_loss, weighted
-from fusion_rt.train.samples import Batch, SceneBatches, Use, list_scenes
+from fusion_rt.train.ranks import Ranks, joined
+from fusion_rt.train.samples import Batch, SceneBatches, Use, list_scenes, placed
 from fusion_rt.train.step import TrainingNet
-
-# What can be trained, and which tensors another training takes from it.
-SECOND_LOOK = "net.points.", "net.refine."
-PARTS = {"all": "", "camera": ("net.camera.", "image_head."), "points": SECOND_LOOK, "look": SECOND_LOOK}
-
 
 ALONE = {
     "camera": Use(lidar=False, memory=False, ego=False),
@@ -35,59 +32,40 @@ ALONE = {
 }
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """frames, out: folders. minutes or steps: the budget over which the learning rate goes up and
-    down; exactly one is given. The time spent survives a resume.
-
-    part   "all"; "camera": the image encoder by itself, on images alone; "points": the second look, on
-           the points of jittered boxes alone; "look": the same on all that it is given, the rest held
-    start  checkpoints whose averaged weights are begun with, one after the other, where names and shapes
-           fit; a narrower network takes the first channels of a wider one"""
-
-    frames: Path
-    out: Path
-    preset: str = "driving-s"
-    part: str = "all"
-    start: tuple[Path, ...] = ()
-    minutes: float | None = None
-    steps: int | None = None
-    batch: int = 4
-    seed: int = 1
-    learning_rate: float = 2.5e-3
-    weight_decay: float = 0.01
-    ema: float = 0.998
-    clip: float = 10.0
-    workers: int = 1
-    threads: int = 2
-    checkpoint_s: float = 180.0
-    log_steps: int = 25
-
-    def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise ConfigError("training needs either `minutes` or `steps`, and not both")
-        if self.preset not in PRESETS:
-            raise ConfigError(f"preset {self.preset!r} is not one of {', '.join(PRESETS)}")
-        if self.part not in PARTS:
-            raise ConfigError(f"part {self.part!r} is not one of {', '.join(PARTS)}")
-
-
 class Trainer:
-    """Weights, their average, the optimiser and how far they have come."""
+    """Weights, their average, the optimiser and how far they have come.
 
-    def __init__(self, config: TrainConfig) -> None:
+    ranks: where several train together, each has its own batches and the same weights after every step. On
+    GPUs they normalise by the statistics of all their batches; on CPUs each by those of its own, and the
+    running ones are the mean of all ranks."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks | None = None) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
+        self.config, self.ranks = config, ranks or Ranks()
         self.preset = PRESETS[config.preset]
-        self.model = TrainingNet(self.preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = self.ranks.device
+        self.model = TrainingNet(self.preset).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.unroll = config.unroll
         if config.part == "points":
             self.model.net.refine.forget_canvases()
+        self.teacher = Teacher(config.teacher, self.preset) if config.teacher else None
         self.average = copy.deepcopy(self.model).eval()
+        if self.device.type == "cuda":
+            self._suit_gpu()
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.step_count = 0
+        self.samples = 0  # drawn by all ranks
         self.spent_s = 0.0
+
+    def _suit_gpu(self) -> None:
+        self.model.mixed = True
+        if self.teacher is not None:
+            self.teacher.model.to(self.device).mixed = True
+        if self.ranks.world > 1:
+            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self.model.most = self.ranks.most
 
     @property
     def progress(self) -> float:
@@ -98,31 +76,43 @@ class Trainer:
         return self.spent_s / (60 * self.config.minutes)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One update. Raises FusionError, with the weights untouched, when the loss is not finite."""
+        """One update. Raises FusionError on every rank, with the weights untouched, when the loss of one is
+        not finite."""
         rate = learning_rate(self.progress, self.config.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train(self.config.part != "look")
-        loss, parts = self._loss(batch)
+        loss, parts = self._loss(placed(batch, self.device))
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FusionError(
-                f"the loss became {value} at step {self.step_count} ({parts}); the last checkpoint in"
-                f" {self.config.out} is good: look at the frames, or lower the learning rate, and resume"
-            )
+        self._check(self.ranks.gathered(value), parts)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         if bool(torch.isfinite(norm)):
             self.optimiser.step()
+        self.ranks.average_statistics(self.model)
         self.step_count += 1
+        self.samples += self.config.batch * self.ranks.world
         self._update_average()
         return {"loss": value, "norm": float(norm), "rate": rate, **parts}
+
+    def _check(self, losses: list[float], parts: dict[str, float]) -> None:
+        wrong = [(rank, value) for rank, value in enumerate(losses) if not math.isfinite(value)]
+        if not wrong:
+            return
+        rank, value = wrong[0]
+        told = parts if rank == self.ranks.rank else f"on rank {rank}"
+        raise FusionError(
+            f"the loss became {value} at step {self.step_count} ({told}); the last checkpoint in"
+            f" {self.config.out} is good: look at the frames, or lower the learning rate, and resume"
+        )
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         if self.config.part == "camera":
             return weighted(image_losses(self.model.look(batch), batch))
-        rng = np.random.default_rng([self.config.seed, 1 << 20, self.step_count])
+        turn = self.step_count * self.ranks.world + self.ranks.rank
+        rng = np.random.default_rng([self.config.seed, 1 << 20, turn])
         if self.config.part == "points":
             return weighted(point_losses(self.model.net, batch, rng))
         if self.config.part == "look":
@@ -132,7 +122,11 @@ class Trainer:
                 look_losses(outputs, camera_bev, self.model.net, batch, rng, decoded=48, jittered=32)
             )
         outputs, camera_bev, image = self.model(batch)
-        return total_loss(outputs, camera_bev, image, self.model.net, batch, rng)
+        total, parts = total_loss(outputs, camera_bev, image, self.model.net, batch, rng)
+        if self.teacher is None:
+            return total, parts
+        soft, told = weighted(self.teacher.losses(outputs[0], outputs[1], batch))
+        return total + soft, parts | told
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -158,6 +152,7 @@ class Trainer:
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step_count,
+                "samples": self.samples,
                 "spent_s": self.spent_s,
                 "config": config,
             },
@@ -173,7 +168,7 @@ class Trainer:
         self.model.load_state_dict(data["model"])
         self.average.load_state_dict(data["average"])
         self.optimiser.load_state_dict(data["optimiser"])
-        self.step_count, self.spent_s = data["step"], data["spent_s"]
+        self.step_count, self.samples, self.spent_s = data["step"], samples_of(data), data["spent_s"]
 
     def begin_with(self, path: Path) -> list[str]:
         """Take the averaged weights of another training where their names and shapes fit, of a wider layer
@@ -195,20 +190,6 @@ class Trainer:
         return sorted(set(own) - set(fitting))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The dictionary that `Trainer.save` wrote; only tensors and plain values are read."""
-    try:
-        data: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"preset", "model", "average", "optimiser", "step", "spent_s", "config"} - set(data)
-    except (OSError, RuntimeError, ValueError, EOFError, TypeError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"{path}: not a checkpoint; give one that training wrote") from error
-    if missing:
-        raise ConfigError(
-            f"{path}: lacks {', '.join(sorted(missing))}; give a checkpoint that training wrote"
-        )
-    return data
-
-
 def _one_thread(worker: int) -> None:
     """Reading scenes beside training: BLAS threads that spin on small products halve the pace of both."""
     threadpool_limits(1)
@@ -227,11 +208,22 @@ def learning_rate(progress: float, peak: float) -> float:
 def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer:
     """Train until the budget is spent; resumes from `out/last.pt` where that exists.
 
-    Raises LogError where `frames` holds no scene, ConfigError for a foreign last.pt, FusionError when the
-    loss is not finite."""
+    Started by torchrun, all its processes train together: each on its own `batch` scenes an update, one after
+    the other in the order that the seed gives; the first alone says and writes something, and its clock
+    counts the minutes. A checkpoint may be gone on with by another number of them: no scene is drawn twice,
+    and an update is then of more or fewer scenes; the learning rate is left as it is asked for. On a CPU the
+    same seed and number give the same bits; a GPU adds up in whatever order.
+
+    Raises LogError where `frames` holds no scene, ConfigError for a foreign last.pt or where there is no such
+    device, FusionError when the loss is not finite."""
     list_scenes(config.frames)  # where there is none, say so here and not from within a worker
     torch.set_num_threads(config.threads)
-    trainer = Trainer(config)
+    with joined(config.device) as ranks:
+        return _train(Trainer(config, ranks), say if ranks.leads else lambda line: None)
+
+
+def _train(trainer: Trainer, say: Callable[[str], None]) -> Trainer:
+    config, ranks = trainer.config, trainer.ranks
     last = config.out / "last.pt"
     if last.exists():
         trainer.load(last)
@@ -239,14 +231,20 @@ def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer
     else:
         for path in config.start:
             anew = trainer.begin_with(path)
-            say(f"begun with {path}; {len(anew)} tensors not from there: {', '.join(anew) or 'none'}")
+            layers = sorted({name.rpartition(".")[0] for name in anew})
+            some = ", ".join(layers[:4]) + (", ..." if len(layers) > 4 else "")
+            say(f"begun with {path}; {len(layers)} layers not from there" + (f": {some}" if some else ""))
+    if len(set(ranks.gathered(trainer.step_count))) > 1:
+        raise ConfigError(f"{last}: not every rank finds it; give a folder that all of them see")
     scenes = SceneBatches(
         config.frames,
         trainer.preset,
         batch=config.batch,
         seed=config.seed,
-        first=trainer.step_count * config.batch,
+        first=trainer.samples,
         use=ALONE.get(config.part),
+        share=(ranks.rank, ranks.world),
+        paste=config.paste,
     )
     prefetch = 3 if config.workers else None
     loader = DataLoader(
@@ -263,17 +261,18 @@ def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer
     while trainer.progress < 1:
         result = trainer.step(next(batches))
         now = time.monotonic()
-        trainer.spent_s = spent_before + now - began
+        trainer.spent_s = ranks.leaders(spent_before + now - began)
         for name, value in result.items():
             sums[name] = sums.get(name, 0.0) + value / config.log_steps
         if trainer.step_count % config.log_steps == 0:
-            pace = config.log_steps * config.batch / max(now - logged, 1e-9)
+            pace = config.log_steps * config.batch * ranks.world / max(now - logged, 1e-9)
             values = " ".join(f"{k} {v:.4g}" for k, v in sums.items())
             say(f"step {trainer.step_count} {trainer.progress:.1%} {pace:.1f} samples/s {values}")
             sums, logged = {}, now
-        if now - saved > config.checkpoint_s:
+        if ranks.leads and now - saved > config.checkpoint_s:
             trainer.save(last)
             saved = now
-    trainer.save(last)
+    if ranks.leads:
+        trainer.save(last)
     say(f"done: {trainer.step_count} steps in {trainer.spent_s / 60:.1f} min, {last}")
     return trainer

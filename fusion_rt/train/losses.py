@@ -29,6 +29,8 @@ WEIGHTS = {
     "image_heatmap": 0.2,
     "image_depth": 0.3,
     "image_kind": 0.6,
+    "teacher_heatmap": 0.5,
+    "teacher_box": 0.5,
 }
 # Of car, pedestrian, cyclist and background pixels of an image: small objects fill few of them.
 KIND_WEIGHTS = (2.0, 4.0, 4.0, 1.0)
@@ -86,7 +88,7 @@ def proposals(
     rows (B, k, 16). Returns rows (B, k + jittered, 16), the boxes they should be (B, K, 7) and how much
     each of them counts for that (B, K), 0 or 1."""
     batch, k, _ = rows.shape
-    out = np.concatenate([rows.numpy(), np.ones((batch, jittered, 16), np.float32)], axis=1)
+    out = np.concatenate([rows.cpu().numpy(), np.ones((batch, jittered, 16), np.float32)], axis=1)
     truth = out[:, :, :7].copy()
     weight = np.zeros(out.shape[:2], np.float32)
     for i in range(batch):
@@ -99,7 +101,12 @@ def proposals(
         overlap = _overlap(out[i], boxes, cls)
         truth[i] = boxes[overlap.argmax(1), :7]
         weight[i] = overlap.max(1) > _iou_range(out[i])[0]
-    return torch.from_numpy(out), torch.from_numpy(truth), torch.from_numpy(weight)
+    there = rows.device
+    return (
+        torch.from_numpy(out).to(there),
+        torch.from_numpy(truth).to(there),
+        torch.from_numpy(weight).to(there),
+    )
 
 
 def _overlap(rows: Array, boxes: Array, cls: Array) -> Array:
@@ -157,7 +164,7 @@ def look_losses(
     rows, truth, weight = proposals(rows, batch.gt, rng, jittered=jittered)
     answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
     refined = refine(rows, answer).detach()
-    judged = torch.ones(rows.shape[:2], dtype=torch.bool)
+    judged = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
     score = score_loss(rows, answer, refined, batch.gt, judged)
     return {"score": score, **answer_losses(rows, answer, refined, truth, weight)}
 
@@ -175,9 +182,10 @@ def score_loss(
 def point_losses(net: DrivingNet, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
     """How far what the second look makes of the points alone leads from jittered truth back to the truth."""
     batches, p = batch.now.counts.shape[0], net.preset
-    rows, truth, weight = proposals(torch.zeros(batches, 0, 16), batch.gt, rng, jittered=64)
+    zeros = batch.now.counts.new_zeros
+    rows, truth, weight = proposals(zeros(batches, 0, 16), batch.gt, rng, jittered=64)
     features, camera_bev = (
-        torch.zeros(batches, channels, 1, 1) for channels in (p.feature_channels, p.canvas_channels)
+        zeros(batches, channels, 1, 1) for channels in (p.feature_channels, p.canvas_channels)
     )
     answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
     return answer_losses(rows, answer, refine(rows, answer).detach(), truth, weight)
@@ -211,10 +219,10 @@ def _reached(refined: Tensor, gt: list[tuple[Array, Array]]) -> Tensor:
     wanted = np.zeros(refined.shape[:2], np.float32)
     for i, (boxes, cls) in enumerate(gt):
         if len(boxes):
-            rows = refined[i].numpy()
+            rows = refined[i].cpu().numpy()
             low, high = _iou_range(rows)
             wanted[i] = np.clip((_overlap(rows, boxes, cls).max(1) - low) / (high - low), 0, 1)
-    return torch.from_numpy(wanted)
+    return torch.from_numpy(wanted).to(refined.device)
 
 
 def image_losses(output: Tensor, batch: Batch) -> dict[str, Tensor]:

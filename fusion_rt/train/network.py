@@ -81,11 +81,11 @@ class PillarEncoder(nn.Module):
         values = scatter_max(F.relu(self.linear(features)), pillar, len(cell))
         rows = torch.cat([values, counts.reshape(-1)[cell][:, None]], dim=1)
         canvas = rows.new_zeros(batch * p.ny * p.nx, rows.shape[1]).index_copy(0, cell, rows)
-        return canvas.reshape(batch, p.ny, p.nx, -1).permute(0, 3, 1, 2)
+        return canvas.reshape(batch, p.ny, p.nx, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 class CameraEncoder(nn.Module):
-    """Image (B, 3, 192, 640) -> features (B, 32, 48, 160).
+    """Image (B, 3, h, w) -> features (B, C, h / 4, w / 4).
 
     Down to stride 32 for context, up again to stride 4 for far objects, which are a few pixels wide."""
 

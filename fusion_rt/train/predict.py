@@ -45,19 +45,19 @@ def answer(
 ) -> list[Detected]:
     """What the model finds given its inputs and the warped state."""
     p = model.preset
-    camera = model.net.camera(inputs.image) if len(inputs.image) else None
+    camera = model.see(inputs.image)
     outputs, camera_bev = model.fuse(inputs, camera, state)
     heatmap, regression, features, _, contribution = outputs
     rows = decode(heatmap, regression, p, k=k)
     refined = refine(rows, look_again(model.net, rows, features, camera_bev, point_blocks(inputs, p)))
     out = []
     for i in range(len(rows)):
-        kept = refined[i][rows[i, :, 9] >= threshold].numpy()
+        kept = refined[i][rows[i, :, 9] >= threshold].cpu().numpy()
         kept = kept[np.argsort(-kept[:, 9], kind="stable")]
         kept = kept[suppress(kept)]
         ix = ((kept[:, 0] - p.x_min) / p.head_cell_m).astype(int).clip(0, p.head_nx - 1)
         iy = ((kept[:, 1] - p.y_min) / p.head_cell_m).astype(int).clip(0, p.head_ny - 1)
-        out.append(Detected(kept, contribution[i].numpy()[:, iy // SPARSE, ix // SPARSE].T))
+        out.append(Detected(kept, contribution[i].cpu().numpy()[:, iy // SPARSE, ix // SPARSE].T))
     return out
 
 

@@ -36,7 +36,7 @@ QUANTISED = {"camera": (), "bev": ("/heatmap/", "/boxes/", "/seen/", "/lidar.1.0
 def part_inputs(model: TrainingNet, batch: Batch) -> dict[str, Feed]:
     """part -> the inputs it is given for a batch of one sample; no "camera" where it has none."""
     state = model.remember(batch)
-    camera = model.net.camera(batch.now.image) if len(batch.now.image) else None
+    camera = model.see(batch.now.image)
     feeds: dict[str, Feed] = {}
     if camera is not None:
         feeds["camera"] = {"image": batch.now.image.numpy()}

@@ -3,20 +3,22 @@ the files alone, so training resumes where it stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from fusion_rt.errors import LogError
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
 from fusion_rt.train.image_targets import ImageTargets, image_targets
+from fusion_rt.train.paste import paste
 from fusion_rt.train.targets import Targets, make_targets
 from fusion_rt.transforms import Array
 
@@ -43,14 +45,36 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Past:
+    """A moment before the present one, of the samples `index` (B',) that remember it: T_this_next (B', 2, 3)
+    warps the state that it leaves into the next moment."""
+
+    inputs: Inputs
+    index: Tensor
+    T_this_next: Tensor
+
+
+Placed = TypeVar("Placed")
+
+
+def placed(value: Placed, device: torch.device) -> Placed:
+    """With all its tensors on a device; arrays stay where they are."""
+    if isinstance(value, Tensor):
+        return value.to(device)  # type: ignore[return-value]
+    if isinstance(value, tuple):
+        return tuple(placed(v, device) for v in value)  # type: ignore[return-value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: placed(getattr(value, f.name), device) for f in fields(value)})
+    return value
+
+
+@dataclass(frozen=True)
 class Batch:
-    """now: everything; previous: the samples `memory_index` that have a memory, T_prev_now (B'', 2, 3)
-    warps it. Targets are stacked; cell and gt carry the sample's number."""
+    """now: everything; past: what samples remember, oldest first. Targets are of the present moment, stacked;
+    cell and gt carry the sample's number."""
 
     now: Inputs
-    previous: Inputs | None
-    memory_index: Tensor
-    T_prev_now: Tensor
+    past: tuple[Past, ...]
     heatmap: Tensor
     weight: Tensor
     cell: Tensor
@@ -61,6 +85,11 @@ class Batch:
     image_heatmap: Tensor
     image_log_depth: Tensor
     image_kind: Tensor
+
+    def nobody(self) -> Past:
+        """A moment that no sample remembers."""
+        nothing = Inputs(*(getattr(self.now, f.name)[:0] for f in fields(Inputs)))
+        return Past(nothing, self.now.image_index[:0], self.now.P[:0, :2, :3])
 
 
 @dataclass(frozen=True)
@@ -79,6 +108,16 @@ class Use:
         lidar = bool(u[0] >= 0.15)
         camera = bool(u[0] < 0.15 or u[0] >= 0.4)
         return cls(lidar=lidar, camera=camera, memory=bool(u[1] < 0.5), ego=bool(u[2] < 0.6))
+
+    def along(self, moments: int, rng: np.random.Generator) -> tuple[Use, ...]:
+        """The use at each moment of a sequence, oldest first: in 30 % of those of three and more that have
+        both sensors, one of them is lost for a while, perhaps up to now."""
+        if moments < 3 or not (self.lidar and self.camera) or rng.random() >= 0.3:
+            return (self,) * moments
+        lost = replace(self, lidar=False) if rng.random() < 0.5 else replace(self, camera=False)
+        begin = int(rng.integers(1, moments))
+        end = int(rng.integers(begin, moments)) + 1
+        return tuple(lost if begin <= i < end else self for i in range(moments))
 
 
 def pillar_inputs(points: Array, intensity: Array, preset: Preset) -> tuple[Array, Array, Array, Array]:
@@ -137,9 +176,10 @@ class _Moment:
 
 @dataclass(frozen=True)
 class Sample:
+    """past: what is remembered, oldest first, each with T_this_next (2, 3) as `Past` has it."""
+
     now: _Moment
-    previous: _Moment | None
-    T_prev_now: Array
+    past: tuple[tuple[_Moment, Array], ...]
     targets: Targets
     image_targets: ImageTargets | None  # none without a camera
 
@@ -163,53 +203,57 @@ def feature_projection(K: Array, T_camera_ego: Array, preset: Preset) -> Array:
     return P
 
 
-def make_sample(scene: Scene, use: Use, preset: Preset, rng: np.random.Generator | None) -> Sample:
-    """One sample, changed at random when `rng` is given."""
-    now, previous, T_now_prev = scene.now, scene.previous, scene.T_now_previous
+def make_sample(
+    scene: Scene,
+    use: Use,
+    preset: Preset,
+    rng: np.random.Generator | None,
+    *,
+    along: Sequence[Use] | None = None,
+) -> Sample:
+    """One sample, changed at random when `rng` is given.
+
+    along: the use at each moment of the scene, oldest first; None: `use` at all of them."""
+    past = scene.past if use.memory else ()
+    *before, use = (use,) * (len(past) + 1) if along is None else along[-len(past) - 1 :]
+    now = scene.now
     flip = False
     if rng is not None:
         world, lidar = WorldChange.draw(rng), LidarChange.draw(rng)
         flip = world.flip
         A = world.matrix
-        T_now_prev = A @ T_now_prev @ np.linalg.inv(A)
         now = change_lidar(change_world(now, world), lidar, rng)
         if use.camera:
             now = change_image(now, rng)
-        if use.memory:
-            previous = change_lidar(change_world(previous, world), lidar, rng)
-    T_prev_now = np.linalg.inv(T_now_prev)
-    moment_now = _moment(now, context_vector(scene, use, flip=flip, state=use.memory), use, preset)
-    moment_previous = None
-    if use.memory:
-        context = context_vector(scene, use, flip=flip, state=False)
-        moment_previous = _moment(previous, context, use, preset)
+        newest_first = [
+            (change_lidar(change_world(frame, world), lidar, rng), A @ T_next_this @ np.linalg.inv(A))
+            for frame, T_next_this in reversed(past)
+        ]
+        past = tuple(reversed(newest_first))
+    moments = []
+    for i, ((frame, T_next_this), then) in enumerate(zip(past, before)):
+        context = context_vector(scene, then, flip=flip, state=i > 0)
+        T_this_next = np.linalg.inv(T_next_this)[:2][:, [0, 1, 3]].astype(np.float32)
+        moments.append((_moment(frame, context, then, preset), T_this_next))
+    moment_now = _moment(now, context_vector(scene, use, flip=flip, state=bool(past)), use, preset)
     seen = make_targets(
         now.boxes, now.cls, now.npoints, now.visible, lidar=use.lidar, camera=use.camera, preset=preset
     )
     return Sample(
-        moment_now,
-        moment_previous,
-        T_prev_now[:2][:, [0, 1, 3]].astype(np.float32),
-        seen,
-        image_targets(now, moment_now.P, preset) if use.camera else None,
+        moment_now, tuple(moments), seen, image_targets(now, moment_now.P, preset) if use.camera else None
     )
 
 
 def collate(samples: list[Sample], preset: Preset) -> Batch:
     """Stack samples; points are concatenated with their cells moved into the batch's canvas."""
-    memory = [i for i, s in enumerate(samples) if s.previous is not None]
     cells = preset.head_nx * preset.head_ny
     taught = [s.image_targets for s in samples if s.image_targets is not None]
     h, w = preset.image_height // preset.camera_stride, preset.image_width // preset.camera_stride
-    T = np.stack([samples[i].T_prev_now for i in memory]) if memory else np.zeros((0, 2, 3), np.float32)
-    has_memory = np.concatenate(
-        [np.full(len(s.targets.cell), s.previous is not None, np.float32) for s in samples]
-    )
+    has_memory = np.concatenate([np.full(len(s.targets.cell), bool(s.past), np.float32) for s in samples])
+    oldest = max(len(s.past) for s in samples)
     return Batch(
         now=_stack([s.now for s in samples], preset),
-        previous=_stack([m for s in samples if (m := s.previous) is not None], preset) if memory else None,
-        memory_index=torch.tensor(memory, dtype=torch.int64),
-        T_prev_now=torch.from_numpy(T),
+        past=tuple(_past(samples, age, preset) for age in range(oldest, 0, -1)),
         heatmap=torch.from_numpy(np.stack([s.targets.heatmap for s in samples])),
         weight=torch.from_numpy(np.stack([s.targets.weight for s in samples])),
         cell=torch.from_numpy(np.concatenate([s.targets.cell + i * cells for i, s in enumerate(samples)])),
@@ -220,6 +264,17 @@ def collate(samples: list[Sample], preset: Preset) -> Batch:
         image_heatmap=_stacked([t.heatmap for t in taught], (len(preset.classes), h, w), np.float32),
         image_log_depth=_stacked([t.log_depth for t in taught], (h, w), np.float32),
         image_kind=_stacked([t.kind for t in taught], (h, w), np.int64),
+    )
+
+
+def _past(samples: list[Sample], age: int, preset: Preset) -> Past:
+    """The moment that lies so many before the present one, of the samples that remember it."""
+    index = [i for i, s in enumerate(samples) if len(s.past) >= age]
+    moments, T = zip(*(samples[i].past[-age] for i in index))
+    return Past(
+        inputs=_stack(list(moments), preset),
+        index=torch.tensor(index, dtype=torch.int64),
+        T_this_next=torch.from_numpy(np.stack(T)),
     )
 
 
@@ -249,23 +304,41 @@ def _stack(moments: list[_Moment], preset: Preset) -> Inputs:
 
 
 class SceneBatches(IterableDataset[Batch]):
-    """Endless batches from a folder that may still be growing."""
+    """Endless batches from a folder that may still be growing.
+
+    first  index of the first sample
+    use    of every sample; None: drawn for each
+    share  this rank of so many: they take the batches by turns, and so do the workers of a DataLoader
+    paste  in this share of the samples, objects of another scene are pasted"""
 
     def __init__(
-        self, folder: Path, preset: Preset, *, batch: int, seed: int, first: int = 0, use: Use | None = None
+        self,
+        folder: Path,
+        preset: Preset,
+        *,
+        batch: int,
+        seed: int,
+        first: int = 0,
+        use: Use | None = None,
+        share: tuple[int, int] = (0, 1),
+        paste: float = 0.0,
     ) -> None:
         super().__init__()
         self.folder, self.preset, self.batch, self.seed, self.first = folder, preset, batch, seed, first
-        self.use = use  # None: drawn for each sample
+        self.use, self.share, self.paste = use, share, paste
 
     def __iter__(self) -> Iterator[Batch]:
-        index = self.first
+        (rank, ranks), worker = self.share, get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        index = self.first + (number * ranks + rank) * self.batch
         files = list_scenes(self.folder)
+        drawn = 0
         while True:
-            if (index - self.first) // RELIST_EVERY != (index - self.first + self.batch) // RELIST_EVERY:
+            if drawn // RELIST_EVERY != (drawn + self.batch) // RELIST_EVERY:
                 files = list_scenes(self.folder)
             samples = [self._sample(files, index + i) for i in range(self.batch)]
-            index += self.batch
+            index += self.batch * ranks * workers
+            drawn += self.batch
             yield collate(samples, self.preset)
 
     def _sample(self, files: list[Path], index: int) -> Sample:
@@ -274,10 +347,14 @@ class SceneBatches(IterableDataset[Batch]):
         for _ in range(8):  # a file still being written is passed over
             try:
                 scene = read_scene(files[int(rng.integers(len(files)))])
+                use = self.use or Use.draw(rng)
+                if self.paste and rng.random() < self.paste:
+                    donor = read_scene(files[int(rng.integers(len(files)))])
+                    scene = paste(scene, donor, rng, camera=use.camera)
             except LogError as caught:
                 error = caught
                 continue
-            return make_sample(scene, self.use or Use.draw(rng), self.preset, rng)
+            return make_sample(scene, use, self.preset, rng, along=use.along(1 + len(scene.past), rng))
         assert error is not None
         raise error
 

@@ -21,9 +21,9 @@ from fusion_rt.models.package import (
 )
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import read_scene
-from fusion_rt.train.export import MAX_OBJECTS, export_float, load_average, tensor_shapes
+from fusion_rt.train.checkpoint import load_average, read_checkpoint, samples_of
+from fusion_rt.train.export import MAX_OBJECTS, export_float, tensor_shapes
 from fusion_rt.train.geometry import MOST_POINTS, NEAR_M
-from fusion_rt.train.loop import read_checkpoint
 from fusion_rt.train.predict import DECODE_THRESHOLD, NMS_IOU
 from fusion_rt.train.quantize import QUANTISED, Feed, part_inputs, quantize_part
 from fusion_rt.train.samples import Use, collate, list_scenes, make_sample
@@ -176,13 +176,14 @@ def describe(
 
 def _trained_with(checkpoint: Path) -> str:
     data = read_checkpoint(checkpoint)
-    c = {"part": "all", **data["config"]}
+    c = {"part": "all", "paste": 0.0, "teacher": None, "unroll": 0, **data["config"]}
     begun = "".join(f" --start {path}" for path in c["start"])
     part = f" --part {c['part']}" if c["part"] != "all" else ""
+    options = "".join(f" --{name} {c[name]}" for name in ("paste", "teacher", "unroll") if c[name])
     budget = f"--minutes {c['minutes']:g}" if c["minutes"] is not None else f"--steps {c['steps']}"
     return (
-        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']}{part}{begun} {budget}"
+        f"fusion-rt train --frames DIR --out DIR --preset {data['preset']}{part}{begun}{options} {budget}"
         f" --batch {c['batch']} --learning-rate {c['learning_rate']:g} --seed {c['seed']}:"
-        f" {data['step']} steps, {data['step'] * c['batch']} samples,"
+        f" {data['step']} steps, {samples_of(data)} samples,"
         f" {data['spent_s'] / 60:.0f} min on {c['threads']} threads"
     )

@@ -54,6 +54,15 @@ def test_weather_comes_to_a_share_of_the_scenes():
     assert all(a == b for a, b in zip(drawn, more) if not a.clear)
 
 
+def test_a_longer_scene_begins_with_the_same_frames(scenes):
+    longer = make_scene(2, 1, length=3)
+    assert set(longer) - set(scenes[1]) >= {"points2", "image2", "boxes2", "T_ego2_ego1"}
+    for key, value in scenes[1].items():
+        if not key.startswith("ego_"):
+            assert np.asarray(value).tobytes() == np.asarray(longer[key]).tobytes(), key
+    assert longer["ego_speed"] == pytest.approx(scenes[1]["ego_speed"], abs=1.0)
+
+
 def test_boxes_hold_their_points(scenes):
     """The lidar counted its returns of each road user: as many points lie in that one's box."""
     checked = 0
@@ -173,7 +182,7 @@ def test_a_write_that_is_cut_off_leaves_no_scene(tmp_path, monkeypatch):
         file.write(b"half a scene")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("fusion_rt.sim.frames.make_scene", lambda seed, index, weather: {"a": np.zeros(1)})
+    monkeypatch.setattr("fusion_rt.sim.frames.make_scene", lambda *args, **options: {"a": np.zeros(1)})
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", disk_full)
         with pytest.raises(OSError, match="no space"):

@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 SIZES = {0: (4.0, 1.7, 1.5), 1: (0.7, 0.6, 1.75), 2: (1.7, 0.6, 1.7)}
 
 
-def make_scene(path: Path, *, seed: int, objects: int = 5) -> Path:
+def make_scene(path: Path, *, seed: int, objects: int = 5, length: int = 2) -> Path:
     rng = np.random.default_rng(seed)
     K = np.array([[371.8, 0, 314.1], [0, 371.8, 89.1], [0, 0, 1]])
     T_camera_ego = np.eye(4)
@@ -31,11 +31,12 @@ def make_scene(path: Path, *, seed: int, objects: int = 5) -> Path:
     now[:, 3:6] = [SIZES[int(c)] for c in cls]
     now[:, 2] = now[:, 5] / 2
     now[:, 6] = rng.uniform(-np.pi, np.pi, objects)
-    data = {"K": K, "T_camera_ego": T_camera_ego, "T_ego1_ego0": T_now_previous}
+    data = {"K": K, "T_camera_ego": T_camera_ego}
+    data |= {f"T_ego{k}_ego{k - 1}": T_now_previous for k in range(1, length)}
     data |= {"ego_speed": np.float64(5), "ego_yaw_rate": np.float64(0.1), "ego_accel": np.float64(-1)}
-    for k, shift in ((0, 0.5), (1, 0.0)):
+    for k in range(length):
         boxes = now.copy()
-        boxes[:, 0] += shift
+        boxes[:, 0] += 0.5 * (length - 1 - k)
         clouds = [rng.uniform([0, -35, 0], [70, 35, 0.02], (3000, 3))]
         image = np.full((192, 640, 3), 110, np.uint8)
         for box in boxes:

@@ -108,6 +108,21 @@ def simulate_frames(
     _say(f"{out}: {scenes} scenes of seed {seed}, {size / 1e6:.1f} MB")
 
 
+@simulations.command("compare")
+def compare_frames(
+    frames: Annotated[Path, typer.Argument(help="A folder of `fusion-rt sim frames`.", show_default=False)],
+    kitti: Annotated[Path, typer.Argument(help="Labelled frames in KITTI's object layout.")],
+) -> None:
+    """Set simulated frames beside real ones: how many road users, which way, how large, how many points.
+
+    fusion-rt sim compare out/frames kitti_object
+    """
+    from fusion_rt.sim import statistics
+
+    real, simulated = statistics.kitti(kitti), statistics.simulated(frames)
+    _say(statistics.report(statistics.tabulate(real), statistics.tabulate(simulated)))
+
+
 def train(
     frames: Frames,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there.")],

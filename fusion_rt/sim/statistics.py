@@ -1,6 +1,7 @@
-"""How dense simulated objects are against real ones.
+"""Simulated frames against real ones: how many road users there are, which way they stand, how large and how
+dense with points they are.
 
-    python -m fusion_rt.sim.statistics --frames DIR --kitti KITTI_OBJECT_FOLDER
+    fusion-rt sim compare out/frames KITTI_OBJECT_FOLDER
 
 Both sides count the lidar points inside each labelled box whose centre the camera sees, of objects that a
 labeller would have labelled: at least 5 points, or 1 beyond 45 m.
@@ -8,7 +9,6 @@ labeller would have labelled: at least 5 points, or 1 beyond 45 m.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,13 +17,15 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
+from fusion_rt.logs.kitti_object import KittiFrame, ego_box, frames
+from fusion_rt.messages import PointCloud
 from fusion_rt.metrics.boxes import in_box_frame
-from fusion_rt.sim.frames import LIDAR_HEIGHT_M, POINT_M
-from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points
+from fusion_rt.sim.frames import POINT_M
+from fusion_rt.transforms import Array, transform_points
 
 CLASSES = ("car", "pedestrian", "cyclist")
 EDGES_M = (0, 5, 10, 20, 30, 45, 70)
-_KITTI_CLASSES = {"Car": 0, "Pedestrian": 1, "Cyclist": 2}
+TURNS_DEG = (0, 30, 60, 90)  # of an object's axis out of the vehicle's
 
 
 class Sample(Struct, frozen=True):
@@ -59,38 +61,32 @@ def simulated(folder: Path) -> Iterator[Sample]:
 
 
 def kitti(folder: Path) -> Iterator[Sample]:
-    """Every labelled frame of a KITTI object folder, with the lidar 1.73 m above the ground."""
-    paths = sorted((folder / "training" / "label_2").glob("*.txt"))
-    if not paths:
-        raise LogError(f"{folder}: no training/label_2/*.txt; give the folder that holds KITTI's `training`")
-    for path in paths:
-        yield _kitti_frame(folder / "training", path.stem)
+    """Every labelled frame of a folder in KITTI's object layout. Raises LogError where there is none."""
+    labelled = 0
+    for frame in frames(folder):
+        if frame.labels:
+            labelled += 1
+            yield _sample(frame)
+    if not labelled:
+        raise LogError(f"{folder}: no labelled frame; give the folder that holds KITTI's `training`")
 
 
-def _kitti_frame(folder: Path, name: str) -> Sample:
-    rows = (folder / "calib" / f"{name}.txt").read_text().split("\n")
-    calib = {
-        key: np.array(value.split(), float) for key, _, value in (row.partition(":") for row in rows) if value
-    }
-    R, V = np.eye(4), np.eye(4)
-    R[:3, :3], V[:3] = calib["R0_rect"].reshape(3, 3), calib["Tr_velo_to_cam"].reshape(3, 4)
-    T_ego_lidar = from_translation_rpy((0, 0, LIDAR_HEIGHT_M), (0, 0, 0))
-    T_camera_ego = R @ V @ inverse(T_ego_lidar)
-    T_ego_camera = np.linalg.inv(T_camera_ego)
-    scan = np.fromfile(folder / "velodyne" / f"{name}.bin", np.float32).reshape(-1, 4)
+def _sample(frame: KittiFrame) -> Sample:
     boxes, cls = [], []
-    for row in (folder / "label_2" / f"{name}.txt").read_text().splitlines():
-        fields = row.split()
-        if fields[0] not in _KITTI_CLASSES:
-            continue
-        h, w, length, x, y, z, turn = (float(v) for v in fields[8:15])
-        center = (T_ego_camera @ (x, y - h / 2, z, 1))[:3]
-        ahead = T_ego_camera[:3, :3] @ (np.cos(turn), 0, -np.sin(turn))
-        boxes.append((*center, length, w, h, np.arctan2(ahead[1], ahead[0])))
-        cls.append(_KITTI_CLASSES[fields[0]])
-    points = transform_points(T_ego_lidar, scan[:, :3])
-    P = calib["P2"].reshape(3, 4) @ T_camera_ego
-    return Sample(points, scan[:, 3], np.array(boxes).reshape(-1, 7), np.array(cls, int), P, (1242, 375))
+    for label in frame.labels or ():
+        if label.type.lower() in CLASSES:
+            boxes.append(ego_box(label, frame.T_reference_ego))
+            cls.append(CLASSES.index(label.type.lower()))
+    (cloud,) = (packet for packet in frame.packets if isinstance(packet, PointCloud))
+    camera = frame.rig.cameras["camera"]
+    return Sample(
+        transform_points(frame.rig.lidars["lidar"].T_ego_lidar, cloud.xyz),
+        cloud.intensity,
+        np.array(boxes).reshape(-1, 7),
+        np.array(cls, int),
+        camera.intrinsics @ camera.T_camera_ego[:3],
+        (camera.width, camera.height),
+    )
 
 
 def points_in_box(points: Array, box: Array, margin_m: float = 0.0) -> Array:
@@ -100,10 +96,12 @@ def points_in_box(points: Array, box: Array, margin_m: float = 0.0) -> Array:
 
 
 class Table(Struct, frozen=True):
-    """counts[class, range] lists each object's points; points_seen lists each frame's points in view."""
+    """counts[class, range] lists each object's points, turns[class] its axis out of the vehicle's, degrees;
+    points_seen lists each frame's points in view."""
 
     counts: dict[tuple[int, int], list[int]]
     sizes: dict[int, list[Array]]
+    turns: dict[int, list[float]]
     points_seen: list[int]
     intensity: list[float]
     ground_z: list[float]
@@ -111,7 +109,7 @@ class Table(Struct, frozen=True):
 
 def tabulate(samples: Iterator[Sample]) -> Table:
     """Counts over frames; see the module's text for who is counted."""
-    table = Table({}, {}, [], [], [])
+    table = Table({}, {}, {}, [], [], [])
     for sample in samples:
         view = sample.seen(sample.points)
         table.points_seen.append(int(view.sum()))
@@ -128,11 +126,14 @@ def tabulate(samples: Iterator[Sample]) -> Table:
             if n >= (5 if distance < 45 else 1):
                 table.counts.setdefault((int(kind), band), []).append(n)
                 table.sizes.setdefault(int(kind), []).append(box[3:6])
+                turn = float(np.degrees(abs(np.mod(box[6] + np.pi / 2, np.pi) - np.pi / 2)))
+                table.turns.setdefault(int(kind), []).append(turn)
     return table
 
 
 def report(real: Table, sim: Table) -> str:
-    """The comparison as markdown: median points (objects) real / simulated."""
+    """The comparison as markdown, real / simulated: median points (objects), objects a frame and which way
+    they stand, mean sizes."""
     bands = [f"{a}-{b} m" for a, b in pairwise(EDGES_M)]
     lines = ["| points an object, real / sim | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|"]
     for kind, name in enumerate(CLASSES):
@@ -141,6 +142,15 @@ def report(real: Table, sim: Table) -> str:
             pair = [t.counts.get((kind, band), []) for t in (real, sim)]
             cells.append(" / ".join(f"{np.median(c):.0f} ({len(c)})" if c else "-" for c in pair))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    axes = [f"{a}-{b}°" for a, b in pairwise(TURNS_DEG)]
+    lines += ["", "| a frame; axes out of the vehicle's | objects | " + " | ".join(axes) + " |"]
+    lines.append("|---" * (len(axes) + 2) + "|")
+    for kind, name in enumerate(CLASSES):
+        turns = [t.turns.get(kind, []) for t in (real, sim)]
+        each = " / ".join(f"{len(a) / max(len(t.points_seen), 1):.2f}" for a, t in zip(turns, (real, sim)))
+        shares = [np.histogram(a, TURNS_DEG)[0] / max(len(a), 1) for a in turns]
+        cells = [f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*shares)]
+        lines.append(f"| {name} | {each} | " + " | ".join(cells) + " |")
     lines.append("")
     for kind, name in enumerate(CLASSES):
         means = [
@@ -158,15 +168,3 @@ def report(real: Table, sim: Table) -> str:
         )
         lines.append(f"{name}, mean over frames ± spread, real / sim: {spread}")
     return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Point density of simulated frames against KITTI's.")
-    parser.add_argument("--frames", type=Path, required=True)
-    parser.add_argument("--kitti", type=Path, required=True)
-    args = parser.parse_args()
-    print(report(tabulate(kitti(args.kitti)), tabulate(simulated(args.frames))))
-
-
-if __name__ == "__main__":
-    main()

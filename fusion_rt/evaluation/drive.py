@@ -38,8 +38,9 @@ NOTES = (
     f"Objects with {MIN_POINTS} lidar points or more in the sweep, up to {REACH_M:g} m ahead and"
     f" {ASIDE_M:g} m aside; found: a track of the class within {MATCH_M:g} m of the centre. switches:"
     " another number than before.",
-    f"RMSE of position (m) and velocity (m/s) of tracks of {KNOWN_HITS} boxes and more; moving: of objects"
-    " faster than 1 m/s. NEES: squared error by its covariance; 2 where the tracker knows itself.",
+    "AMOTA: mean of the scaled MOTA at 40 recalls, as nuScenes has it.",
+    f"position (m) and velocity (m/s): mean errors of tracks of {KNOWN_HITS} boxes and more; moving: of"
+    " objects faster than 1 m/s. NEES: squared error by its covariance; 2 where the tracker knows itself.",
     "forecast: mean distance from where the object is that much later, m.",
     lost_sensors.NOTE,
 )
@@ -157,12 +158,13 @@ def render(report: DriveReport) -> RenderableType:
     """For a terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("class", no_wrap=True)
-    forecasts = [f"forecast\n{h:g} s" for h in HORIZONS_S]
-    counts, errors = ("objects", "recall", "prec.", "MOTA", "switches"), ("position\nm", "velocity\nm/s")
-    for name in (*counts, *errors, "moving\nm/s", "yaw\ndeg", "NEES", *forecasts):
+    forecasts = [f"{'' if i else 'forecast'}\n{h:g} s" for i, h in enumerate(HORIZONS_S)]
+    counts = ("objects", "recall", "prec.", "MOTA", "AMOTA", "switches")
+    errors = ("position\nm", "velocity\nm/s")
+    for name in (*counts, *errors, "\nmoving", "yaw\ndeg", "NEES", *forecasts):
         table.add_column(name, justify="right", no_wrap=True)
     for r in report.rows:
-        shares = ("-" if v is None else f"{100 * v:.1f}" for v in (r.recall, r.precision, r.mota))
+        shares = ("-" if v is None else f"{100 * v:.1f}" for v in (r.recall, r.precision, r.mota, r.amota))
         numbers = (r.position_m, r.velocity_mps, r.velocity_moving_mps, r.yaw_deg, r.nees, *r.forecast_m)
         told = ("-" if n is None else f"{n:.2f}" for n in numbers)
         table.add_row(r.label, str(r.objects), *shares, str(r.switches), *told)

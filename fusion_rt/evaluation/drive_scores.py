@@ -8,8 +8,8 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.messages import Prediction, TrackedObject
+from fusion_rt.metrics.amota import TrackedMoment, amota, matched
 from fusion_rt.sim.truth import TruthFrame, TruthObject
-from fusion_rt.tracking.assignment import assign
 from fusion_rt.transforms import Array, inverse, wrap_angle
 
 REACH_M, ASIDE_M, MIN_POINTS = 70.0, 35.0, 3
@@ -19,16 +19,20 @@ HORIZONS_S = (1.0, 2.0, 3.0)
 
 
 class DriveRow(Struct, frozen=True, kw_only=True):
-    """One class. mota, precision, recall 0..1; None where there was nothing to divide by."""
+    """One class. mota, amota, precision, recall 0..1; None where there was nothing to divide by. position_m,
+    velocity_mps, velocity_moving_mps: mean errors, as nuScenes' ATE and AVE; velocity_rms_mps: the root of
+    the mean square."""
 
     label: str
     objects: int
     recall: float | None
     precision: float | None
     mota: float | None
+    amota: float | None
     switches: int
     position_m: float | None
     velocity_mps: float | None
+    velocity_rms_mps: float | None
     velocity_moving_mps: float | None
     yaw_deg: float | None
     nees: float | None
@@ -46,6 +50,7 @@ class _Sums:
         self.yaw: list[float] = []
         self.nees: list[float] = []
         self.forecast: dict[float, list[float]] = {h: [] for h in HORIZONS_S}
+        self.drives: list[list[TrackedMoment]] = []
 
     def join(self, other: _Sums) -> None:
         """Other drives behind these."""
@@ -60,6 +65,7 @@ class _Sums:
         self.nees += other.nees
         for h, errors in other.forecast.items():
             self.forecast[h] += errors
+        self.drives += other.drives
 
 
 class Comparison:
@@ -83,6 +89,8 @@ class Comparison:
         numbers: dict[int, int] = {}  # true track -> ours
         answered: set[int] = set()
         self.drives += 1
+        for sums in self._sums.values():
+            sums.drives.append([])
         for answer in answers:
             self.predictions += 1
             frame = at.get(answer.header.stamp_ns)
@@ -97,7 +105,9 @@ class Comparison:
         for frame in due:
             if frame.stamp_ns not in answered:
                 for label, sums in self._sums.items():
-                    sums.objects += sum(_counts(o) for o in frame.objects if o.label == label)
+                    moment = _moment([o for o in frame.objects if o.label == label], [])
+                    sums.drives[-1].append(moment)
+                    sums.objects += int(moment.counts.sum())
 
     def join(self, other: Comparison) -> None:
         """The drives of another comparison of the same classes behind these: the same as adding them here."""
@@ -122,18 +132,13 @@ def _compare(
 ) -> None:
     true = [o for o in frame.objects if o.label == label]
     ours = [o for o in prediction.objects if o.label == label and _within(o.center)]
-    costs: dict[int, dict[int, float]] = {}
-    for i, t in enumerate(true):
-        for j, o in enumerate(ours):
-            away = float(np.hypot(t.center[0] - o.center[0], t.center[1] - o.center[1]))
-            if away < MATCH_M:
-                costs.setdefault(i, {})[j] = away
-    matched = assign(costs)
-    counts = [_counts(t) for t in true]
-    sums.objects += sum(counts)
-    sums.wrong += len(ours) - len(matched)
-    for i, j in matched.items():
-        if not counts[i]:
+    moment = _moment(true, ours)
+    sums.drives[-1].append(moment)
+    pairs = matched(moment.true, moment.ours, MATCH_M)
+    sums.objects += int(moment.counts.sum())
+    sums.wrong += len(ours) - len(pairs)
+    for i, j in pairs.items():
+        if not moment.counts[i]:
             continue
         t, o = true[i], ours[j]
         sums.found += 1
@@ -141,6 +146,17 @@ def _compare(
         numbers[t.track_id] = o.track_id
         if o.hits >= KNOWN_HITS:
             _judge(t, o, frame, frames, sums)
+
+
+def _moment(true: Sequence[TruthObject], ours: Sequence[TrackedObject]) -> TrackedMoment:
+    return TrackedMoment(
+        true=np.array([t.center[:2] for t in true]).reshape(-1, 2),
+        true_ids=tuple(t.track_id for t in true),
+        counts=np.array([_counts(t) for t in true], bool),
+        ours=np.array([o.center[:2] for o in ours]).reshape(-1, 2),
+        our_ids=tuple(o.track_id for o in ours),
+        scores=np.array([o.existence for o in ours]),
+    )
 
 
 def _judge(
@@ -172,13 +188,15 @@ def _row(label: str, sums: _Sums) -> DriveRow:
         recall=sums.found / sums.objects if sums.objects else None,
         precision=sums.found / (sums.found + sums.wrong) if sums.found + sums.wrong else None,
         mota=1 - (missed + sums.wrong + sums.switches) / sums.objects if sums.objects else None,
+        amota=amota(sums.drives, MATCH_M),
         switches=sums.switches,
-        position_m=root_mean_square(sums.position),
-        velocity_mps=root_mean_square(sums.velocity),
-        velocity_moving_mps=root_mean_square(sums.moving),
+        position_m=_mean(sums.position),
+        velocity_mps=_mean(sums.velocity),
+        velocity_rms_mps=root_mean_square(sums.velocity),
+        velocity_moving_mps=_mean(sums.moving),
         yaw_deg=float(np.median(sums.yaw)) if sums.yaw else None,
-        nees=float(np.mean(sums.nees)) if sums.nees else None,
-        forecast_m=tuple(float(np.mean(v)) if v else None for v in sums.forecast.values()),
+        nees=_mean(sums.nees),
+        forecast_m=tuple(_mean(v) for v in sums.forecast.values()),
     )
 
 
@@ -192,6 +210,11 @@ def _within(center: Sequence[float]) -> bool:
 
 def _pose(frame: TruthFrame) -> Array:
     return np.array(frame.T_map_ego).reshape(4, 4)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """None of none."""
+    return float(np.mean(values)) if len(values) else None
 
 
 def root_mean_square(values: Sequence[float]) -> float | None:

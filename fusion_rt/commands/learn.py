@@ -146,6 +146,9 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="Learn also what another training's network says; of any preset.")
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Round as INT8 files do, so that the weights learn it: at the end.")
+    ] = False,
     unroll: Annotated[
         int, typer.Option(min=0, help="Frames before the present one that gradients go through.")
     ] = 0,
@@ -177,6 +180,7 @@ def train(
         steps=steps,
         paste=paste,
         teacher=teacher,
+        int8=int8,
         unroll=unroll,
         batch=batch,
         seed=seed,

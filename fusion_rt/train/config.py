@@ -25,6 +25,7 @@ class TrainConfig:
            fit; a narrower network takes the first channels of a wider one
     paste  share of the samples that objects of another scene are pasted into
     teacher  a checkpoint whose heatmap and boxes are learned from too, with part "all"
+    int8   whether convolutions round as those of the INT8 files do: to end a training with
     unroll through so many frames before the present one gradients go; none teaches only what is remembered
     batch  scenes an update, on each rank where several train together
     device "cpu", "cuda" or "auto", a GPU where there is one; there it computes in bfloat16 where that does"""
@@ -38,6 +39,7 @@ class TrainConfig:
     steps: int | None = None
     paste: float = 0.0
     teacher: Path | None = None
+    int8: bool = False
     unroll: int = 0
     batch: int = 4
     seed: int = 1

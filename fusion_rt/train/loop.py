@@ -23,6 +23,7 @@ from fusion_rt.train.config import PARTS, TrainConfig
 from fusion_rt.train.distill import Teacher
 from fusion_rt.train.losses import image_losses, look_losses, point_losses, total_loss, weighted
 from fusion_rt.train.ranks import Ranks, joined
+from fusion_rt.train.rounding import round_convolutions
 from fusion_rt.train.samples import Batch, SceneBatches, Use, list_scenes, placed
 from fusion_rt.train.step import TrainingNet
 
@@ -50,6 +51,8 @@ class Trainer:
             self.model.net.refine.forget_canvases()
         self.teacher = Teacher(config.teacher, self.preset) if config.teacher else None
         self.average = copy.deepcopy(self.model).eval()
+        if config.int8:
+            round_convolutions(self.model.net)
         if self.device.type == "cuda":
             self._suit_gpu()
         self.optimiser = torch.optim.AdamW(

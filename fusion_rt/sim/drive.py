@@ -28,7 +28,7 @@ from fusion_rt.sim.world import World
 from fusion_rt.transforms import Array, from_translation_rpy
 
 T = TypeVar("T")
-_TRIES = 100
+_TRIES = 1000
 
 
 class Drive:
@@ -222,10 +222,11 @@ def _find_world(drive_config: DriveConfig, seed: int) -> tuple[World, EgoPath]:
     ahead_m = fastest * (duration_s + 2.0) + 110.0
     for attempt in range(_TRIES):
         number = int(np.random.default_rng([seed, attempt]).integers(1 << 62))
-        world = World.generate(number, behind_m=50.0, ahead_m=ahead_m)
-        near = sum(abs(actor.s) < 60.0 for actor in world.actors)
-        fits = slowest <= world.ego.speed <= fastest and near >= choice.actors
-        if not fits or (choice.kinds and world.kind not in choice.kinds):
+        begun = World.begun(number, behind_m=50.0, ahead_m=ahead_m)
+        if not slowest <= begun.ego_speed <= fastest or (choice.kinds and begun.kind not in choice.kinds):
+            continue
+        world = World.built(number, begun)
+        if sum(abs(actor.s) < 60.0 for actor in world.actors) < choice.actors:
             continue
         path = EgoPath(world, duration_s=duration_s, surge=choice.surge, sway_m=choice.sway_m)
         if _is_clear(world, path, duration_s, drive_config.rig.vehicle):

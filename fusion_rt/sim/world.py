@@ -37,8 +37,16 @@ class World(Struct, frozen=True):
     def generate(cls, seed: int, *, behind_m: float = 12.0, ahead_m: float = 95.0) -> World:
         """The world of a seed, bit for bit. The street runs from `behind_m` behind the ego's start to
         `ahead_m` ahead of it: add the way to be driven."""
-        rng = np.random.default_rng([seed, 5])
-        builder = Builder(rng, start_m=-behind_m, end_m=ahead_m)
+        return cls.built(seed, cls.begun(seed, behind_m=behind_m, ahead_m=ahead_m))
+
+    @staticmethod
+    def begun(seed: int, *, behind_m: float, ahead_m: float) -> Builder:
+        """Of the same world the kind of street and the ego's speed alone, in no time: to choose by."""
+        return Builder(np.random.default_rng([seed, 5]), start_m=-behind_m, end_m=ahead_m)
+
+    @classmethod
+    def built(cls, seed: int, builder: Builder) -> World:
+        """What was begun, with all that stands and moves there."""
         builder.build()
         ego = Ego(builder.ego_d, builder.ego_speed, builder.ego_accel)
         return cls(seed, builder.kind, builder.road, merge(builder.statics), tuple(builder.actors), ego)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fusion_rt.detectors.recipe import nearest
 from fusion_rt.engine.buffers import identity
-from fusion_rt.engine.openvino import shared_core
+from fusion_rt.engine.openvino import compiled_for_cpu, shared_core
 from fusion_rt.errors import EngineError
 
 Shapes = Mapping[str, tuple[int, ...] | None]
@@ -43,16 +43,7 @@ class Network:
         _check(path, "output", outputs, model.outputs)
         try:
             model.reshape({name: list(shape) for name, shape in inputs.items()})
-            compiled = shared_core().compile_model(
-                model,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "NUM_STREAMS": "1",
-                    "INFERENCE_NUM_THREADS": str(threads),
-                    "INFERENCE_PRECISION_HINT": "f32",
-                },
-            )
+            compiled = compiled_for_cpu(model, threads)
         except RuntimeError as error:
             raise EngineError(f"{path}: OpenVINO cannot run it ({_line(error)})") from error
         self.identity = identity("openvino", openvino.__version__.split("-")[0], "f32", path)

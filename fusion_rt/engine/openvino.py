@@ -17,22 +17,11 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        core = shared_core()
         try:
-            model = core.read_model(str(path))
+            model = shared_core().read_model(str(path))
             quantised = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
             check_precision(path, precision, quantised)
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "NUM_STREAMS": "1",
-                    "INFERENCE_NUM_THREADS": str(threads),
-                    # Otherwise float layers silently become bfloat16 where the CPU has it.
-                    "INFERENCE_PRECISION_HINT": "f32",
-                },
-            )
+            compiled = compiled_for_cpu(model, threads)
         except RuntimeError as error:
             what = " ".join(str(error).split())  # it comes in several lines
             raise EngineError(f"{path}: OpenVINO cannot load it ({what}); export the model again") from error
@@ -61,3 +50,18 @@ def shared_core() -> openvino.Core:
 
 def _shape(port: openvino.ConstOutput) -> tuple[int, ...]:
     return tuple(int(n.get_length()) if n.is_static else -1 for n in port.get_partial_shape())
+
+
+def compiled_for_cpu(model: openvino.Model, threads: int) -> openvino.CompiledModel:
+    """One stream, the lowest latency. Raises RuntimeError."""
+    return shared_core().compile_model(
+        model,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            # Otherwise float layers silently become bfloat16 where the CPU has it.
+            "INFERENCE_PRECISION_HINT": "f32",
+        },
+    )

@@ -23,8 +23,7 @@ from fusion_rt.messages import Header, PointCloud
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Perception
 from fusion_rt.sim.fault_kinds import LostRings, brightened
-from fusion_rt.sim.frame_files import Frame, Scene, read_scene
-from fusion_rt.sim.frames import LIDAR_HEIGHT_M
+from fusion_rt.sim.frame_files import LIDAR_HEIGHT_M, Frame, Scene, read_scene
 from fusion_rt.sim.lidar_weather import on_points
 from fusion_rt.sim.weather import Weather
 from fusion_rt.transforms import Array

@@ -19,12 +19,11 @@ from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion, Sweep, View
 from fusion_rt.rig import Camera, Lidar, Pose, Rig
-from fusion_rt.sim.frame_files import Frame, Scene, read_scene
+from fusion_rt.sim.frame_files import FRAME_S, Frame, Scene, read_scene
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array, inverse
 
 CLASSES = ("car", "pedestrian", "cyclist")  # numbers of the frames' `cls`
-FRAME_S = 0.1
 MIN_POINTS, MIN_VISIBLE = 3, 0.3
 REACH_M, ASIDE_M = 70.0, 35.0
 DIFFICULTY = "all"

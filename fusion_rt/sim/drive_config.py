@@ -13,7 +13,7 @@ from fusion_rt.sim.fault_kinds import AnyFault
 from fusion_rt.sim.gnss import GnssModel
 from fusion_rt.sim.imu import ImuModel
 from fusion_rt.sim.lidar import PATTERNS
-from fusion_rt.sim.placement import SHARES
+from fusion_rt.sim.streets import SHARES
 from fusion_rt.sim.weather import CLEAR, Weather
 
 Positive = Annotated[float, Meta(gt=0)]

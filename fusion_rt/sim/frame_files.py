@@ -16,6 +16,8 @@ from fusion_rt.errors import LogError
 from fusion_rt.transforms import Array
 
 POINT_M = 0.004  # points are stored as int16 multiples of this
+FRAME_S = 0.1  # between the frames of a scene
+LIDAR_HEIGHT_M = 1.73  # the nominal mount: the ego frame's origin is this far below the lidar
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,14 @@ import cv2
 import numpy as np
 
 from fusion_rt.sim import camera, camera_weather, lidar, look
+from fusion_rt.sim.frame_files import FRAME_S, LIDAR_HEIGHT_M, POINT_M
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.weather import CLEAR, Weather, sample
 from fusion_rt.sim.world import World
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
 WIDTH, HEIGHT = 640, 192
-POINT_M = 0.004
 CLASSES = {"car": 0, "pedestrian": 1, "cyclist": 2}
-LIDAR_HEIGHT_M = 1.73  # the nominal mount: the ego frame's origin is this far below the lidar
-FRAME_S = 0.1
 RANGE_M = 75.0  # boxes farther away are left out
 _OPTICAL = from_translation_rpy((0, 0, 0), (-np.pi / 2, 0, -np.pi / 2))  # T_ego_camera's rotation
 

@@ -20,7 +20,7 @@ from fusion_rt.errors import LogError
 from fusion_rt.logs.kitti_object import KittiFrame, ego_box, frames
 from fusion_rt.messages import PointCloud
 from fusion_rt.metrics.boxes import in_box_frame
-from fusion_rt.sim.frames import POINT_M
+from fusion_rt.sim.frame_files import POINT_M
 from fusion_rt.transforms import Array, transform_points
 
 CLASSES = ("car", "pedestrian", "cyclist")

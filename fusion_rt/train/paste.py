@@ -13,11 +13,9 @@ import cv2
 import numpy as np
 
 from fusion_rt.metrics.boxes import bev_iou, in_box_frame
-from fusion_rt.sim.frame_files import Frame, Scene
+from fusion_rt.sim.frame_files import FRAME_S, LIDAR_HEIGHT_M, Frame, Scene
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
-FRAME_S = 0.1
-LIDAR_HEIGHT_M = 1.73
 MOST, TRIES = 4, 12  # objects a scene, places tried for them
 WANTED = (1.0, 3.0, 3.0)  # of car, pedestrian, cyclist: how likely one is taken
 FEWEST_POINTS, MIN_VISIBLE = 10, 0.6  # of an object that can be cut out

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from fusion_rt.sim import camera, look
-from fusion_rt.sim.frame_files import read_scene
-from fusion_rt.sim.frames import POINT_M, RANGE_M, make_scene, weather_of, write_frames
+from fusion_rt.sim.frame_files import POINT_M, read_scene
+from fusion_rt.sim.frames import RANGE_M, make_scene, weather_of, write_frames
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.statistics import points_in_box
 from fusion_rt.sim.weather import CLEAR, Weather

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fusion_rt.sim.placement import SHARES
 from fusion_rt.sim.raycast import Material
+from fusion_rt.sim.streets import SHARES
 from fusion_rt.sim.world import World
 from fusion_rt.transforms import inverse
 

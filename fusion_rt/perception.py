@@ -22,6 +22,7 @@ from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array
 
 MODALITIES = ("lidar", "camera", "memory")
+LIDAR_ALONE = np.array([name == "lidar" for name in MODALITIES], np.float32)  # shares of the evidence
 _KERNELS = (
     *("image", "deskew", "pillars", "lift", "bev_warp", "decode", "nms"),
     *("roi_sample", "roi_points", "box_context", "box_refine"),

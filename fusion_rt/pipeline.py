@@ -37,7 +37,7 @@ from fusion_rt.messages import (
     sweep_span_s,
 )
 from fusion_rt.models.package import ModelPackage
-from fusion_rt.perception import MODALITIES, Perception
+from fusion_rt.perception import LIDAR_ALONE, MODALITIES, Perception
 from fusion_rt.percepts import Explanation, ImageFeatures, Motion, Perceived, Sweep, View
 from fusion_rt.rig import Rig
 from fusion_rt.stopwatch import Stopwatch
@@ -48,7 +48,6 @@ from fusion_rt.tracking.tracker import Tracker
 from fusion_rt.transforms import Array, from_rotation_translation, matrix_from_quaternion
 
 SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
-_LIDAR_ALONE = np.array([float(name == "lidar") for name in MODALITIES], np.float32)
 MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
 
 
@@ -226,7 +225,7 @@ class FusionPipeline:
             return None, {}
         boxes, (others, identities) = perceived.detections, self._lookout.find(sweeps)
         for more in others:
-            boxes = merged(boxes, more, iou=self._same_iou, share=_LIDAR_ALONE)
+            boxes = merged(boxes, more, iou=self._same_iou, share=LIDAR_ALONE)
         if any(self._lookout.watches(sweep.cloud.header.sensor_id) for sweep in sweeps):
             self._watch.lap("detect")
         return boxes, identities

@@ -68,15 +68,14 @@ class BenchResult(Struct, frozen=True, kw_only=True):
 def measure(config: BenchConfig, log: Path, say: Say = lambda line: None) -> BenchResult:
     """Every engine of the config, one after the other. Main thread only. Raises NodeError where an engine
     gives no answer, ConfigError where its settings are wrong."""
-    for name, settings in config.engines.items():
-        convert(settings, EngineSettings, f"engines.{name}")
+    checked = {name: convert(s, EngineSettings, f"engines.{name}") for name, s in config.engines.items()}
     log_s, points, image = _describe(log)
     results = []
     for name, settings in config.engines.items():
         say(f"{name}: live, {config.seconds:g} s")
         summary = _live(config, log, settings)
         say(f"{name}: offline")
-        realtime, between = _offline(log, settings)
+        realtime, between = _offline(log, checked[name])
         results.append(
             EngineResult(
                 name=name,
@@ -124,13 +123,12 @@ def _live(config: BenchConfig, log: Path, settings: dict[str, Any]) -> superviso
     return summary
 
 
-def _offline(log: Path, settings: dict[str, Any]) -> tuple[float, Percentiles]:
+def _offline(log: Path, engine: PipelineConfig) -> tuple[float, Percentiles]:
     """Times real time, and ms between answers; loading is left out."""
     from fusion_rt.metrics.latency import Histogram
 
     between, first_ns, last_ns, began, last = Histogram(), 0, 0, 0.0, 0.0
-    own = {key: value for key, value in settings.items() if key in PipelineConfig.__struct_fields__}
-    for prediction in offline.predictions(log, convert(own, PipelineConfig, "engines")):
+    for prediction in offline.predictions(log, engine):
         now = time.perf_counter()
         if not first_ns:
             first_ns, began = prediction.header.stamp_ns, now

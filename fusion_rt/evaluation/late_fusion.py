@@ -10,6 +10,7 @@ from fusion_rt.detectors.image_detector import ImageDetector
 from fusion_rt.detectors.merging import merged
 from fusion_rt.detectors.point_detector import PointDetector
 from fusion_rt.models.package import ModelSpec
+from fusion_rt.perception import LIDAR_ALONE
 from fusion_rt.percepts import Sweep
 from fusion_rt.rig import Camera
 from fusion_rt.tracking.config import TrackerConfig
@@ -33,9 +34,8 @@ class LateFusion:
         """The boxes as the tracker takes them when the detector has looked at the sweeps or at the image,
         pixels (h, w, 3) BGR, of their moment. Raises EngineError where it gives numbers that are none."""
         if isinstance(self._detector, PointDetector):
-            alone = np.eye(boxes.contributions.shape[1], dtype=np.float32)[0]
             for sweep in sweeps:
-                boxes = merged(boxes, self._detector.look(sweep), iou=self._same_iou, share=alone)
+                boxes = merged(boxes, self._detector.look(sweep), iou=self._same_iou, share=LIDAR_ALONE)
             return boxes
         seen = self._detector.look(pixels, camera, bgr=True)
         image = self._detector.placed(seen, camera, camera.T_camera_ego)

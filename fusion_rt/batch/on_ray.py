@@ -78,13 +78,14 @@ def _connected(workers: Workers) -> Iterator[tuple[Any, int]]:
     with redirect_stdout(sys.stderr):
         try:
             if workers.address is None:
-                ray.init(
-                    "local",  # whatever RAY_ADDRESS says
-                    num_cpus=workers.count,
-                    include_dashboard=False,
-                    object_store_memory=STORE_BYTES,
-                    **quiet,
-                )
+                with _away_from_sources():
+                    ray.init(
+                        "local",  # whatever RAY_ADDRESS says
+                        num_cpus=workers.count,
+                        include_dashboard=False,
+                        object_store_memory=STORE_BYTES,
+                        **quiet,
+                    )
                 at_once = workers.count or 1
             else:
                 _connect(ray, workers.address, quiet)
@@ -100,13 +101,26 @@ def _connect(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     try:
         if host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), CONNECT_S).close()
-        ray.init(address, **quiet)
+        with _away_from_sources():
+            ray.init(address, **quiet)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         why = str(error).partition("\n")[0]
         raise ConfigError(
             f"--address {address}: no Ray cluster of our version and token there ({why});"
             " start one with `ray start --head`"
         ) from error
+
+
+@contextmanager
+def _away_from_sources() -> Iterator[None]:
+    """Workers look for modules where we stood when Ray began. In a checkout they would find its folder,
+    without the kernels, before the package that is installed."""
+    here = os.getcwd()
+    os.chdir(sys.prefix)
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def _room(ray: Any, workers: Workers) -> int:

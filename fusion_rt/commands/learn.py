@@ -138,7 +138,7 @@ def train(
     ] = "all",
     start: Annotated[
         list[Path] | None,
-        typer.Option(help="Begin with another training's weights, where they fit; may be given again."),
+        typer.Option(help="Begin with a last.pt or a model package, where it fits; may be given again."),
     ] = None,
     paste: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of samples that get objects of another scene.")
@@ -163,6 +163,7 @@ def train(
 
     fusion-rt train --frames out/frames --out out/camera --part camera --batch 8 --minutes 20
     fusion-rt train --frames out/frames --out out/train --start out/camera/last.pt --minutes 100
+    fusion-rt train --frames out/frames --out out/train --start driving-s --learning-rate 1e-3 --minutes 100
 
     Several processes train one network where torchrun starts them:
 

@@ -26,7 +26,8 @@ from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion
-from fusion_rt.train.adapt import AdaptConfig, Example, example, fit, preset_of, second_look, write
+from fusion_rt.train.adapt import AdaptConfig, Example, example, fit, write
+from fusion_rt.train.packaged import packaged_net, preset_of
 from fusion_rt.transforms import Array
 
 MODERATE = DIFFICULTIES[1]
@@ -134,7 +135,7 @@ def cross_validate(
     for fold in range(folds):
         held = set(order[fold::folds].tolist())
         with tempfile.TemporaryDirectory() as passing:
-            net = second_look(package)
+            net = packaged_net(package)
             fit(net, [f.example for i, f in enumerate(frames) if i not in held], config)
             taught = write(package, net, Path(passing) / "model", version="fold", learned_from="the others")
             looking = Perception(taught, CpuDevice(), precision=perception.precision)
@@ -198,7 +199,7 @@ def adapt(
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> ModelPackage:
     """A package that learned from all of the frames."""
-    net = second_look(package)
+    net = packaged_net(package)
     fit(net, [f.example for f in frames], config, advance=advance)
     learned = f"fusion-rt adapt {source}: {len(frames)} labelled frames, {config.steps} steps"
     return write(package, net, out, version=f"{package.spec.version}-adapted", learned_from=learned)

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from msgspec.structs import replace
-from onnx import numpy_helper
 from torch import Tensor
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.models.package import ModelPackage, digest
-from fusion_rt.models.presets import PRESETS, Preset
+from fusion_rt.models.presets import Preset
 from fusion_rt.percepts import FirstLook
 from fusion_rt.train.boxes import look_again, refine
 from fusion_rt.train.export import export_part, export_points
@@ -76,42 +74,6 @@ def example(look: FirstLook, boxes: Array, cls: Array, judged: Array, preset: Pr
         cls=cls[seen],
         judged=torch.from_numpy(judged),
     )
-
-
-def preset_of(package: ModelPackage) -> Preset:
-    """Raises ConfigError where the package was not made from a preset of ours."""
-    preset = PRESETS.get(package.spec.name)
-    if preset is None:
-        raise ConfigError(f"{package.folder}: {package.spec.name!r} is not one of {', '.join(PRESETS)}")
-    return preset
-
-
-def second_look(package: ModelPackage) -> DrivingNet:
-    """The network with the package's second look; its other parts are not the package's.
-
-    Raises ConfigError where it was not made from a preset of ours."""
-    preset = preset_of(package)
-    net = DrivingNet(preset)
-    initial = onnx.load(str(package.path("refine", "f32"))).graph.initializer
-    refine_state = {
-        t.name.removeprefix("part."): torch.from_numpy(numpy_helper.to_array(t).copy()) for t in initial
-    }
-    p = package.points
-    points_state = {
-        "at.weight": p.at.T,
-        "box.weight": np.concatenate([p.size, p.kind]).T,
-        "box.bias": np.zeros(len(p.kind[0]), np.float32),  # it stands in each class's row
-        "second.weight": p.second.T,
-        "second.bias": p.bias,
-    }
-    try:
-        net.refine.load_state_dict(refine_state)
-        net.points.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in points_state.items()})
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{package.folder}: its second look is not that of preset {preset.name!r}: {error}"
-        ) from error
-    return net
 
 
 def fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import os
 import time
@@ -17,16 +18,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fusion_rt.errors import ConfigError, FusionError
+from fusion_rt.models.package import ModelPackage
 from fusion_rt.models.presets import PRESETS
 from fusion_rt.train.checkpoint import read_checkpoint, samples_of
 from fusion_rt.train.config import PARTS, TrainConfig
 from fusion_rt.train.distill import Teacher
 from fusion_rt.train.losses import image_losses, look_losses, point_losses, total_loss, weighted
+from fusion_rt.train.packaged import normalise, packaged_net
 from fusion_rt.train.ranks import Ranks, joined
 from fusion_rt.train.rounding import round_convolutions
 from fusion_rt.train.samples import Batch, SceneBatches, Use, list_scenes, placed
 from fusion_rt.train.step import TrainingNet
 
+_NORMALISED_BY = 16  # batches
 ALONE = {
     "camera": Use(lidar=False, memory=False, ego=False),
     "points": Use(camera=False, memory=False, ego=False),
@@ -173,24 +177,38 @@ class Trainer:
         self.optimiser.load_state_dict(data["optimiser"])
         self.step_count, self.samples, self.spent_s = data["step"], samples_of(data), data["spent_s"]
 
-    def begin_with(self, path: Path) -> list[str]:
+    def begin_with(self, path: str | Path) -> list[str]:
         """Take the averaged weights of another training where their names and shapes fit, of a wider layer
-        its first channels; returns the names that begin anew. Raises ConfigError where none fits."""
-        data, own = read_checkpoint(path), self.model.state_dict()
-        part = PARTS[data["config"].get("part", "all")]
+        its first channels; or the network of a model package, by folder or name. Returns the names that begin
+        anew. Raises ConfigError where none fits, LogError where a package finds no frames to go with."""
+        own = self.model.state_dict()
+        given = _averaged(Path(path)) if str(path).endswith(".pt") else self._packaged(str(path))
         fitting = {
             k: v[tuple(slice(n) for n in own[k].shape)]
-            for k, v in data["average"].items()
-            if k in own
-            and k.startswith(part)
-            and v.ndim == own[k].ndim
-            and all(a >= b for a, b in zip(v.shape, own[k].shape))
+            for k, v in given.items()
+            if k in own and v.ndim == own[k].ndim and all(a >= b for a, b in zip(v.shape, own[k].shape))
         }
         if not fitting:
             raise ConfigError(f"{path}: none of its weights fits preset {self.preset.name!r}")
         self.model.load_state_dict({**own, **fitting})
         self.average.load_state_dict(self.model.state_dict())
         return sorted(set(own) - set(fitting))
+
+    def _packaged(self, model: str) -> dict[str, Tensor]:
+        """What a package holds of the model, normalised by the first frames that will be trained on."""
+        net = packaged_net(ModelPackage.load(model))
+        theirs = TrainingNet(net.preset)
+        theirs.net = net
+        first = SceneBatches(self.config.frames, net.preset, batch=4, seed=self.config.seed)
+        normalise(theirs, itertools.islice(first, _NORMALISED_BY))
+        return {f"net.{name}": value for name, value in net.state_dict().items()}
+
+
+def _averaged(checkpoint: Path) -> dict[str, Tensor]:
+    """The averaged weights of the part that was trained."""
+    data = read_checkpoint(checkpoint)
+    part = PARTS[data["config"].get("part", "all")]
+    return {k: v for k, v in data["average"].items() if k.startswith(part)}
 
 
 def _one_thread(worker: int) -> None:

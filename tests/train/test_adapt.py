@@ -3,15 +3,14 @@
 import numpy as np
 import onnx
 import pytest
-from msgspec.structs import replace
 from onnx import numpy_helper
 
 from fusion_rt.device import CpuDevice
 from fusion_rt.errors import ConfigError
-from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion, Sweep
-from fusion_rt.train.adapt import AdaptConfig, _loss, example, fit, second_look, write
+from fusion_rt.train.adapt import AdaptConfig, _loss, example, fit, write
+from fusion_rt.train.packaged import packaged_net
 
 LENGTH = 3.2  # of the cars here; those of the street's boxes are longer
 
@@ -43,7 +42,7 @@ def test_what_has_no_points_is_not_learned(frame):
 
 def test_the_second_look_of_a_package_is_given_back(model_package, tmp_path):
     again = write(
-        model_package, second_look(model_package), tmp_path / "again", version="9", learned_from="nothing"
+        model_package, packaged_net(model_package), tmp_path / "again", version="9", learned_from="nothing"
     )
     assert again.spec.version == "9"
     assert again.spec.trained_with.endswith("; then nothing")
@@ -61,7 +60,7 @@ def test_the_second_look_of_a_package_is_given_back(model_package, tmp_path):
 
 
 def test_lengths_are_learned(model_package, frame):
-    net, config = second_look(model_package), AdaptConfig(steps=40, learning_rate=2e-3, batch=1)
+    net, config = packaged_net(model_package), AdaptConfig(steps=40, learning_rate=2e-3, batch=1)
     losses = [float(_loss(net, frame, config, np.random.default_rng(7)).detach())]
     others = {n: v.clone() for n, v in net.state_dict().items() if not n.startswith(("points.", "refine."))}
     fit(net, [frame], config)
@@ -75,16 +74,9 @@ def test_nothing_to_learn_is_said(model_package, look, random_net):
         look, np.zeros((0, 7)), np.zeros(0, np.int64), np.ones(len(look.rows), bool), random_net.preset
     )
     with pytest.raises(ConfigError, match="there is nothing to learn from"):
-        fit(second_look(model_package), [empty], AdaptConfig(steps=1))
+        fit(packaged_net(model_package), [empty], AdaptConfig(steps=1))
 
 
 def test_a_package_is_not_written_over(model_package):
     with pytest.raises(ConfigError, match="name another folder"):
-        write(model_package, second_look(model_package), model_package.folder, version="2", learned_from="")
-
-
-def test_a_foreign_model_is_refused(model_package):
-    spec = replace(model_package.spec, name="theirs")
-    foreign = ModelPackage(model_package.folder, spec, model_package.pillars, model_package.points)
-    with pytest.raises(ConfigError, match="'theirs' is not one of driving-s"):
-        second_look(foreign)
+        write(model_package, packaged_net(model_package), model_package.folder, version="2", learned_from="")

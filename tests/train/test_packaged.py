@@ -1,0 +1,86 @@
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from msgspec.structs import replace
+
+from fusion_rt.errors import ConfigError
+from fusion_rt.models.package import ModelPackage
+from fusion_rt.train.export import export_float
+from fusion_rt.train.loop import TrainConfig, Trainer
+from fusion_rt.train.packaged import normalise, packaged_net
+from fusion_rt.train.samples import SceneBatches
+from fusion_rt.train.step import TrainingNet
+
+
+def answers(model, batch):
+    with torch.no_grad():
+        outputs, _, _ = model(batch)
+    return outputs
+
+
+@pytest.fixture
+def bundled():
+    model = TrainingNet((net := packaged_net(ModelPackage.load("driving-s"))).preset)
+    model.net = net
+    return model.eval()
+
+
+@pytest.fixture
+def batches(scenes, bundled):
+    return list(itertools.islice(SceneBatches(scenes, bundled.preset, batch=4, seed=1), 3))
+
+
+def test_a_package_comes_back_as_it_was(bundled, tmp_path):
+    package = ModelPackage.load("driving-s")
+    export_float(bundled.net, tmp_path)
+    for part in ("camera", "bev", "refine"):
+        was, now = (
+            {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+            for path in (package.path(part, "f32"), tmp_path / f"{part}.onnx")
+        )
+        assert was.keys() == now.keys()
+        for name, values in was.items():
+            np.testing.assert_allclose(now[name], values, rtol=1e-6, atol=1e-7)
+
+
+def test_normalising_changes_no_answer(bundled, batches):
+    before = [answers(bundled, batch) for batch in batches]
+    normalise(bundled, batches)
+    assert not bundled.training
+    for batch, was in zip(batches, before):
+        for mine, theirs in zip(answers(bundled, batch), was):
+            torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_what_trains_answers_nearly_as_before(bundled, batches):
+    before = answers(bundled, batches[0])[0]
+    apart = (answers(bundled.train(), batches[0])[0] - before).abs().mean()
+    bundled = TrainingNet(bundled.preset)
+    bundled.net = packaged_net(ModelPackage.load("driving-s"))
+    normalise(bundled, batches)
+    close = (answers(bundled.train(), batches[0])[0] - before).abs().mean()
+    assert close < 0.3 * apart
+
+
+def test_a_training_begins_with_a_package(scenes, tmp_path):
+    trainer = Trainer(TrainConfig(frames=scenes, out=tmp_path, steps=1, batch=2))
+    anew = trainer.begin_with("driving-s")
+    assert {name.partition(".")[0] for name in anew} == {"image_head"}
+    (batch,) = itertools.islice(SceneBatches(scenes, trainer.preset, batch=2, seed=1), 1)
+    assert np.isfinite(trainer.step(batch)["loss"])
+
+
+def test_a_package_that_is_not_there_is_told(scenes, tmp_path):
+    trainer = Trainer(TrainConfig(frames=scenes, out=tmp_path, steps=1, batch=2))
+    with pytest.raises(ConfigError, match="no model package there"):
+        trainer.begin_with(tmp_path / "nothing")
+
+
+def test_a_foreign_model_is_refused(model_package):
+    spec = replace(model_package.spec, name="theirs")
+    foreign = ModelPackage(model_package.folder, spec, model_package.pillars, model_package.points)
+    with pytest.raises(ConfigError, match="'theirs' is not one of driving-s"):
+        packaged_net(foreign)

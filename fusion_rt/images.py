@@ -11,9 +11,12 @@ from fusion_rt.rig import Camera
 from fusion_rt.transforms import Array
 
 
+PIXELS = "bgr8", "rgb8"  # what the pipeline takes as it is
+
+
 def decode_image(image: Image) -> Array:
     """Pixels (h, w, 3) uint8, BGR (RGB for rgb8). Raises MessageError when they do not decode."""
-    if image.encoding in ("bgr8", "rgb8"):
+    if image.encoding in PIXELS:
         return np.ascontiguousarray(image.data)
     if image.encoding == "mono8":
         return cv2.cvtColor(image.data, cv2.COLOR_GRAY2BGR)

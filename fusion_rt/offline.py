@@ -11,10 +11,12 @@ from typing import BinaryIO
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from fusion_rt import logs
-from fusion_rt.messages import Packet, Prediction
+from fusion_rt.errors import MessageError
+from fusion_rt.images import PIXELS, decode_image
+from fusion_rt.messages import Image, Packet, Prediction
 from fusion_rt.pipeline import FusionPipeline, PipelineConfig
 
 AHEAD = 16  # packets: about a sweep and what comes with it
@@ -99,13 +101,24 @@ def replay(
 
 
 def _read_ahead(packets: Iterable[Packet]) -> Iterator[Packet]:
-    """The same packets, the next ones read while these are used: unpacking a sweep takes milliseconds."""
-    source = iter(packets)
+    """The same packets, the next ones read and unpacked while these are used: a sweep and an image take
+    milliseconds."""
+    source = map(_unpacked, packets)
     with ThreadPoolExecutor(1, "read-ahead") as reader:
         coming = reader.submit(lambda: list(islice(source, AHEAD)))
         while batch := coming.result():
             coming = reader.submit(lambda: list(islice(source, AHEAD)))
             yield from batch
+
+
+def _unpacked(packet: Packet) -> Packet:
+    """An image that decodes as its pixels; what does not is left for the pipeline to refuse."""
+    if not isinstance(packet, Image) or packet.encoding in PIXELS:
+        return packet
+    try:
+        return structs.replace(packet, data=decode_image(packet), encoding="bgr8")
+    except MessageError:
+        return packet
 
 
 def write_line(prediction: Prediction, out: BinaryIO) -> None:

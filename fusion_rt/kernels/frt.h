@@ -89,12 +89,16 @@ struct Grid {
   int nx, ny;
 };
 
-// Index of the cell that holds x, y, or -1. Tested in float: int(NaN) is INT_MIN on x86 and 0 on a GPU; and
+// Whether the canvas holds x, y, and in which cell. Tested in float: int(NaN) is INT_MIN on x86 and 0 on a GPU; and
 // rounding may carry a point just below the border onto it, so the cell number is compared, not the metres.
-FRT_DEVICE int grid_cell(Grid g, float x, float y) {
+struct Place {
+  int inside, cell;
+};
+
+FRT_DEVICE Place grid_place(Grid g, float x, float y) {
   const float u = (x - g.x_min) / g.cell, v = (y - g.y_min) / g.cell;
-  const bool inside = (u >= 0.0f) & (u < float(g.nx)) & (v >= 0.0f) & (v < float(g.ny));
-  return inside ? int(v) * g.nx + int(u) : -1;
+  const int inside = (u >= 0.0f) & (u < float(g.nx)) & (v >= 0.0f) & (v < float(g.ny));
+  return Place{inside, int(inside ? v : 0.0f) * g.nx + int(inside ? u : 0.0f)};
 }
 
 // Bilinear taps around continuous pixel coordinates (pixel i's centre at i + 0.5).

@@ -5,27 +5,41 @@
 // What became of each point; the counters are shared.
 enum { NOT_FINITE = 0, OUTSIDE = 1, PILLARS = 2, CURSOR = 3, COUNTERS = 4 };
 
+// The cells of points [first, last), -1 outside. `dropped` counts by cause. Without a branch and with nothing that
+// could overlap, so that a CPU takes several points at once.
+FRT_DEVICE void cells_of(const float* __restrict__ xyz, const float* __restrict__ intensity, int first, int last,
+                         Grid g, float z_min, float z_max, int* __restrict__ cell, int* dropped) {
+  int not_finite = 0, outside = 0;
+  for (int i = first; i < last; ++i) {
+    const float x = xyz[3 * i], y = xyz[3 * i + 1], z = xyz[3 * i + 2];
+    const int finite = (x - x) + (y - y) + (z - z) + (intensity[i] - intensity[i]) == 0.0f;
+    const Place at = grid_place(g, x, y);
+    const int inside = at.inside & (z >= z_min) & (z < z_max) & finite;
+    cell[i] = inside ? at.cell : -1;
+    not_finite += 1 - finite;
+    outside += finite - inside;
+  }
+  dropped[NOT_FINITE] += not_finite;
+  dropped[OUTSIDE] += outside;
+}
+
 // The cell of each point, and how many points each has: `count` and `start` have a layer of `cells` for each
 // worker, so that all count at once. What a worker counted here it also groups below: both loops are the same.
 FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid g, float z_min, float z_max,
                           int* cell, int* count, int* counters) {
-  int not_finite = 0, outside = 0;
-  // Without a branch, so that a CPU takes several points at once.
-  FRT_FOR(i, n) {
-    const float x = xyz[3 * i], y = xyz[3 * i + 1], z = xyz[3 * i + 2];
-    const bool finite = frt_finite(x) & frt_finite(y) & frt_finite(z) & frt_finite(intensity[i]);
-    const int where = grid_cell(g, x, y);
-    const bool inside = finite & (z >= z_min) & (z < z_max) & (where >= 0);
-    cell[i] = inside ? where : -1;
-    not_finite += !finite;
-    outside += finite & !inside;
-  }
+  int dropped[2] = {0, 0};
   int* mine = count + (long long)FRT_LAYER * g.nx * g.ny;
-  FRT_FOR(k, n) {
-    if (cell[k] >= 0) frt_add(&mine[cell[k]], 1);
+  FRT_FOR_SLICE(first, end, n) {
+    for (int i = first, next; i < end; i = next) {  // in pieces that stay in the nearest cache
+      next = i + 4096 < end ? i + 4096 : end;
+      cells_of(xyz, intensity, i, next, g, z_min, z_max, cell, dropped);
+      for (int k = i; k < next; ++k) {
+        if (cell[k] >= 0) frt_add(&mine[cell[k]], 1);
+      }
+    }
   }
-  if (not_finite) frt_add_shared(&counters[NOT_FINITE], not_finite);
-  if (outside) frt_add_shared(&counters[OUTSIDE], outside);
+  if (dropped[NOT_FINITE]) frt_add_shared(&counters[NOT_FINITE], dropped[NOT_FINITE]);
+  if (dropped[OUTSIDE]) frt_add_shared(&counters[OUTSIDE], dropped[OUTSIDE]);
 }
 
 // Gives each occupied cell a place in the list of pillars and in the list of points: a worker counts its own

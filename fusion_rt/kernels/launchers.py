@@ -114,6 +114,7 @@ class PillarsKernel(Kernel):
         self._count = self._start = np.zeros((0, 0), np.int32)  # (threads, cells)
         self._pillar = np.zeros(0, np.int32)
         self._counters = np.zeros(4, np.int32)
+        self._merged = np.empty(0, np.float32)
         self._pillars = 0
         self._written: Array | None = None  # held, so that its memory is not given to another
         self._grid: GridLike | None = None
@@ -149,6 +150,8 @@ class PillarsKernel(Kernel):
         if len(xyz) > self._cell.size:
             self._cell = np.empty(2 * len(xyz), np.int32)
             self._grouped = np.empty((2 * len(xyz), 4), np.float32)
+        if self._merged.size < 9 * (channels + 15):
+            self._merged = np.empty(9 * (channels + 15), np.float32)
         if not _same_memory(self._written, out):
             out[...] = 0
             cells = grid.ny * grid.nx
@@ -158,7 +161,8 @@ class PillarsKernel(Kernel):
         self._pillars = self.library.frt_pillars(
             self.threads, ptr(xyz), ptr(intensity), len(xyz), ptr(W), ptr(b), channels, canvas,
             ctypes.c_float(z_min), ctypes.c_float(z_max), self._pillars, ptr(self._cell), ptr(self._grouped),
-            ptr(self._count), ptr(self._start), ptr(self._pillar), ptr(self._counters), ptr(out),
+            ptr(self._count), ptr(self._start), ptr(self._pillar), ptr(self._counters), ptr(self._merged),
+            ptr(out),
         )  # fmt: skip
         self._grid = grid
         not_finite, outside = int(self._counters[0]), int(self._counters[1])

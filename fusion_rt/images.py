@@ -10,7 +10,6 @@ from fusion_rt.messages import Image
 from fusion_rt.rig import Camera
 from fusion_rt.transforms import Array
 
-
 PIXELS = "bgr8", "rgb8"  # what the pipeline takes as it is
 
 

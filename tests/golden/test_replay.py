@@ -5,19 +5,22 @@ import itertools
 import subprocess
 import sys
 
+import cv2
 import msgspec
 import pytest
+from msgspec import structs
 
 from fusion_rt import logs, offline
-from fusion_rt.messages import Prediction
+from fusion_rt.images import decode_image
+from fusion_rt.messages import Image, Prediction
 from fusion_rt.models.package import WEIGHTS
-from fusion_rt.pipeline import PipelineConfig
+from fusion_rt.pipeline import FusionPipeline, PipelineConfig
 from fusion_rt.scenario import locate
 
 REPLAY = """
 import itertools, sys
 from fusion_rt import offline
-from fusion_rt.pipeline import PipelineConfig
+from fusion_rt.pipeline import FusionPipeline, PipelineConfig
 log, model, count = sys.argv[1:]
 answers = offline.predictions(log, PipelineConfig(model=model, threads=1))
 for prediction in itertools.islice(answers, int(count)):
@@ -68,6 +71,27 @@ def test_what_is_written_can_be_read(recording, model_package):
     assert any(p.objects for p in read)
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def test_reading_ahead_changes_nothing(recording, model_package, tmp_path):
+    """Also where an image does not decode: the pipeline refuses it by itself."""
+    with logs.open(recording) as log:
+        packets, rig = list(log), log.rig
+    images = [i for i, packet in enumerate(packets) if isinstance(packet, Image)]
+    broken = packets[images[1]]
+    jpeg = cv2.imencode(".jpg", decode_image(broken))[1].ravel()
+    for i, data in ((images[1], jpeg[:40]), (images[2], jpeg)):
+        packets[i] = structs.replace(packets[i], encoding="jpeg", data=data)
+    damaged = tmp_path / "damaged.mcap"
+    with logs.LogWriter(damaged, rig) as log:
+        for packet in packets:
+            log.write(packet)
+    config = PipelineConfig(model=str(model_package.folder))
+    pipeline = FusionPipeline.from_config(config, rig)
+    with logs.open(damaged) as log:
+        answers = [answer for packet in log if (answer := pipeline.push(packet)) is not None]
+    assert list(offline.predictions(damaged, config)) == answers
+    assert pipeline.counters[broken.header.sensor_id]["malformed"] == 1
 
 
 @pytest.mark.skipif(

@@ -172,7 +172,7 @@ class Command(Struct, frozen=True, kw_only=True, tag="command"):
 Packet: TypeAlias = Image | PointCloud | GnssFix | ImuSample | AudioChunk | HomeReading | Command
 
 
-class ForecastPoint(Struct, frozen=True, array_like=True):
+class ForecastPoint(Struct, frozen=True, array_like=True, gc=False):
     """Where an object will be: seconds ahead, x y (m) and yaw (rad) in the prediction's frame,
     one standard deviation of the position (m)."""
 
@@ -183,7 +183,7 @@ class ForecastPoint(Struct, frozen=True, array_like=True):
     std_m: float
 
 
-class TrackedObject(Struct, frozen=True, kw_only=True):
+class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
     """One object, in the ego frame at the prediction's stamp.
 
     class_probabilities  label -> probability

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,3 +184,37 @@ def float_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], M
 def model_package(float_package: Callable[[Any], ModelPackage], random_net: Any) -> ModelPackage:
     """A float package of `random_net`."""
     return float_package(random_net)
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Callable[..., Any]]:
+    """A source of C functions -> a way to run Python with a build of it that stops at the first bad access or
+    undefined step: the arguments of Python, after which comes the library's path -> the finished process."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to build with sanitizers")
+    runtime = subprocess.run(
+        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(runtime).is_file():
+        pytest.skip("g++ has no address sanitizer")
+    checks = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+    options = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", *checks]
+    environment = os.environ | {
+        "LD_PRELOAD": runtime,
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONMALLOC": "malloc",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+    def build(source: Path) -> Callable[..., Any]:
+        out = tmp_path_factory.mktemp("sanitized") / f"{source.stem}.so"
+        subprocess.run([compiler, *options, str(source), "-o", str(out)], check=True)
+
+        def run(*arguments: str) -> Any:
+            command = [sys.executable, *arguments, str(out)]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+        return run
+
+    return build

@@ -66,13 +66,15 @@ def library(instruction_set: str = "") -> ctypes.CDLL:
         raise DeviceError(f"instruction set {chosen!r} is not one of {', '.join(_LIBRARIES)}")
     if chosen not in instruction_sets():
         raise DeviceError(f"this processor has no {chosen}; the best it runs is {best}")
-    name = _LIBRARIES[chosen]
-    spec = importlib.util.find_spec(f"fusion_rt.kernels.{name}")
+    return load(built(f"fusion_rt.kernels.{_LIBRARIES[chosen]}"))
+
+
+def built(name: str) -> str:
+    """The file of a compiled module. Raises DeviceError when it was not built."""
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise DeviceError(
-            f"the kernels ({name}) were not built: pip install . in the checkout (needs a C++ compiler)"
-        )
-    return load(spec.origin)
+        raise DeviceError(f"{name} was not built: pip install . in the checkout (needs a C++ compiler)")
+    return spec.origin
 
 
 def load(path: str) -> ctypes.CDLL:

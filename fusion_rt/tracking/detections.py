@@ -6,6 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import MessageError
+from fusion_rt.tracking import core
 from fusion_rt.transforms import Array
 
 _LEAST, _MOST = 0.02, 0.98
@@ -53,14 +54,19 @@ class Detections(Struct, frozen=True, kw_only=True):
             velocity_known=self.velocity_known[keep],
         )
 
+    def pack(self, out: Array) -> None:
+        """Into out (n, 16 + classes + modalities) float64: `struct Box` of tracks.h and what follows it."""
+        known, labels = self.velocity_known[:, None], self.labels[:, None]
+        columns = (self.boxes, self.velocity, self.std, known, labels, self.scores, self.contributions)
+        np.concatenate(columns, axis=1, out=out)
+
     @property
     def finite(self) -> Array:
         """(n,) bool: all numbers finite, sizes positive."""
-        # A column after the other: so numpy compares whole columns at a time.
-        numbers = (self.boxes, self.velocity, self.scores, self.std, self.contributions)
-        columns = np.concatenate([a.T for a in numbers])
-        good: Array = np.isfinite(columns).all(axis=0) & (columns[3:6] > 0).all(axis=0)
-        return good
+        more = self.scores.shape[1] + self.contributions.shape[1]
+        boxes = np.empty((len(self.boxes), core.BOX_NUMBERS + more))
+        self.pack(boxes)
+        return core.finite(boxes)
 
 
 def no_certainty(scores: Array) -> Array:

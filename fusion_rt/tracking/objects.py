@@ -1,32 +1,26 @@
-"""Tracks as messages: in the ego frame, with forecast, time to collision and place on Earth."""
+"""Tracks as messages: in the ego frame, with forecast, time to collision and place on Earth.
+
+C++ (objects.h) computes them and writes them as msgpack, of which msgspec makes all objects in one step:
+sixty numbers each, which would take Python itself longer than all else that is done to a track."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import repeat
-from typing import Any
+import ctypes
+import functools
+from collections.abc import Sequence
 
-import numpy as np
+import msgspec
 
 from fusion_rt.ego.geodesy import LocalMap
-from fusion_rt.messages import EgoState, ForecastPoint, TrackedObject
+from fusion_rt.messages import EgoState, TrackedObject
 from fusion_rt.rig import Vehicle
-from fusion_rt.tracking.collision import time_to_collision
-from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y
-from fusion_rt.tracking.tracks import Tracks
-from fusion_rt.transforms import Array, inverse, transform_points, wrap_angle, yaw_of
+from fusion_rt.tracking import core
+from fusion_rt.tracking.tracks import Tracks, track_dtype
+from fusion_rt.transforms import Array
 
-FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
-_STEP_S = 0.1
-_FADING = 0.9  # what is left of a turn after each step
-
-_T = np.array((0.0, *FORECAST_S))
-_STEPS = np.arange(round(FORECAST_S[-1] / _STEP_S))
-_UNTIL = (_STEPS[:, None] + 0.5 < _T / _STEP_S).astype(np.float64)  # (steps, times): which steps lead there
-# Yaw of a turn of 1 rad/s: at the middle of each step, as `advance` takes it, and at the times.
-_MIDDLE_S = (np.cumsum(_FADING**_STEPS) - 0.5 * _FADING**_STEPS) * _STEP_S
-_TURNED_S = _FADING**_STEPS @ _UNTIL * _STEP_S
+_OBJECT_BYTES = 1500  # of three classes and modalities with short names
+_Ego = ctypes.c_double * 25  # `struct Ego` of objects.h
+_DECODER = msgspec.msgpack.Decoder(tuple[TrackedObject, ...])
 
 
 def tracked_objects(
@@ -40,126 +34,35 @@ def tracked_objects(
     classes: Sequence[str],
     modalities: Sequence[str],
 ) -> tuple[TrackedObject, ...]:
-    """One message an object, in the order given. local_map: None where the place on Earth is unknown."""
-    if len(tracks) == 0:
+    """One message an object, in the order given. local_map: None where the place on Earth is unknown.
+
+    Raises ValueError where the tracks are of other numbers of classes or modalities."""
+    n = len(tracks)
+    if n == 0:
         return ()
-    T_ego_map = inverse(T_map_ego)
-    turn = -yaw_of(T_map_ego)
-    c, s = math.cos(turn), math.sin(turn)
-    R = np.array(((c, -s), (s, c)))
-    states, covariances, sizes = tracks["state"], tracks["covariance"], tracks["size"]
-    positions, yaws = _ways(states, tracks["z"])
-    on_earth = None if local_map is None else local_map.to_geodetic(positions[:, 0])
-    ways = transform_points(T_ego_map, positions.reshape(-1, 3)).reshape(positions.shape)
-    yaws = wrap_angle(yaws + turn)
-    centers, headings = ways[:, 0], np.empty((len(tracks), 2))
-    np.cos(yaws[:, 0], out=headings[:, 0])
-    np.sin(yaws[:, 0], out=headings[:, 1])
-    velocities = states[:, SPEED, None] * headings
-    ego_velocity = R @ np.array(ego.velocity[:2])
-    probabilities = class_probabilities(tracks["log_classes"])
-    shares = tracks["contributions"]
-    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
-    columns = zip(
-        tracks["track_id"].tolist(),
-        probabilities.argmax(axis=1).tolist(),
-        probabilities.tolist(),
-        tracks["existence"].tolist(),
-        _tuples(centers),
-        _tuples(sizes),
-        yaws[:, 0].tolist(),
-        _tuples(_box_covariances(covariances, tracks["z_variance"], R)),
-        _tuples(velocities),
-        _tuples(_velocity_covariances(states[:, SPEED], covariances, headings)),
-        states[:, TURN].tolist(),
-        ((stamp_ns - tracks["born_ns"]) / 1e9).tolist(),
-        tracks["hits"].tolist(),
-        ((stamp_ns - tracks["seen_ns"]) / 1e9).tolist(),
-        shares.tolist(),
-        repeat((None, None)) if on_earth is None else on_earth[:, :2].tolist(),
-        _forecasts(ways[:, 1:], yaws[:, 1:], covariances),
-        time_to_collision(centers[:, :2], yaws[:, 0], sizes[:, :2], velocities, ego_velocity, vehicle),
+    if tracks.dtype != track_dtype(len(classes), len(modalities)):
+        raise ValueError(f"tracks are not of {len(classes)} classes and {len(modalities)} modalities")
+    rows = tracks.tobytes()  # faster than to ask numpy where they lie
+    us = _Ego(
+        *T_map_ego.ravel().tolist(),
+        *ego.velocity[:2],
+        *(vehicle.front_m, vehicle.rear_m, vehicle.width_m),
+        *((0.0, 0.0, 0.0, 0.0) if local_map is None else (*local_map.origin, 1.0)),
     )
-    return tuple(
-        TrackedObject(
-            track_id=track_id,
-            label=classes[label],
-            class_probabilities=dict(zip(classes, probability)),
-            existence=existence,
-            center=center,
-            size=size,
-            yaw=yaw,
-            box_covariance=box_covariance,
-            velocity=velocity,
-            velocity_covariance=velocity_covariance,
-            yaw_rate=yaw_rate,
-            age_s=age_s,
-            hits=hits,
-            coasting_s=coasting_s,
-            contributions=dict(zip(modalities, share)),
-            latitude_deg=latitude,
-            longitude_deg=longitude,
-            forecast=forecast,
-            time_to_collision_s=meets_s,
+    names = _names(*classes, *modalities)
+    room = n * _OBJECT_BYTES
+    while True:
+        out = bytearray(room)
+        size = core.library().frt_objects(
+            *(rows, n, len(classes), len(modalities), names),
+            *(us, stamp_ns, ctypes.addressof(ctypes.c_char.from_buffer(out)), room),
         )
-        for (
-            track_id, label, probability, existence, center, size, yaw, box_covariance, velocity,
-            velocity_covariance, yaw_rate, age_s, hits, coasting_s, share, (latitude, longitude), forecast,
-            meets_s,
-        ) in columns
-    )  # fmt: skip
+        if size <= room:
+            objects: tuple[TrackedObject, ...] = _DECODER.decode(memoryview(out)[:size])
+            return objects
+        room = size
 
 
-def class_probabilities(log_classes: Array) -> Array:
-    """(n, classes) summing to 1, of logarithms up to a constant."""
-    p = np.exp(log_classes - log_classes.max(axis=1, keepdims=True))
-    probabilities: Array = p / p.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def _ways(states: Array, heights: Array) -> tuple[Array, Array]:
-    """Positions (n, 6, 3) and yaws (n, 6) now and at each of FORECAST_S. A turn does not last: it fades
-    within a second."""
-    turns = states[:, TURN, None]
-    middles = states[:, YAW, None] + turns * _MIDDLE_S  # (n, steps)
-    step = states[:, SPEED, None] * _STEP_S
-    positions = np.empty((len(states), len(_T), 3))
-    positions[..., 0] = states[:, X, None] + step * (np.cos(middles) @ _UNTIL)
-    positions[..., 1] = states[:, Y, None] + step * (np.sin(middles) @ _UNTIL)
-    positions[..., 2] = heights[:, None]
-    return positions, states[:, YAW, None] + turns * _TURNED_S
-
-
-def _forecasts(points: Array, yaws: Array, covariances: Array) -> Iterator[tuple[ForecastPoint, ...]]:
-    """Of points (n, 5, 3) and yaws (n, 5) at FORECAST_S, in today's ego frame; covariances: today's."""
-    t = _T[1:]
-    start = np.sqrt(np.maximum((covariances[:, X, X] + covariances[:, Y, Y]) / 2, 0.0))
-    growth = np.sqrt(np.maximum(covariances[:, SPEED, SPEED], 0.0))
-    std = np.hypot(start[:, None], growth[:, None] * t + 0.25 * t * t)
-    columns = (a.ravel().tolist() for a in (points[..., 0], points[..., 1], yaws, std))
-    each = map(ForecastPoint, FORECAST_S * len(points), *columns)
-    return zip(*[each] * len(t))  # so many in a row are one object's
-
-
-def _box_covariances(covariances: Array, z_variances: Array, R: Array) -> Array:
-    """(n, 4, 4) over x, y, z, yaw along ego axes."""
-    out = np.zeros((len(covariances), 4, 4))
-    out[:, :2, :2] = R @ covariances[:, :2, :2] @ R.T
-    out[:, 2, 2] = z_variances
-    out[:, :2, 3] = out[:, 3, :2] = covariances[:, :2, YAW] @ R.T
-    out[:, 3, 3] = covariances[:, YAW, YAW]
-    return out
-
-
-def _velocity_covariances(speeds: Array, covariances: Array, headings: Array) -> Array:
-    """(n, 2, 2) along ego axes: J P J' of v (cos yaw, sin yaw)."""
-    J = np.empty((len(speeds), 2, 2))  # (n, 2, [yaw, speed])
-    J[:, 0, 0], J[:, 1, 0], J[:, :, 1] = -headings[:, 1] * speeds, headings[:, 0] * speeds, headings
-    P = covariances[:, YAW : SPEED + 1, YAW : SPEED + 1]
-    out: Array = J @ P @ J.transpose(0, 2, 1)
-    return out
-
-
-def _tuples(rows: Array) -> Iterator[tuple[Any, ...]]:
-    """Each of (n, ...) as one tuple of floats."""
-    return zip(*rows.reshape(len(rows), -1).T.tolist())
+@functools.cache
+def _names(*names: str) -> bytes:
+    return "".join(f"{name}\0" for name in names).encode()

@@ -1,31 +1,26 @@
 """Many objects over time: constant turn rate and velocity, gates by distance, birth and death by probability.
 
 Works in the map frame, so the ego vehicle's own motion is out of the picture; without a known pose the map is
-the ego frame of the first answer, and everything seems to move with us.
+the ego frame of the first answer, and everything seems to move with us. The arithmetic is C++, in tracker.h:
+a few numbers of a few dozen objects are not worth numpy's hundred calls.
 """
 
 from __future__ import annotations
 
-import math
+import ctypes
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from msgspec import structs
 
+from fusion_rt.errors import MessageError
 from fusion_rt.outlines import outlines
-from fusion_rt.tracking.assignment import Costs, assign
+from fusion_rt.tracking import core
 from fusion_rt.tracking.config import TrackerConfig
-from fusion_rt.tracking.detections import Detections, no_certainty
+from fusion_rt.tracking.detections import Detections
 from fusion_rt.tracking.image_boxes import ImageBoxes, compared, paired
-from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y, correct, predict
-from fusion_rt.tracking.tracks import Tracks, boxes_in_ego, joined, track_dtype
-from fusion_rt.transforms import Array, transform_points, wrap_angle, yaw_of
-
-_REACH_M = 8.0  # however uncertain a track is, its box is not farther away
-_HEIGHT_STD_M = 0.1  # floor of a box's height noise
-_REVERSING_MPS = 1.0  # nobody drives backwards faster, and what is slower is told from its boxes
-_FACING_KEPT = 0.9  # of what older boxes said of a front, after each box
+from fusion_rt.tracking.tracks import Tracks, boxes_in_ego, track_dtype
+from fusion_rt.transforms import Array
 
 
 class Tracker:
@@ -41,19 +36,26 @@ class Tracker:
         birth_scores: Mapping[str, float],
     ) -> None:
         self.config = config
-        own = config.birth_score
-        self._birth = np.array([birth_scores[name] if own is None else own for name in classes])
-        motion = config.motions(classes)
-        self._accel = np.array([m.accel for m in motion])
-        self._turn_accel = np.array([m.turn_accel for m in motion])
-        self._yaw_std = np.array([m.yaw_std for m in motion])
-        self._speed_std = np.array([m.speed_std for m in motion])
-        self._max_turn = np.array([m.max_turn for m in motion])
-        self.rounded = np.array([m.rounded for m in motion])
-        self._tracks: Tracks = np.empty(0, track_dtype(len(classes), len(modalities)))
+        motions = config.motions(classes)
+        self.rounded = np.array([m.rounded for m in motions])
+        births = [birth_scores[c] if config.birth_score is None else config.birth_score for c in classes]
+        self._motions = np.array(
+            [
+                (m.accel, m.turn_accel, m.yaw_std, m.speed_std, m.max_turn, birth)
+                for m, birth in zip(motions, births)
+            ]
+        )
+        self._settings = core.settings(config, self._motions, len(modalities))
+        self._settings_at = ctypes.addressof(self._settings)
+        self._core = core.library()
+        self._dtype = track_dtype(len(classes), len(modalities))
+        self._count = 0  # of the rows, those that are tracks
+        self._make_room(64)
+        self._pose = np.eye(4)
+        self._pose_at = core.address(self._pose)
+        self._refused = ctypes.c_int64()
         self._stamp_ns: int | None = None
         self._next_id = 1
-        self.refused: Counter[str] = Counter()
 
     def update(
         self,
@@ -68,275 +70,93 @@ class Tracker:
         images: what detectors saw in images makes boxes surer or less sure, and keeps tracks alive.
         lidar: whether one looked, or cameras alone, which miss more.
 
-        Returns a copy of the confirmed tracks, likeliest first."""
+        Returns a copy of the confirmed tracks, likeliest first. Raises MessageError for boxes of other
+        classes or modalities than the tracker's."""
         dt = 0.0 if self._stamp_ns is None else (stamp_ns - self._stamp_ns) / 1e9
         self._stamp_ns = stamp_ns
-        self._keep(stamp_ns - self._tracks["witnessed_ns"] <= self.config.max_coast_s * 1e9)
-        if dt > 0:
-            self._predict(dt)
+        self._count = self._core.frt_tracks_predict(*self._those, stamp_ns, dt)
         if detections is not None:
-            good = detections.finite
-            if not good.all():
-                self.refused["not_finite"] += int((~good).sum())
-                detections = detections.where(good)
-            unused = []
-            for image in images:
-                detections, free = compared(detections, image, self.rounded, self.config)
-                unused.append(free)
-            likely = self.config.detection if lidar else self.config.detection_camera
-            self._take(_in_map(detections, T_map_ego), stamp_ns, likely)
-            for image, free in zip(images, unused):
-                self._witness(image, free, stamp_ns, T_map_ego)
-            self._keep(~_ghosts(self._tracks, stamp_ns))
-        self._keep(self._tracks["existence"] >= self.config.drop)
-        hits, existence = self._tracks["hits"], self._tracks["existence"]
-        (shown,) = ((hits >= self.config.confirm_hits) & (existence >= self.config.confirm)).nonzero()
-        order = np.lexsort((self._tracks["track_id"][shown], -existence[shown]))
-        return self._given_out(self._tracks.take(shown[order]))
+            self._look(detections, stamp_ns, T_map_ego, images, lidar)
+        self._count = self._core.frt_tracks_drop(*self._those, stamp_ns, detections is not None)
+        shown, shown_at = core.new_rows(self._count, self._dtype)
+        return shown[: self._core.frt_tracks_show(*self._those, shown_at)]
 
-    def _given_out(self, tracks: Tracks) -> Tracks:
-        """With what their boxes have in common in their covariances: a car of which only the back is seen is
-        boxed too long by every one of them, and no filter averages that away."""
-        common = self.config.common_error * tracks["noise"]
-        covariance = tracks["covariance"]
-        for k, row in enumerate((X, Y, YAW)):
-            covariance[:, row, row] += common[:, k]
-        tracks["z_variance"] += common[:, 3]
-        return tracks
+    @property
+    def refused(self) -> Counter[str]:
+        """Boxes that were of no use, by cause."""
+        return Counter({"not_finite": self._refused.value} if self._refused.value else {})
 
     def reset(self) -> None:
         """Forget everything but which numbers were given."""
-        self._tracks, self._stamp_ns = self._tracks[:0], None
+        self._count, self._stamp_ns = 0, None
 
-    def _keep(self, those: Array) -> None:
-        if not those.all():
-            self._tracks = self._tracks.compress(those)
+    @property
+    def _those(self) -> tuple[int, int, int]:
+        """The tracks, as the functions of core.cpp are told of them."""
+        return self._settings_at, self._rows_at, self._count
 
-    def _predict(self, dt: float) -> None:
-        tracks, kinds = self._tracks, _kinds(self._tracks)
-        tracks["state"], tracks["covariance"] = predict(
-            tracks["state"], tracks["covariance"], dt, self._accel[kinds], self._turn_accel[kinds]
+    def _look(
+        self,
+        detections: Detections,
+        stamp_ns: int,
+        T_map_ego: Array,
+        images: Sequence[ImageBoxes],
+        lidar: bool,
+    ) -> None:
+        shape = detections.scores.shape[1:], detections.contributions.shape[1:]
+        if shape != ((self._settings.classes,), (self._settings.modalities,)):
+            raise MessageError(
+                f"detections of {shape[0]} classes and {shape[1]} modalities for a tracker of"
+                f" {self._settings.classes} and {self._settings.modalities}"
+            )
+        if images:
+            good = detections.finite
+            self._refused.value += int((~good).sum())
+            detections = detections.where(good)
+        unused = []
+        for image in images:
+            detections, free = compared(detections, image, self.rounded, self.config)
+            unused.append(free)
+        self._take(detections, stamp_ns, T_map_ego, lidar)
+        for image, free in zip(images, unused):
+            self._witness(image, free, stamp_ns, T_map_ego)
+
+    def _take(self, detections: Detections, stamp_ns: int, T_map_ego: Array, lidar: bool) -> None:
+        """The likeliest pairs of tracks and boxes; strong boxes that are left begin tracks."""
+        m = len(detections.boxes)
+        if self._count + m > len(self._rows):
+            self._make_room(2 * (self._count + m))
+        detections.pack(self._boxes[:m])
+        self._pose[:] = T_map_ego
+        count = self._core.frt_tracks_take(
+            *self._those,
+            *(self._boxes_at, m, self._pose_at, stamp_ns),
+            self.config.detection if lidar else self.config.detection_camera,
+            *(self._next_id, ctypes.addressof(self._refused)),
         )
-        tracks["z_variance"] += 0.01 * dt
-        tracks["existence"] *= math.exp(-dt / self.config.survival_s)
+        if count < 0:
+            raise MessageError(f"detections.labels: one is not of the {self._settings.classes} classes")
+        self._next_id += count - self._count
+        self._count = count
+
+    def _make_room(self, n: int) -> None:
+        """For n tracks and n boxes; the tracks so far stay."""
+        rows, self._rows_at = core.new_rows(n, self._dtype)
+        if self._count:
+            rows[: self._count] = self._rows[: self._count]
+        self._rows: Tracks = rows
+        width = core.BOX_NUMBERS + self._settings.classes + self._settings.modalities
+        self._boxes = np.empty((n, width))
+        self._boxes_at = core.address(self._boxes)
 
     def _witness(self, image: ImageBoxes, free: Array, stamp_ns: int, T_map_ego: Array) -> None:
         """Tracks that no box continued, but that the image shows about where they should be."""
-        (unseen,) = (self._tracks["seen_ns"] != stamp_ns).nonzero()
-        tracks = self._tracks[unseen]
-        boxes, kinds = boxes_in_ego(tracks, T_map_ego), _kinds(tracks)
+        tracks = self._rows[: self._count]
+        (unseen,) = (tracks["seen_ns"] != stamp_ns).nonzero()
+        tracks = tracks[unseen]
+        boxes, kinds = boxes_in_ego(tracks, T_map_ego), tracks["log_classes"].argmax(axis=1)
         seen = outlines(boxes, self.rounded[kinds], image.camera, image.T_camera_ego)
-        pair = paired(seen, kinds, image, self.config.image_follow, free)
-        shown = unseen[pair >= 0]
-        existence = self._tracks["existence"]
-        existence[shown] = _believed(existence[shown], image.scores[pair[pair >= 0]])
-        self._tracks["witnessed_ns"][shown] = stamp_ns
-
-    def _take(self, boxes: Detections, stamp_ns: int, detection: float) -> None:
-        best = boxes.scores[np.arange(len(boxes.boxes)), boxes.labels].astype(np.float64)
-        i, j, cost = self._costs(boxes)
-        strong = best >= self._birth[boxes.labels]
-        asked = strong.copy()  # no other box is of use
-        asked[j] = True
-        hidden = _hidden(boxes, best, asked)
-        strong &= ~hidden
-        taken: dict[int, int] = {}
-        # First the strong boxes, then the weak ones for tracks still alone (ByteTrack, Zhang et al. 2022).
-        for candidates in (strong[j], ~(strong | hidden)[j]):
-            costs: Costs = {}
-            pairs = zip(i[candidates].tolist(), j[candidates].tolist(), cost[candidates].tolist())
-            for track, box, c in pairs:
-                if track not in taken:
-                    costs.setdefault(track, {})[box] = c
-            taken.update(assign(costs))
-        alone = np.ones(len(self._tracks), bool)
-        alone[list(taken)] = False
-        existence = self._tracks["existence"]
-        missed = existence * (alone * detection)
-        existence[:] = (existence - missed) / (1 - missed)
-        if taken:
-            which, index = np.array(list(taken)), np.array(list(taken.values()))
-            known = boxes.velocity_known[index]
-            for alike in (known, ~known):
-                if alike.any():
-                    self._correct(which[alike], boxes, index[alike], best[index[alike]], stamp_ns)
-            strong[index] = False
-        if strong.any():
-            (new,) = strong.nonzero()
-            order = np.lexsort((*boxes.boxes[new, ::-1].T, -best[new]))
-            self._tracks = joined(self._tracks, self._born(boxes, new[order], best[new[order]], stamp_ns))
-
-    def _costs(self, boxes: Detections) -> tuple[Array, Array, Array]:
-        """Pairs i, j of tracks and boxes in reach, and minus twice their log-likelihoods up to a constant."""
-        state, spread = self._tracks["state"], self._tracks["covariance"]
-        i, j, dx, dy = _close(state[:, :2], boxes.boxes[:, :2], _REACH_M)
-        noise = np.maximum(boxes.std[:, :2], self.config.position_std_m) ** 2
-        sxx = spread[:, X, X][i] + noise[:, 0][j]
-        syy = spread[:, Y, Y][i] + noise[:, 1][j]
-        sxy = spread[:, X, Y][i]
-        det = sxx * syy - sxy * sxy
-        squared = (syy * dx * dx - 2 * sxy * dx * dy + sxx * dy * dy) / det
-        squared += (_kinds(self._tracks)[i] != boxes.labels[j]) * self.config.other_class
-        near = (squared < self.config.gate) & (dx * dx + dy * dy < _REACH_M**2)
-        smallest = self.config.position_std_m**4
-        return i[near], j[near], squared[near] + np.log(det[near] / smallest)
-
-    def _correct(self, which: Array, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> None:
-        """The tracks `which` (n,) take the boxes that `index` (n,) names, which all have velocities or all
-        have none; best: their scores."""
-        tracks = self._tracks.take(which)
-        box, std, kinds = boxes.boxes[index], boxes.std[index], boxes.labels[index]
-        state = tracks["state"]
-        moving_too = bool(boxes.velocity_known[index[0]])
-        measured = (X, Y, YAW, SPEED) if moving_too else (X, Y, YAW)
-        residuals, noise = np.empty((2, len(which), len(measured)))
-        residuals[:, :2] = box[:, :2] - state[:, :2]
-        noise[:, :2] = np.maximum(std[:, :2], self.config.position_std_m)
-        # Front and back are easily confused: the track knows better.
-        residuals[:, 2] = (box[:, 6] - state[:, YAW] + np.pi / 2) % np.pi - np.pi / 2
-        noise[:, 2] = np.maximum(std[:, 4], self._yaw_std[kinds])
-        if moving_too:
-            v, yaw = boxes.velocity[index], state[:, YAW]
-            residuals[:, 3] = v[:, 0] * np.cos(yaw) + v[:, 1] * np.sin(yaw) - state[:, SPEED]
-            noise[:, 3] = self.config.velocity_std
-        variances = noise * noise
-        state, covariance = correct(state, tracks["covariance"], measured, residuals, variances)
-        limit = self._max_turn[kinds]
-        state[:, TURN] = np.maximum(np.minimum(state[:, TURN], limit), -limit)
-        # What moves shows its front; of what stands, most boxes know it.
-        speed = state[:, SPEED]
-        moving = np.maximum(_REVERSING_MPS, 2 * np.sqrt(covariance[:, SPEED, SPEED])) < np.abs(speed)
-        facing = _FACING_KEPT * tracks["facing"] + np.sign(np.cos(box[:, 6] - state[:, YAW]))
-        facing[moving & (speed > 0)] = 1 / (1 - _FACING_KEPT)
-        backwards = np.where(moving, speed, facing) < 0
-        if backwards.any():
-            state[backwards, SPEED] *= -1
-            state[backwards, YAW] += np.pi
-            covariance[backwards, SPEED, :] *= -1
-            covariance[backwards, :, SPEED] *= -1
-            facing[backwards] *= -1
-        tracks["facing"] = facing
-        state[:, YAW] = wrap_angle(state[:, YAW])
-        tracks["state"], tracks["covariance"] = state, covariance
-        weights = np.maximum(0.1, 1 / (tracks["hits"] + 1)) * (0.5 + best / 2)
-        tracks["size"] += weights[:, None] * (box[:, 3:6] - tracks["size"])
-        tracks["log_classes"] *= 0.9
-        tracks["log_classes"] += np.log(no_certainty(boxes.scores[index]))
-        tracks["contributions"] += boxes.contributions[index]
-        tracks["contributions"] *= 0.5
-        z_variance = tracks["z_variance"]
-        heights = np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2
-        tracks["noise"][:, :3], tracks["noise"][:, 3] = variances[:, :3], heights
-        gain = z_variance / (z_variance + heights)
-        tracks["z"] += gain * (box[:, 2] - tracks["z"])
-        tracks["z_variance"] *= 1 - gain
-        tracks["existence"] = _believed(tracks["existence"], best)
-        tracks["hits"] += 1
-        tracks["score"] = best
-        tracks["seen_ns"] = tracks["witnessed_ns"] = stamp_ns
-        self._tracks[which] = tracks
-
-    def _born(self, boxes: Detections, index: Array, best: Array, stamp_ns: int) -> Tracks:
-        """New tracks of the boxes that `index` (n,) names, in this order; best: their scores."""
-        box, std, kinds = boxes.boxes[index], boxes.std[index], boxes.labels[index]
-        heading, speed_std, known = box[:, 6], self._speed_std[kinds], boxes.velocity_known[index]
-        v = boxes.velocity[index]
-        speed = np.where(known, np.cos(heading) * v[:, 0] + np.sin(heading) * v[:, 1], 0.0)
-        speed_std = np.where(known, np.minimum(speed_std, 2.5), speed_std)
-        backwards = speed < -1.5
-        speed, heading = np.where(backwards, -speed, speed), np.where(backwards, heading + np.pi, heading)
-        tracks = np.zeros(len(index), self._tracks.dtype)
-        tracks["track_id"] = np.arange(self._next_id, self._next_id + len(index))
-        self._next_id += len(index)
-        state, covariance = tracks["state"], tracks["covariance"]
-        state[:, :2], state[:, YAW], state[:, SPEED] = box[:, :2], wrap_angle(heading), speed
-        position_std = np.maximum(std[:, :2], self.config.position_std_m)
-        covariance[:, X, X], covariance[:, Y, Y] = position_std.T**2
-        covariance[:, YAW, YAW] = np.maximum(std[:, 4], self._yaw_std[kinds]) ** 2
-        covariance[:, SPEED, SPEED], covariance[:, TURN, TURN] = speed_std**2, 0.3**2
-        tracks["z"], tracks["z_variance"] = box[:, 2], np.maximum(std[:, 2], _HEIGHT_STD_M) ** 2
-        tracks["noise"][:, :2], tracks["noise"][:, 2] = position_std**2, covariance[:, YAW, YAW]
-        tracks["noise"][:, 3] = tracks["z_variance"]
-        tracks["size"] = box[:, 3:6]
-        tracks["log_classes"] = np.log(no_certainty(boxes.scores[index]), dtype=np.float64)
-        tracks["existence"] = np.minimum(np.maximum(best, 0.05), 0.95)
-        tracks["contributions"] = boxes.contributions[index]
-        tracks["born_ns"] = tracks["seen_ns"] = tracks["witnessed_ns"] = stamp_ns
-        tracks["hits"], tracks["score"], tracks["facing"] = 1, best, 1
-        return tracks
-
-
-def _hidden(boxes: Detections, best: Array, asked: Array) -> Array:
-    """(n,) bool: of the boxes `asked` for, those whose middle lies in a better and larger box of another
-    class, seen from above: the network judges its classes apart, and a car's tail light may look like a
-    pedestrian to it. best (n,): the boxes' scores."""
-    hidden = np.zeros(len(asked), bool)
-    (these,) = asked.nonzero()
-    box = boxes.boxes
-    area = box[:, 3] * box[:, 4]
-    k, j = _middles_inside(box[these, :2], box[:, [0, 1, 6]], box[:, 3:5])
-    i = these[k]
-    hidden[i[(boxes.labels[i] != boxes.labels[j]) & (best[i] < best[j]) & (area[i] < area[j])]] = True
-    return hidden
-
-
-def _ghosts(tracks: Tracks, stamp_ns: int) -> Array:
-    """(n,) bool: tracks that were not seen now and whose middle lies in the box of one that was: two things
-    are never in one place, and the unseen one is a track that its object has outrun."""
-    seen = tracks["seen_ns"] == stamp_ns
-    hidden = np.zeros(len(tracks), bool)
-    (unseen,) = (~seen).nonzero()
-    if 0 < len(unseen) < len(tracks):
-        state, size = tracks["state"], tracks["size"]
-        inside, _ = _middles_inside(state[unseen, :2], state[seen, :3], size[seen, :2])
-        hidden[unseen[inside]] = True
-    return hidden
-
-
-def _middles_inside(middles: Array, poses: Array, sizes: Array) -> tuple[Array, Array]:
-    """Pairs i, j: middle i of (n, 2) lies in rectangle j of pose (m, 3) x y yaw and size (m, 2)."""
-    half = sizes.T / 2
-    i, j, dx, dy = _close(middles, poses[:, :2], half[0] + half[1])
-    yaw = poses[:, 2][j]
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    inside = (np.abs(dx * cos + dy * sin) < half[0, j]) & (np.abs(dy * cos - dx * sin) < half[1, j])
-    return i[inside], j[inside]
-
-
-def _close(points: Array, others: Array, reach: Array | float) -> tuple[Array, Array, Array, Array]:
-    """Pairs i, j and the way (dx, dy) between them: point i of (n, 2) is less than `reach`, one or (m,), from
-    point j of (m, 2) along x and along y. Few of all pairs are: what is asked of them next costs little."""
-    dx = np.subtract.outer(points[:, 0], others[:, 0])
-    dy = np.subtract.outer(points[:, 1], others[:, 1])
-    close = np.abs(dx) < reach
-    close &= np.abs(dy) < reach
-    (pairs,) = close.ravel().nonzero()  # np.nonzero of two axes is ten times slower
-    i, j = np.divmod(pairs, max(len(others), 1))
-    return i, j, dx.ravel()[pairs], dy.ravel()[pairs]
-
-
-def _believed(existence: Array, scores: Array) -> Array:
-    """(n,) probabilities after a box of that score: the odds of being there, times how much likelier such a
-    score is for an object than for clutter."""
-    odds = existence / (1 - existence) * (scores + 0.15) / (1.15 - scores) * 2.0
-    believed: Array = np.minimum(odds / (1 + odds), 0.999)
-    return believed
-
-
-def _kinds(tracks: Tracks) -> Array:
-    """(n,) the likeliest class of each."""
-    kinds: Array = tracks["log_classes"].argmax(axis=1)
-    return kinds
-
-
-def _in_map(boxes: Detections, T_map_ego: Array) -> Detections:
-    turn = yaw_of(T_map_ego)
-    c, s = math.cos(turn), math.sin(turn)
-    moved = boxes.boxes.astype(np.float64)
-    moved[:, :3] = transform_points(T_map_ego, moved[:, :3])
-    moved[:, 6] = wrap_angle(moved[:, 6] + turn)
-    velocity = boxes.velocity.astype(np.float64) @ np.array([[c, s], [-s, c]])
-    std = boxes.std.astype(np.float64)
-    # The axes of the noise turn with the frame; their covariance is left out, the two differ little.
-    std[:, :2] = np.sqrt(std[:, :2] ** 2 @ np.array([[c * c, s * s], [s * s, c * c]]))
-    return structs.replace(boxes, boxes=moved, velocity=velocity, std=std)
+        shows = np.full(self._count, -1, np.int32)
+        shows[unseen] = paired(seen, kinds, image, self.config.image_follow, free)
+        scores = np.ascontiguousarray(image.scores, np.float64)
+        self._core.frt_tracks_witness(*self._those, core.address(shows), core.address(scores), stamp_ns)

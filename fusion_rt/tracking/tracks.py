@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from fusion_rt.tracking.motion import YAW
 from fusion_rt.transforms import Array, inverse, transform_points, yaw_of
+
+X, Y, YAW, SPEED, TURN = range(5)  # of a state
 
 Tracks = Array  # (n,) of `track_dtype`; `tracks["state"]` is a view (n, 5)
 
 
+@functools.cache
 def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
-    """What is known of one object, in the map frame.
+    """What is known of one object, in the map frame: `struct Track` of tracks.h and what follows it.
 
     track_id       never given twice
-    state          as in motion.py, with its covariance
+    state          x, y (m), yaw (rad), v (m/s, along yaw), w (rad/s), with its covariance
     z, z_variance  of the centre, m and m^2
     size           length, width, height, m
-    log_classes    up to a constant
     existence      probability that it is there
-    contributions  shares of the evidence, up to a factor
     born_ns        stamp of its first box
     seen_ns        stamp of its newest box
     witnessed_ns   likewise, or of the newest image that showed it
@@ -29,6 +30,8 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
     score          of the newest of them, after what an image said
     noise          variances of its newest box: x, y (m^2), yaw (rad^2), z (m^2)
     facing         how many of its boxes faced its way, less those that faced the other, old ones fading
+    log_classes    up to a constant
+    contributions  shares of the evidence, up to a factor
     """
     return np.dtype(
         [
@@ -38,9 +41,7 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
             ("z", np.float64),
             ("z_variance", np.float64),
             ("size", np.float64, (3,)),
-            ("log_classes", np.float64, (classes,)),
             ("existence", np.float64),
-            ("contributions", np.float64, (modalities,)),
             ("born_ns", np.int64),
             ("seen_ns", np.int64),
             ("witnessed_ns", np.int64),
@@ -48,6 +49,8 @@ def track_dtype(classes: int, modalities: int) -> np.dtype[Any]:
             ("score", np.float64),
             ("noise", np.float64, (4,)),
             ("facing", np.float64),
+            ("log_classes", np.float64, (classes,)),
+            ("contributions", np.float64, (modalities,)),
         ]
     )
 
@@ -60,10 +63,3 @@ def boxes_in_ego(tracks: Tracks, T_map_ego: Array) -> Array:
     boxes[:, :3] = transform_points(T_ego_map, boxes[:, :3])
     boxes[:, 3:6], boxes[:, 6] = tracks["size"], tracks["state"][:, YAW] + yaw_of(T_ego_map)
     return boxes
-
-
-def joined(tracks: Tracks, more: Tracks) -> Tracks:
-    """One after the other."""
-    # As plain bytes: numpy would copy one field after the other.
-    row = np.dtype((np.void, tracks.itemsize))
-    return np.concatenate([tracks.view(row), more.view(row)]).view(tracks.dtype)

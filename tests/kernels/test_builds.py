@@ -1,10 +1,7 @@
 """The same bits from any number of workers and from either build, and no bad memory use in any."""
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,53 +54,23 @@ def test_a_forked_process_has_workers_of_its_own(cases):
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory):
-    """The kernels built to stop at the first bad access or undefined step, and the environment they need."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to build the kernels with sanitizers")
-    runtime = subprocess.run(
-        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if not Path(runtime).is_file():
-        pytest.skip("g++ has no address sanitizer")
-    out = tmp_path_factory.mktemp("sanitized") / "cpu.so"
-    checks = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
-    options = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", *checks]
-    subprocess.run([compiler, *options, str(SOURCES / "cpu.cpp"), "-o", str(out)], check=True)
-    environment = {
-        "LD_PRELOAD": runtime,
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "PYTHONMALLOC": "malloc",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    return out, os.environ | environment
+def run_sanitized(sanitized):
+    return sanitized(SOURCES / "cpu.cpp")
 
 
-def run_sanitized(sanitized, *arguments):
-    library, environment = sanitized
-    return subprocess.run(
-        [sys.executable, *arguments, str(library)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_no_kernel_touches_memory_that_is_not_its_own(sanitized):
-    done = run_sanitized(sanitized, str(Path(__file__).with_name("cases.py")))
+def test_no_kernel_touches_memory_that_is_not_its_own(run_sanitized):
+    done = run_sanitized(str(Path(__file__).with_name("cases.py")))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split("\n")[:-1] == [f"{n} {name}" for n in (1, 3) for name in KERNELS]
 
 
-def test_the_sanitizer_sees_a_bad_access(sanitized):
+def test_the_sanitizer_sees_a_bad_access(run_sanitized):
     """Without the launcher's checks: one output row too few."""
     program = (
         "import ctypes, sys, numpy as np;"
         "a = np.zeros(3000, np.float32); p = ctypes.c_void_p(a.ctypes.data);"
         "ctypes.CDLL(sys.argv[1]).frt_deskew(1, p, p, 1001, p, p, 1, p)"
     )
-    done = run_sanitized(sanitized, "-c", program)
+    done = run_sanitized("-c", program)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr

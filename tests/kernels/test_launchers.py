@@ -350,7 +350,7 @@ def test_a_build_that_this_processor_cannot_run(monkeypatch):
 def test_kernels_that_were_not_built(monkeypatch):
     native.library.cache_clear()
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DeviceError, match=r"were not built: pip install \. in the checkout"):
+    with pytest.raises(DeviceError, match=r"_cpu was not built: pip install \. in the checkout"):
         native.library("baseline")
 
 

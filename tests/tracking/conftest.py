@@ -1,6 +1,9 @@
 """Detections as a perfect or noisy sensor would give them."""
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -60,3 +63,30 @@ def new_tracker(**changes) -> Tracker:
 @pytest.fixture
 def make_tracker() -> Callable[..., Tracker]:
     return new_tracker
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def reference() -> ModuleType:
+    """What tracker.h and motion.h mean, in numpy."""
+    return _load("reference_tracker")
+
+
+@pytest.fixture(scope="session")
+def reference_objects() -> ModuleType:
+    """What objects.h means."""
+    return _load("reference_objects")
+
+
+@pytest.fixture(scope="session")
+def streams() -> ModuleType:
+    """tests/tracking/streams.py, which the sanitizer's process runs as well."""
+    return _load("streams")

@@ -77,3 +77,9 @@ def test_a_crowd():
     pairs = assign(cost)
     count, least = oracle(cost)
     assert (len(pairs), sum(cost[p] for p in pairs)) == (count, pytest.approx(least))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, INF, 1e308])
+def test_costs_that_cannot_be_added_are_refused(wrong):
+    with pytest.raises(ValueError, match="not finite"):
+        assignment.assign({0: {0: wrong, 1: 1.0}, 1: {0: 1.0, 1: -wrong}})

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_rt.tracking.motion import SPEED, TURN, YAW, X, Y, advance, correct, jacobian, predict
+from fusion_rt.tracking.tracks import SPEED, TURN, YAW, X, Y
 
 STATE = st.tuples(
     st.floats(-100, 100), st.floats(-100, 100), st.floats(-3.1, 3.1), st.floats(-3, 30), st.floats(-1, 1)
@@ -25,8 +25,8 @@ def integrate(state, dt, steps=20_000):
 
 
 @given(STATE)
-def test_advance_is_the_integral(state):
-    got = advance(np.array([state]), 0.1)[0]
+def test_advance_is_the_integral(reference, state):
+    got = reference.advance(np.array([state]), 0.1)[0]
     expected = integrate(state, 0.1)
     # Third order: v dt (w dt)^2 / 24 is left, 1.25 mm at 30 m/s and 1 rad/s.
     np.testing.assert_allclose(got[:2], expected[:2], atol=1.3e-3)
@@ -35,23 +35,23 @@ def test_advance_is_the_integral(state):
 
 
 @given(STATE, st.sampled_from([0.05, 0.1, 0.5]))
-def test_jacobian_against_finite_differences(state, dt):
+def test_jacobian_against_finite_differences(reference, state, dt):
     x, h = np.array(state), 1e-6
-    columns = [
-        (advance((x + e)[None], dt)[0] - advance((x - e)[None], dt)[0]) / (2 * h) for e in np.eye(5) * h
-    ]
+    ways = [[reference.advance((x + d)[None], dt)[0] for d in (e, -e)] for e in np.eye(5) * h]
+    columns = [(there - back) / (2 * h) for there, back in ways]
     F = np.stack(columns, axis=1)
-    F[YAW] = np.where(np.abs(F[YAW]) > 2, jacobian(x[None], dt)[0, YAW], F[YAW])  # where the angle wraps
-    np.testing.assert_allclose(jacobian(x[None], dt)[0], F, atol=1e-6)
+    got = reference.jacobian(x[None], dt)[0]
+    F[YAW] = np.where(np.abs(F[YAW]) > 2, got[YAW], F[YAW])  # where the angle wraps
+    np.testing.assert_allclose(got, F, atol=1e-6)
 
 
-def test_predict_moves_all_and_grows_their_doubt():
+def test_predict_moves_all_and_grows_their_doubt(reference):
     states = np.array([[0, 0, 0, 10, 0], [5, 5, np.pi / 2, 2, 0.5]], float)
     P = np.stack([np.diag([0.1, 0.1, 0.01, 1, 0.1])] * 2)
-    moved, grown = predict(states, P, 0.1, np.array([3.0, 1.0]), np.array([0.8, 2.0]))
-    np.testing.assert_array_equal(moved, advance(states, 0.1))
+    moved, grown = reference.predict(states, P, 0.1, np.array([3.0, 1.0]), np.array([0.8, 2.0]))
+    np.testing.assert_array_equal(moved, reference.advance(states, 0.1))
     for i, accel, turn in ((0, 3.0, 0.8), (1, 1.0, 2.0)):
-        F = jacobian(states[i : i + 1], 0.1)[0]
+        F = reference.jacobian(states[i : i + 1], 0.1)[0]
         extra = grown[i] - F @ P[i] @ F.T
         assert np.linalg.eigvalsh(extra).min() > -1e-12
         assert extra[SPEED, SPEED] == pytest.approx((accel * 0.1) ** 2)
@@ -59,7 +59,7 @@ def test_predict_moves_all_and_grows_their_doubt():
         np.testing.assert_array_equal(grown[i], grown[i].T)
 
 
-def test_correct_is_the_joint_gaussian_conditioned():
+def test_correct_is_the_joint_gaussian_conditioned(reference):
     """The information form, which shares no step with the gain form."""
     rng = np.random.default_rng(0)
     A = rng.normal(size=(4, 5, 5))
@@ -70,7 +70,7 @@ def test_correct_is_the_joint_gaussian_conditioned():
         rng.uniform(0.1, 2, (4, 3)),
     )
     rows = [X, YAW, SPEED]
-    got, left = correct(states, P, rows, residuals, variances)
+    got, left = reference.correct(states, P, rows, residuals, variances)
     H = np.eye(5)[rows]
     for i in range(4):
         R_inverse = np.diag(1 / variances[i])

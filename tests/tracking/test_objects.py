@@ -8,11 +8,11 @@ from pyproj import Geod
 from fusion_rt.ego.geodesy import LocalMap
 from fusion_rt.messages import EgoState, TrackedObject
 from fusion_rt.rig import Vehicle
-from fusion_rt.tracking.motion import SPEED, TURN, YAW, advance
-from fusion_rt.tracking.objects import FORECAST_S, tracked_objects
-from fusion_rt.tracking.tracks import track_dtype
+from fusion_rt.tracking.objects import tracked_objects
+from fusion_rt.tracking.tracks import SPEED, TURN, YAW, track_dtype
 from fusion_rt.transforms import from_translation_rpy, inverse, quaternion_from_matrix, transform_points
 
+FORECAST_S = (0.5, 1.0, 1.5, 2.0, 3.0)
 CLASSES, MODALITIES = ("car", "pedestrian", "cyclist"), ("lidar", "camera", "memory")
 # An ego vehicle 120 m from the map's origin, turned by 2 rad, on a slight slope, at 10 m/s.
 T_MAP_EGO = from_translation_rpy((100.0, 60.0, 3.0), (0.0, 0.02, 2.0))
@@ -135,14 +135,14 @@ def test_shares_sum_to_one():
     )
 
 
-def test_forecast_is_the_motion_with_a_fading_turn():
+def test_forecast_is_the_motion_with_a_fading_turn(reference):
     it = track()
     (message,) = messages(it)
     assert tuple(p.t_s for p in message.forecast) == FORECAST_S
     state, t = it.state[None].copy(), 0.0
     for point in message.forecast:
         while t < point.t_s - 1e-9:
-            state = advance(state, 0.1)
+            state = reference.advance(state, 0.1)
             state[:, TURN] *= 0.9
             t += 0.1
         x, y, yaw, *_ = in_ego(state[0])
@@ -182,3 +182,32 @@ def test_many_are_as_one_by_one():
 def test_it_can_be_written_and_read():
     sent = messages(track(), local_map=LocalMap(*ORIGIN))
     assert msgspec.json.decode(msgspec.json.encode(sent), type=tuple[TrackedObject, ...]) == sent
+
+
+def about(classes, modalities):
+    return {
+        "stamp_ns": 3_000_000_000,
+        "T_map_ego": T_MAP_EGO,
+        "ego": ego(),
+        "local_map": LocalMap(*ORIGIN),
+        "vehicle": Vehicle(),
+        "classes": classes,
+        "modalities": modalities,
+    }
+
+
+def test_many_classes_of_long_names():
+    """More bytes than there is room for at first, more than a short map's entries, text beyond ASCII."""
+    classes, modalities = tuple(f"Straßenbahn {k} " * 20 for k in range(20)), ("lidar",)
+    tracks = np.zeros(3, track_dtype(20, 1))
+    tracks["log_classes"][:, 7] = 2.0
+    got = tracked_objects(tracks, **about(classes, modalities))
+    assert [message.label for message in got] == [classes[7]] * 3
+    assert tuple(got[0].class_probabilities) == classes
+    assert sum(got[2].class_probabilities.values()) == pytest.approx(1)
+    assert got[1].contributions == {"lidar": 0.0}
+
+
+def test_tracks_of_other_classes_are_refused():
+    with pytest.raises(ValueError, match="tracks are not of 2 classes and 3 modalities"):
+        tracked_objects(np.zeros(1, track_dtype(3, 3)), **about(CLASSES[:2], MODALITIES))

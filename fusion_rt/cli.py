@@ -7,8 +7,18 @@ import sys
 import typer
 from rich.markup import escape
 
-from fusion_rt.commands import bench as benchmarks
-from fusion_rt.commands import detectors, doctor, evaluate, learn, recordings, run, schema
+from fusion_rt.commands import (
+    bench,
+    detectors,
+    doctor,
+    evaluate,
+    introspect,
+    keys,
+    learn,
+    recordings,
+    run,
+    schema,
+)
 from fusion_rt.commands.common import errors
 from fusion_rt.errors import FusionError
 
@@ -22,6 +32,10 @@ app = typer.Typer(
 )
 for command in (run.run, run.replay, run.record, run.node):
     app.command(rich_help_panel="Run")(command)
+app.command(rich_help_panel="Look")(introspect.topics)
+app.command(rich_help_panel="Look")(introspect.echo)
+app.command(rich_help_panel="Look")(introspect.graph)
+app.add_typer(keys.keys, name="keys", rich_help_panel="Other machines")
 app.add_typer(recordings.importers, name="import", rich_help_panel="Recordings")
 app.command(rich_help_panel="Recordings")(recordings.info)
 app.command(rich_help_panel="Recordings")(schema.schema)
@@ -32,7 +46,7 @@ app.command(rich_help_panel="Learn")(learn.calibrate)
 app.command(rich_help_panel="Learn")(learn.adapt)
 app.add_typer(detectors.models, name="model", rich_help_panel="Learn")
 app.add_typer(evaluate.evaluations, name="eval", rich_help_panel="Judge")
-app.command(rich_help_panel="Judge")(benchmarks.bench)
+app.add_typer(bench.benchmarks, name="bench", rich_help_panel="Judge")
 app.command(rich_help_panel="Judge")(doctor.doctor)
 
 

@@ -37,6 +37,9 @@ _PACKAGES = {
     "embreex": ("simulator", "sim"),
     "torch": ("training, reference engine", "train"),
     "matplotlib": ("plots of benchmarks", "bench"),
+    "av": ("H.264 between hosts", "hosts"),
+    "paho-mqtt": ("the node mqtt", "mqtt"),
+    "eclipse-zenoh": ("the node zenoh", "zenoh"),
     "ray": ("many logs at once: --workers, --address", "batch"),
 }
 

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fusion_rt.bus.clocks import Clock
 from fusion_rt.metrics.latency import Percentiles
 from fusion_rt.monitor import TopicSummary
 from fusion_rt.supervisor import NodeStatus, Status, Summary
@@ -70,6 +71,7 @@ def render(status: Status) -> RenderableType:
             Text(f"stages   {stages} ms"),
             Text.assemble("objects  ", (_objects(latest.objects), "bold cyan")),
         ]
+    parts += map(Text, _clocks(status.clocks))
     return Group(*parts, Text("Ctrl-C stops", style="dim"))
 
 
@@ -93,6 +95,7 @@ def render_summary(summary: Summary) -> RenderableType:
         f"objects a prediction: {objects}",
         f"messages that did not arrive: {summary.missing}",
     ]
+    lines += _clocks(summary.clocks)
     nodes = _nodes(summary.nodes, summary.duration_s)
     return Group(nodes, "", _topics(summary.topics), "", *(Text(line) for line in lines))
 
@@ -129,6 +132,15 @@ def _topics(topics: dict[str, TopicSummary]) -> Table:
             Text(reasons or "0", style="yellow" if reasons else ""),
         )
     return table
+
+
+def _clocks(clocks: dict[str, Clock]) -> list[str]:
+    """What ages of other hosts' messages are corrected with, and how right they are."""
+    return [
+        f"clock of {host}: ± {clock.uncertainty_s * 1e3:.3f} ms, drifts {clock.drift_ppm:+.2f} ppm, round"
+        f" trip {clock.round_trip_s * 1e3:.3f} ms; its UNIX time is ours {clock.wall_s * 1e3:+.3f} ms"
+        for host, clock in sorted(clocks.items())
+    ]
 
 
 def _objects(objects: dict[str, int]) -> str:

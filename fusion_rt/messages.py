@@ -8,6 +8,8 @@ they are what the bus and nothing else sends.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -366,14 +368,33 @@ def unpack(header: bytes | memoryview, arrays: list[Any]) -> Message:
     copied. Anything malformed raises MessageError: an unknown type or dtype, a wrong shape, a
     buffer of another length than its shape says."""
 
-    def view(_: type, value: Any) -> Any:
+    try:
+        _decoder.arrays = arrays
+        message: Message = _decoder.decode(header)
+    except MessageError:
+        raise
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
+        raise MessageError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error
+    finally:
+        _decoder.arrays = ()
+    return message
+
+
+class _Decoder(threading.local):
+    """One a thread, since it must know the arrays; kept, since making one costs more than most messages."""
+
+    def __init__(self) -> None:
+        self.arrays: Sequence[Any] = ()
+        self.decode = msgspec.msgpack.Decoder(Message, dec_hook=self._view).decode
+
+    def _view(self, _: type, value: Any) -> Any:
         ref = msgspec.convert(value, _ArrayRef)
         dtype = _DTYPES.get(ref.dtype)
         if dtype is None:
             raise MessageError(f"dtype {ref.dtype!r} is not one of {', '.join(_DTYPES)}")
-        if ref.index >= len(arrays):
-            raise MessageError(f"array {ref.index} is referred to, {len(arrays)} came")
-        flat = np.frombuffer(arrays[ref.index], dtype=np.uint8)
+        if ref.index >= len(self.arrays):
+            raise MessageError(f"array {ref.index} is referred to, {len(self.arrays)} came")
+        flat = np.frombuffer(self.arrays[ref.index], dtype=np.uint8)
         expected = dtype.itemsize
         for extent in ref.shape:
             expected *= extent  # Python integers: cannot overflow
@@ -381,17 +402,13 @@ def unpack(header: bytes | memoryview, arrays: list[Any]) -> Message:
             raise MessageError(
                 f"array {ref.index} has {flat.nbytes} bytes, shape {ref.shape} needs {expected}"
             )
-        if flat.ctypes.data % dtype.itemsize:
-            flat = flat.copy()  # only a foreign sender packs so tightly; the kernels want alignment
-        return flat.view(dtype).reshape(ref.shape)
+        array = flat.view(dtype)
+        if not array.flags.aligned:
+            array = array.copy()  # only a foreign sender packs so tightly; the kernels want alignment
+        return array.reshape(ref.shape)
 
-    try:
-        message: Message = msgspec.msgpack.decode(header, type=Message, dec_hook=view)
-    except MessageError:
-        raise
-    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
-        raise MessageError(f"not a message of protocol {PROTOCOL_VERSION}: {error}") from error
-    return message
+
+_decoder = _Decoder()
 
 
 def _expect(message: Any, field: str, dtype: Any, shape: tuple[int | None, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as system
 from collections import Counter, deque
 from collections.abc import Iterable
 from types import TracebackType
@@ -9,7 +10,8 @@ from types import TracebackType
 from msgspec import Struct
 
 from fusion_rt.bus import Bus, NodeHealth, Received
-from fusion_rt.messages import Prediction
+from fusion_rt.bus.clocks import Clock, local_ns
+from fusion_rt.messages import Prediction, TracePoint
 from fusion_rt.metrics.latency import Histogram, Percentiles, span_ms
 
 PREDICTION = "prediction"
@@ -55,6 +57,7 @@ class Monitor:
     """Listens to the health of `nodes` and to the predictions. For one thread; close it."""
 
     def __init__(self, bus: Bus, nodes: Iterable[str], prediction: str = PREDICTION):
+        self._host = system.gethostname()
         self._health = bus.health(nodes)
         self._predictions = bus.subscriber([prediction])
         self._lives: dict[tuple[str, int], NodeHealth] = {}  # (node, pid) -> its last words
@@ -106,6 +109,7 @@ class Monitor:
                 dropped[topic] += sent.dropped
                 rates[topic] = health.rates_hz.get(topic, 0.0)
             for topic, counts in health.received.items():
+                rates.setdefault(topic, health.rates_hz.get(topic, 0.0))
                 before = listeners.setdefault(topic, {}).get(node, Received())
                 listeners[topic][node] = _sum(before, counts)
         found = {}
@@ -124,6 +128,10 @@ class Monitor:
                 age_max_ms=_ms(worst.age_max_s),
             )
         return found
+
+    def clocks(self) -> dict[str, Clock]:
+        """Other hosts' clocks, as the nodes that talk to them know them."""
+        return {host: clock for health in self._lives.values() for host, clock in health.clocks.items()}
 
     def cpu_s(self, node: str) -> float:
         """Processor time of all the node's lives."""
@@ -153,8 +161,13 @@ class Monitor:
     ) -> None:
         self.close()
 
+    def _local_ns(self, point: TracePoint) -> int | None:
+        if point.host == self._host:
+            return point.monotonic_ns
+        return local_ns(self.clocks(), point.host, point.monotonic_ns)
+
     def _take(self, prediction: Prediction) -> None:
-        ms = span_ms(prediction.header.trace)
+        ms = span_ms(prediction.header.trace, local_ns=self._local_ns)
         if ms is not None:
             self.latency.add(ms)
             self._recent.append(ms)

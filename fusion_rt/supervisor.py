@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fusion_rt.bus import Bus, ring
+from fusion_rt.bus.clocks import Clock
 from fusion_rt.errors import ConfigError
 from fusion_rt.metrics.latency import Percentiles
 from fusion_rt.monitor import Latest, Monitor, TopicSummary
@@ -43,6 +44,7 @@ class Status(Struct, frozen=True, kw_only=True):
     predictions: int
     latest: Latest | None
     recent_ms: Percentiles
+    clocks: dict[str, Clock] = {}
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -55,6 +57,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     objects_mean        label -> objects a prediction
     rungs               how complete the answers were -> predictions
     missing             messages that did not reach a listener, all topics together
+    clocks              other hosts' clocks against ours, in the end
     """
 
     duration_s: float
@@ -69,6 +72,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     missing: int
     topics: dict[str, TopicSummary]
     nodes: dict[str, NodeStatus]
+    clocks: dict[str, Clock] = {}
 
 
 def run(
@@ -176,6 +180,7 @@ class _Supervisor:
             predictions=self._monitor.predictions,
             latest=self._monitor.latest,
             recent_ms=self._monitor.recent(),
+            clocks=self._monitor.clocks(),
         )
 
     def summary(self) -> Summary:
@@ -194,6 +199,7 @@ class _Supervisor:
             missing=sum(topic.missing for topic in topics.values()),
             topics=topics,
             nodes=self._nodes(),
+            clocks=monitor.clocks(),
         )
 
     @property

@@ -17,9 +17,10 @@ PUBLIC = ["FusionPipeline", "PipelineConfig", "Rig", "subscribe"]
 LEVELS = [
     {"arrays", "errors", "config", "messages", "transforms", "rig", "outlines", "stopwatch", "images"},
     {"kernels", "engine"},
-    {"align", "ego", "device", "models", "tracking", "logs", "metrics", "bus"},
+    {"align", "ego", "device", "models", "tracking", "logs", "metrics", "bus", "payloads"},
     {"perception", "percepts", "detectors"},
     {"pipeline"},
+    {"bridge", "introspection", "sinks"},
     {"offline", "client", "node", "scenario", "processes", "monitor", "supervisor", "doctor", "live_table"},
     {"nodes", "bench", "batch", "sim", "train", "web"},
     {"evaluation"},
@@ -28,7 +29,8 @@ LEVELS = [
 ]
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 OFFLINE = {"sim", "train", "evaluation"}  # what makes and judges models: no runtime module needs it
-HEAVY = ("torch", "onnx", "embreex", "matplotlib", "ray", *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))
+BULKY = ("av", "torch", "onnx", "embreex", "matplotlib", "paho", "ray", "zenoh")
+HEAVY = (*BULKY, *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))
 
 
 def modules():
@@ -97,8 +99,9 @@ def test_there_is_no_circle():
 
 @pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) not in OFFLINE])
 def test_simulation_and_training_are_imported_on_demand_only(module):
-    """engine.torch is itself imported on demand: it is the reference, not the runtime."""
-    if module == "fusion_rt.engine.torch":
+    """engine.torch is itself imported on demand: it is the reference, not the runtime. So are the bench's
+    peers."""
+    if module in ("fusion_rt.engine.torch", "fusion_rt.bench.bus.transports.zenoh"):
         return
     for target in imports(module, also_on_demand=False):
         assert not any(target == h or target.startswith(h + ".") for h in HEAVY), f"{module} imports {target}"

@@ -1,7 +1,9 @@
 import io
 
+from msgspec.structs import replace
 from rich.console import Console
 
+from fusion_rt.bus.clocks import Clock
 from fusion_rt.live_table import LiveTable, render, render_summary
 from fusion_rt.metrics.latency import Percentiles
 from fusion_rt.monitor import Latest, TopicSummary
@@ -69,3 +71,12 @@ def test_without_a_terminal_it_prints_lines():
         "10 s: 9 predictions, p50 8.2 ms, p99 12.5 ms, 3 car",
         "fusion: [a] line",
     ]
+
+
+def test_clocks_of_other_hosts_are_shown():
+    clock = Clock(
+        at_ns=0, offset_ns=5, drift_ppm=-3.21, uncertainty_s=2.5e-4, round_trip_s=4e-4, wall_s=-0.0123
+    )
+    text = printed(render(replace(status(), clocks={"car": clock})), width=140)
+    assert "clock of car: ± 0.250 ms, drifts -3.21 ppm, round trip 0.400 ms" in text
+    assert "its UNIX time is ours -12.300 ms" in text

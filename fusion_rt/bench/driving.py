@@ -93,7 +93,7 @@ def measure(config: BenchConfig, log: Path, say: Say = lambda line: None) -> Ben
         )
     return BenchResult(
         version=__version__,
-        machine=_machine(),
+        machine=machine(),
         log=log.name,
         log_s=log_s,
         points_mean=points,
@@ -150,7 +150,8 @@ def _describe(log: Path) -> tuple[float, float, str]:
         return (recording.end_ns - recording.start_ns) / 1e9, points / max(sweeps, 1), image
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Processor, cores, memory."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

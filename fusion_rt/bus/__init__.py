@@ -5,7 +5,8 @@ from fusion_rt.bus.counters import Received, Sent
 from fusion_rt.bus.health import NodeHealth
 from fusion_rt.bus.keys import Curve, KeyPair
 from fusion_rt.bus.lease import detach, release
-from fusion_rt.bus.publisher import Loan, Publisher
+from fusion_rt.bus.loan import Loan
+from fusion_rt.bus.publisher import Publisher
 from fusion_rt.bus.subscriber import Subscriber
 
 __all__ = [

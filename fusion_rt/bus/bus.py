@@ -16,10 +16,14 @@ import zmq
 from msgspec import Struct
 
 from fusion_rt.bus import endpoints, health
+from fusion_rt.bus.allow_list import AllowList
+from fusion_rt.bus.clocks import Clock
+from fusion_rt.bus.counters import Received, Sent
 from fusion_rt.bus.keys import Curve, KeyPair
 from fusion_rt.bus.publisher import Publisher
 from fusion_rt.bus.subscriber import Subscriber
 from fusion_rt.bus.wire import Kind
+from fusion_rt.errors import BusError
 from fusion_rt.messages import Header
 
 
@@ -31,6 +35,7 @@ class BusConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     topics   topic -> endpoint, for those that are not in run_dir: tcp://127.0.0.1:5000, or another host's
     keys     file with this process's key pair, as `KeyPair.save` writes it; needed beyond loopback
     clients  public keys that may subscribe to us
+    allow    file with more of them, as `fusion-rt keys allow` writes it; read again when it changes
     servers  tcp endpoint -> its public key
     """
 
@@ -38,37 +43,44 @@ class BusConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     topics: dict[str, str] = {}
     keys: str | None = None
     clients: tuple[str, ...] = ()
+    allow: str | None = None
     servers: dict[str, str] = {}
 
 
 class Bus:
-    """Opened by one node, used by its thread, closed by it; everything it gave out is closed with it.
+    """Opened by one node, used by its thread, closed by it; everything it gave out is closed with it. A fork
+    opens one of its own.
 
     node        whose heartbeat is published on `health.<node>`; None: none is, for tools that only look
     parent_pid  the process without which this one must not live on
 
+    detail          the node's own counters and measures, which its health tells
+    sent, received  of sockets that the node has beside the bus's, name -> counters, for its health as well
+    clocks          other hosts' clocks as the node knows them
+    context, curve  for such sockets
+
     Raises BusError."""
 
     def __init__(self, config: BusConfig, node: str | None = None, *, parent_pid: int | None = None):
-        self._config = config
-        self._curve = None
-        if config.keys is not None:
-            pair = KeyPair.load(config.keys)
-            self._curve = Curve(pair=pair, clients=config.clients, servers=config.servers)
+        self._config, self._pid = config, os.getpid()
+        self.curve = _curve(config)
         run_dir = Path(config.run_dir) if config.run_dir else endpoints.runtime_root() / "default"
         self._folder = endpoints.RunFolder(run_dir.absolute())
         self.run_dir = self._folder.path
         self.detail: dict[str, float] = {}
+        self.sent: dict[str, Sent] = {}
+        self.received: dict[str, Received] = {}
+        self.clocks: dict[str, Clock] = {}
         self._publishers: list[Publisher] = []
         self._subscribers: list[Subscriber] = []
         self._stop = threading.Event()
         self._handlers: dict[int, Any] = {}
         self._loop_ns: int | None = None
-        self._context: zmq.Context[Any] = zmq.Context()
+        self.context: zmq.Context[Any] = zmq.Context()
         self._doorkeeper = self._heartbeat = None
         try:
-            if self._curve is not None and self._curve.clients:
-                self._doorkeeper = self._curve.doorkeeper(self._context)
+            if self.curve is not None:
+                self._doorkeeper = self.curve.doorkeeper(self.context)
             if node is not None:
                 self._heartbeat = _Heartbeat(self, node, parent_pid)
                 self._heartbeat.start()
@@ -79,7 +91,7 @@ class Bus:
     def publisher(self, topic: str, kind: Kind | None = None, *, slots: int = 8) -> Publisher:
         """The topic's only sender. Raises BusError where another process has it."""
         publisher = Publisher(
-            self.endpoint(topic), topic, kind=kind, slots=slots, context=self._context, curve=self._curve
+            self.endpoint(topic), topic, kind=kind, slots=slots, context=self.context, curve=self.curve
         )
         self._publishers.append(publisher)
         return publisher
@@ -92,8 +104,8 @@ class Bus:
             {topic: self.endpoint(topic) for topic in topics},
             keep_all=keep_all,
             busy_poll=busy_poll,
-            context=self._context,
-            curve=self._curve,
+            context=self.context,
+            curve=self.curve,
         )
         self._subscribers.append(subscriber)
         return subscriber
@@ -102,8 +114,8 @@ class Bus:
         """Listens to what these nodes say about themselves: recv gives NodeHealth."""
         subscriber = Subscriber(
             {health.topic(node): self.endpoint(health.topic(node)) for node in nodes},
-            context=self._context,
-            curve=self._curve,
+            context=self.context,
+            curve=self.curve,
             unpack=health.unpack,
         )
         self._subscribers.append(subscriber)
@@ -152,7 +164,10 @@ class Bus:
             self._handlers[number] = signal.signal(number, handler)
 
     def close(self) -> None:
-        """Close everything; what was published may take up to 250 ms to leave. Later calls do nothing."""
+        """Close everything; what was published may take up to 250 ms to leave. Later calls do nothing, nor
+        does one in a fork."""
+        if os.getpid() != self._pid:
+            return
         self.stop()
         if self._heartbeat is not None:
             self._heartbeat.finish()
@@ -164,7 +179,7 @@ class Bus:
         if self._doorkeeper is not None:
             self._doorkeeper.stop()
             self._doorkeeper = None
-        self._context.term()
+        self.context.term()
         self._folder.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -177,6 +192,15 @@ class Bus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _curve(config: BusConfig) -> Curve | None:
+    if config.keys is None:
+        if config.allow is not None or config.clients or config.servers:
+            raise BusError("bus: other hosts' keys are given, and no `keys` of our own: fusion-rt keys make")
+        return None
+    pair = KeyPair.load(Path(config.keys).expanduser())
+    return Curve(pair=pair, servers=config.servers, allow=AllowList(config.clients, config.allow))
 
 
 class _Heartbeat(threading.Thread):
@@ -196,8 +220,8 @@ class _Heartbeat(threading.Thread):
             bus.endpoint(topic),
             topic,
             kind="state",
-            context=bus._context,
-            curve=bus._curve,
+            context=bus.context,
+            curve=bus.curve,
             pack=health.pack,
         )
 
@@ -218,8 +242,8 @@ class _Heartbeat(threading.Thread):
     def _report(self) -> health.NodeHealth:
         bus = self._bus
         now = time.monotonic_ns()
-        sent = {p.topic: p.counters for p in bus._publishers}
-        received = {t: c for s in bus._subscribers for t, c in s.counters.items()}
+        sent = {p.topic: p.counters for p in bus._publishers} | bus.sent
+        received = {t: c for s in bus._subscribers for t, c in s.counters.items()} | bus.received
         counts = {t: c.received for t, c in received.items()} | {t: c.published for t, c in sent.items()}
         elapsed_s = max(now - self._counted_ns, 1) / 1e9
         rates = {t: (n - self._counts.get(t, 0)) / elapsed_s for t, n in counts.items()}
@@ -239,4 +263,5 @@ class _Heartbeat(threading.Thread):
             received=received,
             rates_hz={t: round(r, 2) for t, r in rates.items()},
             detail=dict(bus.detail),
+            clocks=dict(bus.clocks),
         )

@@ -11,11 +11,13 @@ class Sent(Struct):
     published  messages handed to the socket
     dropped    messages not sent: all slots were held by readers, or a `log` reader did not make room
     bytes      payload published, headers not counted
+    readers    that listen, as last looked, which is once a second while it publishes
     """
 
     published: int = 0
     dropped: int = 0
     bytes: int = 0
+    readers: int = 0
 
 
 class Received(Struct):
@@ -27,7 +29,9 @@ class Received(Struct):
     malformed         not understood, or replayed
     wrong_generation  the slot was written anew, or its segment removed, before it was read
     restarts          new instances of the publisher
-    age_s             from publishing to the caller, newest and largest; None: none yet, or from another host
+    why_malformed     the newest reason
+    age_s             from publishing to the caller, newest and largest; None: none yet, or from a host whose
+                      clock is not known
     """
 
     received: int = 0
@@ -36,8 +40,14 @@ class Received(Struct):
     malformed: int = 0
     wrong_generation: int = 0
     restarts: int = 0
+    why_malformed: str | None = None
     age_s: float | None = None
     age_max_s: float | None = None
+
+    def refuse(self, why: object) -> None:
+        """Count a malformed one."""
+        self.malformed += 1
+        self.why_malformed = str(why)[:200]
 
     @property
     def missing(self) -> int:

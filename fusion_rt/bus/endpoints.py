@@ -8,7 +8,8 @@ import shutil
 import stat
 from pathlib import Path
 
-from fusion_rt.bus.locks import lock_exclusive, lock_shared
+from fusion_rt.bus.forks import Descriptor
+from fusion_rt.bus.locks import is_locked, lock_exclusive, lock_shared
 from fusion_rt.bus.wire import prefix
 from fusion_rt.errors import BusError
 
@@ -83,27 +84,25 @@ class RunFolder:
         self.path = path
         if path.parent == runtime_root():
             private_folder(path.parent)
-        self._fd = self._hold()
+        self._held = self._hold()
         _sweep(path.parent, keep=path)
 
     def close(self) -> None:
-        """Let go; the last one out removes the folder. Later calls do nothing."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        if lock_exclusive(fd, 0):  # a shared lock becomes exclusive where nobody shares it
+        """Let go; the last one out removes the folder. Later calls do nothing, nor does one in a fork."""
+        # A shared lock becomes exclusive where nobody shares it.
+        if self._held.fd >= 0 and lock_exclusive(self._held.fd, 0):
             shutil.rmtree(self.path, ignore_errors=True)
-        os.close(fd)
+        self._held.close()
 
-    def _hold(self) -> int:
+    def _hold(self) -> Descriptor:
         while True:
             private_folder(self.path)
-            fd = claim(self.path / RUN_LOCK, shared=True)
-            if fd is not None:
-                return fd
+            held = claim(self.path / RUN_LOCK, shared=True)
+            if held is not None:
+                return held
 
 
-def claim(path: Path, *, shared: bool = False) -> int | None:
+def claim(path: Path, *, shared: bool = False) -> Descriptor | None:
     """A descriptor with a lock on the file, made if need be; None where somebody's lock is in the way.
 
     Whoever removes such a file holds its lock, so a claim is never on a file without a name."""
@@ -118,8 +117,25 @@ def claim(path: Path, *, shared: bool = False) -> int | None:
             os.close(fd)
             return None
         if os.fstat(fd).st_nlink:
-            return fd
+            return Descriptor(fd)
         os.close(fd)
+
+
+def published(run_dir: Path) -> dict[str, int]:
+    """Topics that have a living publisher in the run's folder, and its process number. Touches nothing."""
+    found = {}
+    for path in sorted(run_dir.glob("*.lock")):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # gone meanwhile
+        try:
+            pid = os.read(fd, 20)
+            if is_locked(fd, 0) and pid.isdigit():
+                found[path.stem] = int(pid)
+        finally:
+            os.close(fd)
+    return found
 
 
 def _sweep(root: Path, keep: Path) -> None:

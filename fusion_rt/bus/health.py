@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from fusion_rt.bus.clocks import Clock
 from fusion_rt.bus.counters import Received, Sent
 from fusion_rt.errors import MessageError
 from fusion_rt.messages import Header
@@ -25,6 +26,7 @@ class NodeHealth(Struct, frozen=True, kw_only=True, tag="health"):
     received   topic -> what came
     rates_hz   topic -> messages published or received a second, since the last report
     detail     the node's own counters and measures
+    clocks     host -> its clock against this host's
     """
 
     header: Header
@@ -38,6 +40,7 @@ class NodeHealth(Struct, frozen=True, kw_only=True, tag="health"):
     received: dict[str, Received] = {}
     rates_hz: dict[str, float] = {}
     detail: dict[str, float] = {}
+    clocks: dict[str, Clock] = {}
 
 
 def topic(node: str) -> str:

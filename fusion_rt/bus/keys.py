@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import zmq
-import zmq.utils.z85
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from fusion_rt.bus.allow_list import AllowList, write_private, z85
+from fusion_rt.bus.doorkeeper import Doorkeeper
 from fusion_rt.errors import BusError
 
-if TYPE_CHECKING:
-    from zmq.auth.thread import ThreadAuthenticator
+ZAP_DOMAIN = b"fusion_rt"
 
 
 class KeyPair(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +31,8 @@ class KeyPair(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def generate(cls) -> KeyPair:
         """A new pair from the system's randomness."""
         public, secret = zmq.curve_keypair()
+        while public.startswith(b"-"):  # a shell's command would take it for an option
+            public, secret = zmq.curve_keypair()
         return cls(public=public.decode(), secret=secret.decode())
 
     @classmethod
@@ -39,7 +42,7 @@ class KeyPair(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             mode = os.stat(path).st_mode
             pair = msgspec.json.decode(Path(path).read_bytes(), type=cls)
         except (OSError, msgspec.DecodeError) as error:
-            raise BusError(f"{path}: no key pair: {error}; KeyPair.generate().save(path)") from error
+            raise BusError(f"{path}: no key pair: {error}; fusion-rt keys make {path}") from error
         if mode & 0o077:
             raise BusError(f"{path}: a secret key that others can read: chmod 600 {path}")
         return pair
@@ -53,58 +56,57 @@ class KeyPair(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         with os.fdopen(fd, "wb") as file:
             file.write(msgspec.json.encode(self))
 
+    def replace(self, path: str | Path) -> Path:
+        """In the place of the pair at `path`, which moves to the returned path. Raises BusError."""
+        old = KeyPair.load(path)
+        kept = Path(f"{path}.old")
+        write_private(kept, msgspec.json.encode(old))
+        write_private(Path(path), msgspec.json.encode(self))
+        return kept
+
 
 class Curve(Struct, frozen=True, kw_only=True):
     """Our keys and those of others.
 
     clients  public keys that may subscribe to us
     servers  tcp endpoint -> its public key
+    allow    who may subscribe to us; None: `clients` alone
     """
 
     pair: KeyPair
     clients: tuple[str, ...] = ()
     servers: dict[str, str] = {}
+    allow: AllowList | None = None
+
+    def __post_init__(self) -> None:
+        if self.allow is None:
+            force_setattr(self, "allow", AllowList(self.clients))
 
     def serve(self, socket: zmq.Socket[bytes]) -> None:
-        """Before bind: only clients whose keys the context's `doorkeeper` admits."""
+        """Before bind: only clients whose keys the context's `doorkeeper` admits, and none without one."""
         socket.curve_server = True
+        socket.zap_domain = ZAP_DOMAIN
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         self._own(socket)
 
     def join(self, socket: zmq.Socket[bytes], endpoint: str) -> None:
         """Before connect. Raises BusError where the endpoint's key is not known."""
         if endpoint not in self.servers:
             raise BusError(f"{endpoint}: its public key is not among `servers`")
-        socket.curve_serverkey = _z85(self.servers[endpoint])
+        socket.curve_serverkey = z85(self.servers[endpoint])
         self._own(socket)
 
-    def doorkeeper(self, context: zmq.Context[Any]) -> ThreadAuthenticator:
-        """A running thread that admits `clients` to the context's servers; `stop` it before the context
-        ends. One a context."""
-        from zmq.auth.thread import ThreadAuthenticator  # brings asyncio: only where there are keys
+    def doorkeeper(self, context: zmq.Context[Any]) -> Doorkeeper:
+        """A running thread that admits whom `allow` allows to the context's servers; `stop` it before the
+        context ends. One a context."""
+        assert self.allow is not None
+        return Doorkeeper(context, self.allow)
 
-        admitted = _AllowList(self.clients)
-        keeper = ThreadAuthenticator(context)
-        keeper.start()
-        keeper.configure_curve_callback("*", credentials_provider=admitted)
-        return keeper
+    @property
+    def revocations(self) -> int:
+        """Counts up when somebody who is connected is no longer allowed to be."""
+        return 0 if self.allow is None else self.allow.revocations
 
     def _own(self, socket: zmq.Socket[bytes]) -> None:
-        socket.curve_publickey = _z85(self.pair.public)
-        socket.curve_secretkey = _z85(self.pair.secret)
-
-
-class _AllowList:
-    def __init__(self, keys: tuple[str, ...]):
-        self._keys = frozenset(_z85(key) for key in keys)
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        return key in self._keys
-
-
-def _z85(key: str) -> bytes:
-    try:
-        if len(key) == 40 and len(zmq.utils.z85.decode(key.encode())) == 32:
-            return key.encode()
-    except (ValueError, KeyError, UnicodeEncodeError):
-        pass
-    raise BusError("a CURVE key is 40 characters of Z85, as KeyPair.generate() gives it")
+        socket.curve_publickey = z85(self.pair.public)
+        socket.curve_secretkey = z85(self.pair.secret)

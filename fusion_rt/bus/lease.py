@@ -1,7 +1,8 @@
 """The reader's side of the ring: a slot is held as long as any array of it lives.
 
-A lease is one file descriptor with a shared lock on the slot's byte; closing it ends the lease, and so does
-the reader's death. Order matters and is the whole protocol: the lock first, then the generation."""
+A lease is a shared lock on the slot's byte, by an open file description that has no other; it ends with
+`release`, and with the reader's death. Order matters and is the whole protocol: the lock first, then the
+generation."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_rt.bus.locks import lock_shared
+from fusion_rt.bus.locks import lock_shared, unlock
 from fusion_rt.bus.ring import FOLDER, HEAD, MAGIC, MAX_SLOTS, NAME, PAGE, slot_byte
 from fusion_rt.errors import BusError, MessageError
 from fusion_rt.messages import Message
@@ -34,29 +35,48 @@ class Segment:
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_size < PAGE:
             raise MessageError(f"{name} is not a segment of this user")
-        self._map = mmap(self._fd, status.st_size, flags=MAP_SHARED | MAP_POPULATE, prot=PROT_READ)
-        magic, self.slots, _, self.slot_bytes = HEAD.unpack_from(self._map)
+        magic, self.slots, _, self.slot_bytes = HEAD.unpack(os.pread(self._fd, HEAD.size, 0))
         if magic != MAGIC or self.slots > MAX_SLOTS or PAGE + self.slots * self.slot_bytes != status.st_size:
             raise MessageError(f"{name} has a broken head")
-        everything = np.frombuffer(self._map, np.uint8)
-        self._generations = everything[HEAD.size : HEAD.size + 8 * self.slots].view("<u8")
-        self._address = int(everything.__array_interface__["data"][0])
+        if status.st_blocks * 512 < status.st_size:
+            raise MessageError(f"{name} has holes: to map it would take memory that its writer never took")
+        self._map = mmap(self._fd, status.st_size, flags=MAP_SHARED | MAP_POPULATE, prot=PROT_READ)
+        self._generations = memoryview(self._map)[HEAD.size : HEAD.size + 8 * self.slots].cast("Q")
+        self._address = int(np.frombuffer(self._map, np.uint8).__array_interface__["data"][0])
+        # Through /proc, since the name may be gone while the segment lives on in this mapping.
+        self._path = f"/proc/self/fd/{self._fd}"
+        self._idle: list[int] = []  # descriptions without a lock: to open one costs more than to lock it
 
     def lease(self, slot: int, generation: int) -> Lease | None:
         """Hold the slot; None when it no longer, or not yet, holds this generation."""
         if slot >= self.slots:
             raise MessageError(f"slot {slot} of a ring of {self.slots}")
-        # Through /proc, since the name may be gone while the segment lives on in this mapping.
-        fd = _open(f"/proc/self/fd/{self._fd}", follow=True)
-        if lock_shared(fd, slot_byte(slot)) and int(self._generations[slot]) == generation:
-            return Lease(fd, self._map, self._address + PAGE + slot * self.slot_bytes, self.slot_bytes)
-        os.close(fd)
+        try:
+            fd = self._idle.pop()
+        except IndexError:
+            fd = _open(self._path, follow=True)
+        if not lock_shared(fd, slot_byte(slot)):
+            self._idle.append(fd)
+            return None
+        lease = Lease(self, fd, slot)
+        if self._generations[slot] == generation:
+            return lease
+        lease.release()
         return None
 
+    def address(self, slot: int) -> int:
+        """Where the slot is mapped."""
+        return self._address + PAGE + slot * self.slot_bytes
+
+    def give_back(self, fd: int, slot: int) -> None:
+        """The lease on the slot ends; its description may serve another."""
+        unlock(fd, slot_byte(slot))
+        self._idle.append(fd)
+
     def __del__(self) -> None:
-        fd, self._fd = getattr(self, "_fd", -1), -1
-        if fd >= 0:
-            os.close(fd)
+        for fd in (getattr(self, "_fd", -1), *getattr(self, "_idle", ())):
+            if fd >= 0:
+                os.close(fd)
 
 
 def _open(path: str, *, follow: bool = False) -> int:
@@ -74,10 +94,11 @@ def _open(path: str, *, follow: bool = False) -> int:
 class Lease:
     """A slot that the writer passes over until `release`, or until the last array of it is collected."""
 
-    __slots__ = ("_address", "_fd", "_map", "nbytes")
+    __slots__ = ("_address", "_fd", "_pid", "_segment", "_slot", "nbytes")
 
-    def __init__(self, fd: int, map_: mmap, address: int, nbytes: int):
-        self._fd, self._map, self._address, self.nbytes = fd, map_, address, nbytes
+    def __init__(self, segment: Segment, fd: int, slot: int):
+        self._segment, self._fd, self._slot, self._pid = segment, fd, slot, os.getpid()
+        self._address, self.nbytes = segment.address(slot), segment.slot_bytes
 
     def view(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
         """Bytes of the slot, read-only. Raises MessageError beyond its end."""
@@ -87,10 +108,10 @@ class Lease:
         return array
 
     def release(self) -> None:
-        """End the lease; later calls do nothing."""
+        """End the lease; later calls do nothing, nor do a fork's: the lock is its parent's."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if fd >= 0 and os.getpid() == self._pid:
+            self._segment.give_back(fd, self._slot)
 
     def __del__(self) -> None:
         self.release()

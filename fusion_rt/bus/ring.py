@@ -25,12 +25,13 @@ import re
 import secrets
 import struct
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from mmap import MAP_POPULATE, MAP_SHARED, mmap
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fusion_rt.bus.forks import Descriptor
 from fusion_rt.bus.locks import lock_exclusive, unlock
 from fusion_rt.errors import BusError
 
@@ -50,7 +51,7 @@ def slot_byte(slot: int) -> int:
 
 
 class Ring:
-    """One segment and its writer.
+    """One segment and its writer. For one thread at a time, `abandon` excepted.
 
     slot_bytes  the least that a slot holds; rounded up to whole pages
     slots       2..509; a slot that readers hold is passed over, so give one for each message that readers
@@ -65,41 +66,53 @@ class Ring:
         self.slot_bytes = max(PAGE, -(-slot_bytes // PAGE) * PAGE)
         size = PAGE + self.slots * self.slot_bytes
         sweep()
-        self.name, self._fd = _create(size)
-        self._map = mmap(self._fd, size, flags=MAP_SHARED | MAP_POPULATE)
+        self.name, self._file, self._map = _create(size)
         HEAD.pack_into(self._map, 0, MAGIC, slots, 0, self.slot_bytes)
-        self._bytes = np.frombuffer(self._map, np.uint8)
-        self._generations = self._bytes[HEAD.size : HEAD.size + 8 * slots].view("<u8")
+        self._generations = memoryview(self._map)[HEAD.size : HEAD.size + 8 * slots].cast("Q")
+        self._address = int(np.frombuffer(self._map, np.uint8).__array_interface__["data"][0])
         self._generation = 0
         self._order = list(range(slots))  # oldest first; a slot on loan is not in it
-        self._finalizer = weakref.finalize(self, _remove, self.name, self._fd, os.getpid())
+        self._abandoned: deque[int] = deque()
+        self._finalizer = weakref.finalize(self, _remove, self.name, self._file, os.getpid())
 
     def take(self) -> int | None:
         """The oldest slot that no reader holds, for the caller alone; None when all are held."""
+        while self._abandoned:
+            self._order.insert(0, slot := self._abandoned.pop())
+            unlock(self._file.fd, slot_byte(slot))
         for position, slot in enumerate(self._order):
-            if lock_exclusive(self._fd, slot_byte(slot)):
+            if lock_exclusive(self._file.fd, slot_byte(slot)):
                 del self._order[position]
                 self._generations[slot] = 0
                 return slot
         return None
 
-    def slot(self, slot: int) -> NDArray[np.uint8]:
-        """The slot's memory, (slot_bytes,) uint8."""
-        start = PAGE + slot * self.slot_bytes
-        return self._bytes[start : start + self.slot_bytes]
+    def address(self, slot: int) -> int:
+        """Where the slot's memory is."""
+        return self._address + PAGE + slot * self.slot_bytes
+
+    @property
+    def committed(self) -> int:
+        """How many messages it has carried."""
+        return self._generation
+
+    @property
+    def on_loan(self) -> int:
+        """How many slots were taken and neither committed nor abandoned."""
+        return self.slots - len(self._order) - len(self._abandoned)
 
     def commit(self, slot: int) -> int:
         """The slot is written: readers may take it. Returns its generation."""
         self._generation += 1
         self._generations[slot] = self._generation
-        unlock(self._fd, slot_byte(slot))
+        unlock(self._file.fd, slot_byte(slot))
         self._order.append(slot)
         return self._generation
 
     def abandon(self, slot: int) -> None:
-        """The slot was not written after all: it is the next to be taken."""
-        unlock(self._fd, slot_byte(slot))
-        self._order.insert(0, slot)
+        """The slot was not written after all: it is the next to be taken. From any thread, at any moment,
+        also from a finalizer."""
+        self._abandoned.append(slot)
 
     def close(self) -> None:
         """Remove the segment's name; readers keep what they have mapped. Later calls do nothing."""
@@ -144,20 +157,23 @@ def segments() -> list[str]:
         return []
 
 
-def _create(size: int) -> tuple[str, int]:
+def _create(size: int) -> tuple[str, Descriptor, mmap]:
     """A segment of `size` bytes that gets its name only when its owner's lock is on it, so that no sweeper
-    can take it for a dead one."""
+    can take it for a dead one. The locks have a description of their own: a mapping keeps the one that it
+    was made from alive, in a fork too."""
     name = f"fusion_rt-{os.getuid()}-{os.getpid()}-{secrets.token_hex(8)}"
-    folder = fd = -1
+    folder = fd = locks = -1
     try:
         folder = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fd = os.open(FOLDER, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         os.posix_fallocate(fd, 0, size)  # a full /dev/shm is an error here, not a SIGBUS later
-        lock_exclusive(fd, OWNER_BYTE)
+        locks = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        lock_exclusive(locks, OWNER_BYTE)
+        memory = mmap(fd, size, flags=MAP_SHARED | MAP_POPULATE)
         os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     except OSError as error:
-        if fd >= 0:
-            os.close(fd)
+        if locks >= 0:
+            os.close(locks)
         remedy = (
             "free some, use fewer slots, or give the container more (--shm-size=1g)"
             if error.errno == errno.ENOSPC
@@ -165,13 +181,14 @@ def _create(size: int) -> tuple[str, int]:
         )
         raise BusError(f"{FOLDER}: no segment of {size >> 20} MiB: {error.strerror}; {remedy}") from error
     finally:
-        if folder >= 0:
-            os.close(folder)
-    return name, fd
+        for one in (folder, fd):
+            if one >= 0:
+                os.close(one)
+    return name, Descriptor(locks), memory
 
 
-def _remove(name: str, fd: int, owner: int) -> None:
+def _remove(name: str, file: Descriptor, owner: int) -> None:
     if os.getpid() == owner:  # a forked child is not the owner
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{FOLDER}/{name}")
-    os.close(fd)
+    file.close()

@@ -67,6 +67,7 @@ class Envelope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     slot: Slot | None = None
 
 
+_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
 
 
@@ -81,7 +82,9 @@ def prefix(topic: str) -> bytes:
 
 def encode(topic: bytes, envelope: Envelope, inline: Sequence[NDArray[Any]]) -> bytes:
     """The frame; `topic` as `prefix` gives it, `inline` the arrays whose places are not in a slot."""
-    body = msgspec.msgpack.encode(envelope)
+    body = _encoder.encode(envelope)
+    if not inline:
+        return topic + _LENGTH.pack(PROTOCOL_VERSION, len(body)) + body
     parts = [topic, _LENGTH.pack(PROTOCOL_VERSION, len(body)), body]
     length = sum(map(len, parts))
     for array in inline:
@@ -100,27 +103,30 @@ def inline_places(arrays: Sequence[NDArray[Any]]) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def decode(frame: bytes) -> tuple[str, Envelope, memoryview]:
-    """The topic, the envelope, and the bytes that inline places count from.
+def after_topic(frame: bytes) -> int:
+    """Where the frame's topic ends, its zero byte included; 0: it has none."""
+    return frame.find(b"\0", 0, 65) + 1
+
+
+def decode(frame: bytes, start: int) -> tuple[Envelope, memoryview]:
+    """The envelope, and the bytes that inline places count from; `start` as `after_topic` gave it.
 
     Raises MessageError for anything that `encode` does not make."""
-    end = frame.find(b"\0", 0, 65)
-    if end < 0 or len(frame) < end + 1 + _LENGTH.size:
+    if not start or len(frame) < start + _LENGTH.size:
         raise MessageError(f"a frame of {len(frame)} bytes without a topic or a length")
-    version, length = _LENGTH.unpack_from(frame, end + 1)
+    version, length = _LENGTH.unpack_from(frame, start)
     if version != PROTOCOL_VERSION:
         raise MessageError(f"protocol {version}, this is {PROTOCOL_VERSION}: update the older side")
-    start = end + 1 + _LENGTH.size
+    start += _LENGTH.size
     if start + length > len(frame):
         raise MessageError(f"an envelope of {length} bytes in a frame of {len(frame)}")
     view = memoryview(frame)
     try:
-        topic = frame[:end].decode("ascii")
         envelope = _decoder.decode(view[start : start + length])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MessageError(f"not an envelope: {error}") from error
     stop = start + length
-    return topic, envelope, view[stop + -stop % INLINE_ALIGN :]
+    return envelope, view[stop + -stop % INLINE_ALIGN :]
 
 
 def inline_view(body: memoryview, place: Place) -> memoryview:

@@ -1,16 +1,35 @@
-"""fusion-rt bench"""
+"""fusion-rt bench ..."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from fusion_rt.commands.common import Json, console, errors, print_json, progress
+from fusion_rt.commands.common import Json, console, errors, print_json, print_table, progress
 
 
-def bench(
+class _DrivingFirst(TyperGroup):
+    """`fusion-rt bench FILE` and `fusion-rt bench` alone are `fusion-rt bench driving`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = ["driving", *args]
+        return super().parse_args(ctx, args)
+
+
+benchmarks = typer.Typer(
+    help="Measure with real processes: the engines (`driving`, which may be left out), or the bus beside its"
+    " peers (`bus`).",
+    no_args_is_help=False,
+    cls=_DrivingFirst,
+)
+
+
+@benchmarks.command()
+def driving(
     config: Annotated[
         str, typer.Argument(help="A file of configs/bench, or its name.", show_default="driving")
     ] = "driving",
@@ -27,7 +46,8 @@ def bench(
     from msgspec.structs import replace
 
     from fusion_rt import config as typed
-    from fusion_rt.bench import driving, table
+    from fusion_rt.bench import driving as engines
+    from fusion_rt.bench import table
     from fusion_rt.bench.config import BenchConfig, recording
     from fusion_rt.scenario import find_file
 
@@ -38,7 +58,7 @@ def bench(
         settings = replace(settings, seconds=seconds)
     with progress("simulating the recording, once") as advance:
         path = recording(settings, advance)
-    result = driving.measure(settings, path, lambda line: errors.print(line, highlight=False))
+    result = engines.measure(settings, path, lambda line: errors.print(line, highlight=False))
     if json:
         print_json(result)
     else:
@@ -49,3 +69,40 @@ def bench(
         from fusion_rt.bench.plot import stages
 
         stages(result, plot)
+
+
+@benchmarks.command()
+def bus(
+    seconds: Annotated[float, typer.Option(min=1.0, help="Measure for so long, each row.")] = 10.0,
+    load: Annotated[
+        list[str] | None, typer.Option(help="Only this: image, image-3, points, imu, slow, rig. Repeat it.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help='Only this, such as "fusion_rt, loan" or pyzmq. Repeat it.')
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables there.")] = None,
+    json: Json = False,
+) -> None:
+    """Our bus beside pyzmq, iceoryx2, zenoh and dora, with the same loads in one run.
+
+    The extra bench-bus brings the peers; those that are not installed are left out. All of it takes a quarter
+    of an hour, for which the machine should have nothing else to do.
+
+    fusion-rt bench bus --markdown docs/benchmarks/bus.md
+    """
+    from fusion_rt.bench.bus import measure, table
+
+    result = measure.measure(
+        seconds=seconds,
+        loads=load or (),
+        peers=peer or (),
+        say=lambda line: errors.print(line, highlight=False),
+    )
+    if json:
+        from fusion_rt.bench.bus.figures import figures
+
+        print_json({"result": result, "figures": figures(result)})
+    else:
+        print_table(table.render(result))
+    if markdown is not None:
+        markdown.write_text(table.markdown(result), encoding="utf-8")

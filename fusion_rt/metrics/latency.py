@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -62,17 +62,28 @@ class Histogram:
         )
 
 
-def span_ms(trace: Sequence[TracePoint], first: str = "published", last: str = "published") -> float | None:
+ToLocal = Callable[[TracePoint], int | None]
+
+
+def span_ms(
+    trace: Sequence[TracePoint],
+    first: str = "published",
+    last: str = "published",
+    local_ns: ToLocal = lambda point: None,
+) -> float | None:
     """From the first point named `first` to the last one named `last`, ms.
 
     With the defaults and a prediction's trace: from the publishing of the packet that asked for the answer to
-    the publishing of the answer. None where a point is missing, there is only one, or they are of two hosts,
-    whose clocks do not compare."""
+    the publishing of the answer. Points of two hosts are compared by `local_ns`, each in one host's time;
+    None where it does not know one, a point is missing, or there is only one."""
     start = next((point for point in trace if point.stage == first), None)
     end = next((point for point in reversed(trace) if point.stage == last), None)
-    if start is None or end is None or start is end or start.host != end.host:
+    if start is None or end is None or start is end:
         return None
-    return (end.monotonic_ns - start.monotonic_ns) / 1e6
+    if start.host == end.host:
+        return (end.monotonic_ns - start.monotonic_ns) / 1e6
+    began, ended = local_ns(start), local_ns(end)
+    return None if began is None or ended is None else (ended - began) / 1e6
 
 
 def stages_ms(trace: Sequence[TracePoint]) -> dict[str, float]:

@@ -35,6 +35,14 @@ def hold(run_dir: str) -> None:
             print(message.header.seq, flush=True)
 
 
+def roll(run_dir: str) -> None:
+    """Receive, holding the last two messages, until killed."""
+    held: deque = deque(maxlen=2)
+    with Subscriber({"cam": f"ipc://{run_dir}/cam"}) as subscriber:
+        while True:
+            held.append(subscriber.recv())
+
+
 def check(run_dir: str, count: str) -> None:
     """Receive until seq `count` - 1, hold the last two messages, compare every pixel; print the counts."""
     held: deque = deque(maxlen=2)
@@ -53,5 +61,5 @@ def check(run_dir: str, count: str) -> None:
 
 
 if __name__ == "__main__":
-    modes = {"publish": publish, "hold": hold, "check": check}
+    modes = {"publish": publish, "hold": hold, "roll": roll, "check": check}
     modes[sys.argv[1]](str(Path(sys.argv[2])), *sys.argv[3:])

@@ -16,6 +16,8 @@ import zmq
 
 from fusion_rt.bus import ring
 
+SOURCES = Path(__file__).resolve().parents[2] / "tools" / "cpp"
+
 
 @pytest.fixture
 def run_dir() -> Iterator[Path]:
@@ -48,24 +50,34 @@ def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
     """tests/bus/samples.py, which child processes import as well."""
-    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside("samples")
+
+
+@pytest.fixture(scope="session")
+def fuzz() -> ModuleType:
+    """tests/bus/fuzz.py."""
+    return beside("fuzz")
 
 
 @pytest.fixture
-def child(run_dir: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def child_command(run_dir: Path) -> Callable[..., list[str]]:
+    """What starts `child.py MODE run_dir ...`."""
+
+    def command(mode: str, *arguments: str) -> list[str]:
+        return [sys.executable, str(Path(__file__).with_name("child.py")), mode, str(run_dir), *arguments]
+
+    return command
+
+
+@pytest.fixture
+def child(child_command: Callable[..., list[str]]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Starts `child.py MODE run_dir ...`, which prints one line for each step that it has done."""
     children: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, str(Path(__file__).with_name("child.py")), arguments[0], str(run_dir)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         process = subprocess.Popen(
-            [*command, *arguments[1:]],
+            child_command(*arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,6 +90,65 @@ def child(run_dir: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     for process in children:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with bus_reader and bus_writer, the reader with the sanitizers that this compiler has."""
+    folder = tmp_path_factory.mktemp("cpp")
+    if shutil.which("g++") is None:
+        pytest.skip("no g++")
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror"]
+    probe = subprocess.run(
+        ["g++", "-xc++", "-fsyntax-only", "-"],
+        input="#include <zmq.h>",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if probe.returncode:
+        pytest.skip("no zmq.h for the C++ examples: apt install libzmq3-dev")
+    for name, more in (
+        ("bus_writer", []),
+        ("bus_reader", ["-fsanitize=address,undefined", "-fno-sanitize-recover"]),
+    ):
+        command = ["g++", *flags, str(SOURCES / f"{name}.cpp"), "-lzmq", "-o", str(folder / name)]
+        if subprocess.run([*command, *more], capture_output=True, check=False).returncode:
+            subprocess.run(command, check=True)  # a compiler without the sanitizers' libraries
+    return folder
+
+
+@pytest.fixture
+def start(programs: Path, run_dir: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts bus_reader or bus_writer on topic cam; killed at the end."""
+    running = []
+
+    def start(name: str, *arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [str(programs / name), str(run_dir), "cam", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"ASAN_OPTIONS": "detect_leaks=0:use_sigaltstack=0"},
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def mine() -> list[str]:

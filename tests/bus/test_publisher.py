@@ -49,7 +49,7 @@ def test_a_loan_is_published_without_a_copy(endpoint, samples):
         got = subscriber.recv(10)
         assert (got.data == 42).all()
         # The same page: a private way into the ring shows up in what was received.
-        loan._memory[0] = 43
+        loan._hold.memory()[0] = 43
         assert got.data[0, 0, 0] == 43
         with pytest.raises(BusError, match="take a new one"):
             loan.publish(image)
@@ -73,7 +73,7 @@ def test_a_loan_not_published_gives_its_slot_back(endpoint, samples):
     with Publisher(endpoint, "cam", slots=2) as publisher:
         for _ in range(10):
             with publisher.loan((100_000,), np.uint8) as loan:
-                assert loan._slot is not None
+                assert loan._hold is not None
         assert publisher.counters.published == 0
         assert publisher.counters.dropped == 0
 

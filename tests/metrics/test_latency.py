@@ -46,3 +46,17 @@ def test_spans():
         "received > tracked": 7.5,
         "tracked > published": 0.25,
     }
+
+
+def test_a_span_across_hosts_needs_their_clocks():
+    trace = (TracePoint("published", 1_000_000, "car"), TracePoint("published", 8_500_000, "desk"))
+    assert span_ms(trace) is None
+    ahead_ns = {"car": -2_000_000, "desk": 0}
+
+    def known(point):
+        offset = ahead_ns.get(point.host)
+        return None if offset is None else point.monotonic_ns - offset
+
+    assert span_ms(trace, local_ns=known) == pytest.approx(5.5)
+    del ahead_ns["car"]
+    assert span_ms(trace, local_ns=known) is None

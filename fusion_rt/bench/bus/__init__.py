@@ -1,0 +1,1 @@
+"""The bus beside its peers: the same loads, real processes, one run."""

@@ -1,0 +1,13 @@
+"""iceoryx2, the loaned sample written in place."""
+
+from __future__ import annotations
+
+from fusion_rt.bench.bus.loads import Task
+from fusion_rt.bench.bus.transports.iceoryx2 import Reader, Sender
+
+
+def sender(task: Task) -> Sender:
+    return Sender(task, in_place=True)
+
+
+listener = Reader

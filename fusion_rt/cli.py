@@ -15,6 +15,7 @@ from fusion_rt.commands import (
     introspect,
     keys,
     learn,
+    log,
     recordings,
     run,
     schema,
@@ -30,13 +31,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run.run, run.replay, run.record, run.node):
+for command in (run.run, run.replay, run.record, run.tell, run.node):
     app.command(rich_help_panel="Run")(command)
 app.command(rich_help_panel="Look")(introspect.topics)
 app.command(rich_help_panel="Look")(introspect.echo)
 app.command(rich_help_panel="Look")(introspect.graph)
 app.add_typer(keys.keys, name="keys", rich_help_panel="Other machines")
 app.add_typer(recordings.importers, name="import", rich_help_panel="Recordings")
+app.add_typer(log.tools, name="log", rich_help_panel="Recordings")
 app.command(rich_help_panel="Recordings")(recordings.info)
 app.command(rich_help_panel="Recordings")(schema.schema)
 app.add_typer(learn.simulations, name="sim", rich_help_panel="Learn")

@@ -22,10 +22,12 @@ _COLOURS = {"running": "green", "starting": "yellow", "waiting": "red", "refused
 
 
 class LiveTable:
-    """`supervisor.run(..., show=table, say=table.say)` inside `with LiveTable(console) as table`."""
+    """`supervisor.run(..., show=table, say=table.say)` inside `with LiveTable(console) as table`.
 
-    def __init__(self, console: Console):
-        self._console = console
+    hint  the last line: what keys do"""
+
+    def __init__(self, console: Console, *, hint: str = "Ctrl-C stops"):
+        self._console, self._hint = console, hint
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._last = float("-inf")
 
@@ -36,7 +38,7 @@ class LiveTable:
             return
         self._last = now
         if terminal:
-            self._live.update(render(status), refresh=True)
+            self._live.update(render(status, self._hint), refresh=True)
         else:
             self._console.print(one_line(status), highlight=False, soft_wrap=True)
 
@@ -55,7 +57,7 @@ class LiveTable:
         self._live.stop()
 
 
-def render(status: Status) -> RenderableType:
+def render(status: Status, hint: str = "Ctrl-C stops") -> RenderableType:
     """The running scenario."""
     parts: list[RenderableType] = [_nodes(status.nodes, status.elapsed_s), "", _topics(status.topics), ""]
     latest = status.latest
@@ -72,7 +74,8 @@ def render(status: Status) -> RenderableType:
             Text.assemble("objects  ", (_objects(latest.objects), "bold cyan")),
         ]
     parts += map(Text, _clocks(status.clocks))
-    return Group(*parts, Text("Ctrl-C stops", style="dim"))
+    parts += [Text(line) for line in _replays(status.nodes)]
+    return Group(*parts, Text(hint, style="dim"))
 
 
 def one_line(status: Status) -> str:
@@ -113,6 +116,17 @@ def _nodes(nodes: dict[str, NodeStatus], elapsed_s: float) -> Table:
             f"{node.rss_mb:.0f} MB",
         )
     return table
+
+
+def _replays(nodes: dict[str, NodeStatus]) -> list[str]:
+    """Where each replay stands."""
+    lines = []
+    for name, node in nodes.items():
+        if "position_s" in node.detail:
+            state = ", paused" if node.detail.get("paused") else ""
+            position, speed = node.detail["position_s"], node.detail.get("speed", 1.0)
+            lines.append(f"{name:<9}at {position:.1f} s of the recording, {speed:g} x{state}")
+    return lines
 
 
 def _topics(topics: dict[str, TopicSummary]) -> Table:

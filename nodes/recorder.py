@@ -1,28 +1,46 @@
-"""Everything that is said, into an MCAP file."""
+"""Everything that is said, into MCAP files; or its last seconds, when something happens."""
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
-from collections import deque
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from fusion_rt.bus import Bus, detach
-from fusion_rt.errors import LogError
-from fusion_rt.logs import LogWriter
-from fusion_rt.messages import Message
+from fusion_rt.bus import Bus, Subscriber, detach
+from fusion_rt.errors import ConfigError
+from fusion_rt.logs.arrivals import Arrivals
+from fusion_rt.logs.buffered import BufferedLog
+from fusion_rt.logs.losses import Loss
+from fusion_rt.logs.parts import LogParts, free_path, parse_size
+from fusion_rt.logs.snapshots import Snapshots
+from fusion_rt.messages import Command, Message
+from fusion_rt.rig import Rig
 from fusion_rt.scenario import load_rig
+
+LOOK_S = 0.1  # how often a command may have to wait
+DRAIN_S = 10.0  # what had been sent when it was told to stop is still taken
 
 
 class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """path         the file; where it exists, NAME-1.mcap, NAME-2.mcap, ... is taken
-    rig          the sensors, which the recording holds too: a YAML file, or another recording
-    topics       empty: every sensor of the rig, and prediction
-    buffer_mb    what may wait for a slow disk; beyond it messages are dropped and counted
-    compression  lz4 takes a third of zstd's time from what runs beside it, for two fifths more of the disk
+    """path           the file; where it exists, NAME-1.mcap, NAME-2.mcap, ... is taken
+    rig            the sensors, which the recording holds too: a YAML file, or another recording
+    topics         empty: every sensor of the rig, and prediction
+    buffer_mb      what may wait for a slow disk, or how much a snapshot may hold; beyond it messages are
+                   lost, and the log says which
+    compression    lz4 takes a third of zstd's time from what runs beside it, for two fifths more of the disk
+    split_size     a new file, NAME_000.mcap, NAME_001.mcap, ..., before one is larger: 1GB
+    split_seconds  and before one is longer
+    snapshot_s     write nothing but keep so many seconds in memory, and save them to NAME-<time>.mcap on
+                   SIGUSR1, on the command `snapshot`, and on any message of the topics `snapshot_on`
+    snapshot_on    such as that of a node that notices emergency braking
+    commands       where commands come from: `fusion-rt tell recorder snapshot`
     """
 
     path: str
@@ -30,88 +48,130 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     topics: tuple[str, ...] = ()
     buffer_mb: Annotated[int, Meta(ge=1)] = 512
     compression: Literal["lz4", "zstd", "none"] = "lz4"
+    split_size: str | None = None
+    split_seconds: Annotated[float, Meta(gt=0)] | None = None
+    snapshot_s: Annotated[float, Meta(gt=0)] | None = None
+    snapshot_on: tuple[str, ...] = ()
+    commands: str = "tell.recorder"
+
+    def __post_init__(self) -> None:
+        split = self.split_size is not None or self.split_seconds is not None
+        if self.snapshot_s is None and self.snapshot_on:
+            raise ConfigError("snapshot_on without snapshot_s: how many seconds are to be saved?")
+        if self.snapshot_s is not None and split:
+            raise ConfigError("a snapshot is one file: leave out split_size and split_seconds")
+        if self.split_size is not None:
+            parse_size(self.split_size)
 
 
-def run(config: RecorderConfig, bus: Bus) -> None:
-    """Until told to stop, and then until all that was received is in the file. Raises LogError."""
-    rig = load_rig(config.rig)
+def run(config: RecorderConfig, bus: Bus) -> list[Path]:
+    """Until told to stop, and then until all that was received is in the file. Returns what was written.
+
+    Raises LogError where the disk refuses to the end."""
+    rig, path = load_rig(config.rig), Path(config.path).expanduser()
     topics = config.topics or (*rig.modalities(), "prediction")
-    with (
-        bus.subscriber(topics, keep_all=True) as inputs,
-        LogWriter(free_path(Path(config.path).expanduser()), rig, compression=config.compression) as log,
-        Buffer(log, config.buffer_mb << 20) as buffer,
-    ):
-        for message in bus.each(inputs, drain_s=10.0):
-            buffer.put(detach(message))
-            bus.detail["written"] = buffer.written
-            bus.detail["dropped"] = buffer.dropped
-    bus.detail["written"] = buffer.written
+    with bus.subscriber(topics, keep_all=True) as inputs:
+        if config.snapshot_s is not None:
+            return _snapshots(config, bus, inputs, rig, path)
+        return _record(config, bus, inputs, rig, path)
 
 
-def free_path(path: Path) -> Path:
-    """The path, or the first numbered one beside it that does not exist: nothing is overwritten."""
-    candidate, number = path, 0
-    while candidate.exists():
-        number += 1
-        candidate = path.with_stem(f"{path.stem}-{number}")
-    return candidate
+def _record(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path: Path) -> list[Path]:
+    log = LogParts(
+        path if config.split_size or config.split_seconds else free_path(path),
+        rig,
+        compression=config.compression,
+        split_bytes=parse_size(config.split_size) if config.split_size else None,
+        split_ns=round(config.split_seconds * 1e9) if config.split_seconds else None,
+    )
+    with BufferedLog(log, config.buffer_mb << 20) as buffer:
+        try:
+            for message, losses in _received(bus, inputs):
+                if message is not None:
+                    buffer.put(detach(message))
+                for loss in losses:
+                    buffer.missing(loss)
+                bus.detail |= {"written": buffer.written, "lost": buffer.lost, "files": len(log.paths)}
+        finally:
+            bus.detail["lost"] = buffer.lost
+    bus.detail |= {"written": buffer.written, "lost": buffer.lost, "files": len(log.paths)}
+    return log.paths
 
 
-class Buffer:
-    """Between the bus, which does not wait, and the disk, which sometimes does: a thread writes.
+def _snapshots(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path: Path) -> list[Path]:
+    assert config.snapshot_s is not None
+    ring = Snapshots(
+        path,
+        rig,
+        seconds=config.snapshot_s,
+        limit_bytes=config.buffer_mb << 20,
+        compression=config.compression,
+    )
+    look_at = 0.0
+    with bus.subscriber((config.commands, *config.snapshot_on)) as events, _on_signal() as asked:
+        for message, losses in _received(bus, inputs):
+            if message is not None:
+                ring.put(detach(message))
+            for loss in losses:
+                ring.missing(loss)
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_S
+                if _happened(events, config.commands, asked) and (saved := ring.save()):
+                    print(f"saving the last {ring.held_s:.1f} s to {saved}", file=sys.stderr, flush=True)
+                bus.detail |= {
+                    "snapshots": len(ring.paths),
+                    "written": ring.written,
+                    "held": ring.held,
+                }
+    ring.wait()
+    bus.detail |= {"snapshots": len(ring.paths), "written": ring.written}
+    if ring.errors:
+        raise ring.errors[0]
+    return ring.paths
 
-    Leaving the `with` block writes the rest. Raises LogError, from `put` or there, when the disk refuses."""
 
-    def __init__(self, log: LogWriter, limit_bytes: int):
-        self.written = self.dropped = 0
-        self._log, self._limit = log, limit_bytes
-        self._waiting: deque[tuple[Message, int]] = deque()
-        self._bytes = 0
-        self._ended = False
-        self._error: LogError | None = None
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
+def _received(bus: Bus, inputs: Subscriber) -> Iterator[tuple[Message | None, list[Loss]]]:
+    """Each message with what is missing before it; (None, []) where none came for a while. In the end what is
+    missing behind the last."""
+    arrivals, counters = Arrivals(), inputs.counters
+    stop_at = None
+    while stop_at is None or time.monotonic() < stop_at:
+        if stop_at is None and bus.stopping:
+            stop_at = time.monotonic() + DRAIN_S
+        message = inputs.recv(LOOK_S if stop_at is None else LOOK_S / 2)
+        if message is not None:
+            topic = "prediction" if message.header.sensor_id not in counters else message.header.sensor_id
+            missing = counters[topic].missing if topic in counters else 0
+            yield message, arrivals.seen(message, missing)
+        elif stop_at is not None:
+            break
+        else:
+            yield None, []
+    yield None, arrivals.rest({f"/{topic}": counter.missing for topic, counter in counters.items()})
 
-    def put(self, message: Message) -> None:
-        """Queue one message; dropped and counted where the buffer is full."""
-        size = 1000 + sum(getattr(getattr(message, n), "nbytes", 0) for n in message.__struct_fields__)
-        with self._changed:
-            if self._error is not None:
-                raise self._error
-            if self._bytes + size > self._limit:
-                self.dropped += 1
-                return
-            self._waiting.append((message, size))
-            self._bytes += size
-            self._changed.notify()
 
-    def __enter__(self) -> Buffer:
-        self._thread.start()
-        return self
+def _happened(events: Subscriber, commands: str, asked: threading.Event) -> bool:
+    """Whether a snapshot is due; what else a command says is said to be unknown."""
+    due = asked.is_set()
+    asked.clear()
+    while (message := events.recv(0)) is not None:
+        of_tell = isinstance(message, Command) and message.header.frame_id == commands
+        if of_tell and message.intent != "snapshot":
+            print(f"{message.intent!r} is no command of the recorder: snapshot", file=sys.stderr)
+        else:
+            due = True
+    return due
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-        self._thread.join()
-        if self._error is not None and error is None:
-            raise self._error
 
-    def _write(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended)
-                if not self._waiting:
-                    return
-                message, size = self._waiting.popleft()
-            try:
-                self._log.write(message)
-            except LogError as error:
-                with self._changed:
-                    self._error = error
-                return
-            with self._changed:
-                self._bytes -= size
-                self.written += 1
+@contextmanager
+def _on_signal() -> Iterator[threading.Event]:
+    """Set by SIGUSR1, where this is the main thread."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGUSR1, before)

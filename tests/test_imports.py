@@ -22,6 +22,7 @@ LEVELS = [
     {"pipeline"},
     {"bridge", "introspection", "sinks"},
     {"offline", "client", "node", "scenario", "processes", "monitor", "supervisor", "doctor", "live_table"},
+    {"keyboard", "telling"},
     {"nodes", "bench", "batch", "sim", "train", "web"},
     {"evaluation"},
     {"commands"},

@@ -21,8 +21,8 @@ class _DrivingFirst(TyperGroup):
 
 
 benchmarks = typer.Typer(
-    help="Measure with real processes: the engines (`driving`, which may be left out), or the bus beside its"
-    " peers (`bus`).",
+    help="Measure with real processes: the engines (`driving`, which may be left out), the bus beside its"
+    " peers (`bus`), or logs (`log`).",
     no_args_is_help=False,
     cls=_DrivingFirst,
 )
@@ -102,6 +102,45 @@ def bus(
         from fusion_rt.bench.bus.figures import figures
 
         print_json({"result": result, "figures": figures(result)})
+    else:
+        print_table(table.render(result))
+    if markdown is not None:
+        markdown.write_text(table.markdown(result), encoding="utf-8")
+
+
+@benchmarks.command()
+def log(
+    seconds: Annotated[float, typer.Option(min=1.0, help="Record for so long, each rate.")] = 5.0,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(min=50.0, help="MB/s for the recorder; repeat it. Else 400, 600, 800."),
+    ] = None,
+    seek_gb: Annotated[float, typer.Option(min=0.0, help="Of the log to seek in; 0 leaves it out.")] = 10.0,
+    folder: Annotated[Path | None, typer.Option(help="To write and read in; else /dev/shm.")] = None,
+    seek_folder: Annotated[
+        Path | None, typer.Option(help="For the log to seek in; else the temporary folder.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables there.")] = None,
+    json: Json = False,
+) -> None:
+    """Recorder, its report of losses, reading and seeking, with real processes and files.
+
+    fusion-rt bench log --markdown docs/benchmarks/logs.md
+
+    Memory for `--folder` and a disk with room for `--seek-gb` are needed; both are empty again afterwards.
+    """
+    from fusion_rt.bench.log import measure, table
+
+    result = measure.measure(
+        folder=folder,
+        seek_folder=seek_folder,
+        seconds=seconds,
+        seek_gb=seek_gb,
+        rates=tuple(rate or (400.0, 600.0, 800.0)),
+        say=lambda line: errors.print(line, highlight=False),
+    )
+    if json:
+        print_json({"result": result, "figures": table.figures(result)})
     else:
         print_table(table.render(result))
     if markdown is not None:

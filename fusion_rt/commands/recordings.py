@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.table import Table
 
@@ -63,7 +64,7 @@ def info(
     ] = False,
     json: Json = False,
 ) -> None:
-    """What is in a recording: its time, topics with counts and rates, and the sensors of its rig.
+    """What is in a recording: its time, topics with counts and rates, the sensors of its rig, what it lost.
 
     fusion-rt info drive.mcap --check
     """
@@ -111,12 +112,16 @@ def _describe(log: Log, path: Path, *, checked: bool) -> dict[str, Any]:
         "messages": sum(topic.messages for topic in log.topics.values()),
         "topics": topics,
         "sensors": sensors,
+        "losses": [msgspec.to_builtins(loss) for loss in log.losses],
+        "ended": None if log.ended is None else msgspec.to_builtins(log.ended),
         "recovered": log.recovered,
         "skipped": dict(log.skipped) if checked else None,  # not known without reading
     }
 
 
 def _show(found: dict[str, Any]) -> None:
+    from fusion_rt.logs.losses import Loss, in_words
+
     start = datetime.fromtimestamp(found["start_ns"] / 1e9, timezone.utc)
     _say(
         f"{found['path']}: {found['seconds']:.2f} s from {start:%Y-%m-%d %H:%M:%S} UTC,"
@@ -136,6 +141,15 @@ def _show(found: dict[str, Any]) -> None:
     ]
     _say(f"sensors: {', '.join(described) or 'none'}")
     notes = [found["recovered"]] if found["recovered"] else []
+    ended = found["ended"]
+    if ended is not None:
+        if ended["why"]:
+            _say(f"ended: {ended['why']}")
+        if not found["losses"]:
+            _say("nothing was lost until then" if ended["why"] else "nothing was lost")
+    elif found["losses"]:
+        notes.append("the recorder was cut off: what it lost in the end is not known")
+    notes += [in_words(msgspec.convert(loss, Loss)) for loss in found["losses"]]
     notes += [
         f"{topic}: {n} messages skipped, not ours or damaged" for topic, n in (found["skipped"] or {}).items()
     ]

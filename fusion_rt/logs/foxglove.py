@@ -7,7 +7,7 @@ skip it, we read it back, and the round trip is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from foxglove_schemas_protobuf.RawAudio_pb2 import RawAudio
 from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from fusion_rt.errors import LogError
+from fusion_rt.logs.records import Buffer
 from fusion_rt.messages import AudioChunk, GnssFix, Image, Packet, PointCloud, pack, unpack
 
 OWN_FIELD = 6190  # not used by any Foxglove schema
@@ -48,34 +48,39 @@ _OWN_TAG = _varint(OWN_FIELD << 3 | 2)  # wire type 2: bytes with their length
 
 def encode(packet: Packet) -> bytes:
     """The packet as a serialised message of `schema(packet)`."""
+    return b"".join(encode_parts(packet))
+
+
+def encode_parts(packet: Packet) -> list[bytes | memoryview]:
+    """`encode`'s bytes in parts: what is large is the packet's own memory, where it lies there in order."""
     header, _ = pack(packet)
-    message = _TO_FOXGLOVE[type(packet)](packet)
+    message, data = _TO_FOXGLOVE[type(packet)](packet)
     message.timestamp.FromNanoseconds(packet.header.stamp_ns)
     if hasattr(message, "frame_id"):
         message.frame_id = packet.header.frame_id
-    body: bytes = message.SerializeToString()
-    return body + _OWN_TAG + _varint(len(header)) + header
+    parts = [message.SerializeToString()]
+    if data is not None:
+        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        number = type(message).DESCRIPTOR.fields_by_name["data"].number
+        parts += [_varint(number << 3 | 2) + _varint(len(flat)), flat.data]
+    return [*parts, _OWN_TAG + _varint(len(header)) + header]
 
 
-def decode(schema: str, data: bytes) -> Packet | None:
-    """The packet again; None where the message is not one of ours. Raises MessageError or LogError."""
-    kind = _BY_SCHEMA.get(schema)
-    if kind is None:
-        return None
-    message = kind()
-    try:
-        message.ParseFromString(data)
-    except Exception as error:  # protobuf's DecodeError is not exported by every implementation
-        raise LogError(f"a {schema} message is damaged: {error}") from error
-    fields: Any = UnknownFieldSet(message)  # iterable, though its type stub does not say so
-    own = [field.data for field in fields if field.field_number == OWN_FIELD]
-    if not own:
+def decode(schema: str, data: Buffer) -> Packet | None:
+    """The packet again; None where the message is not one of ours. Its arrays are views of `data` where they
+    can be. Raises MessageError or LogError."""
+    number = _DATA_FIELD.get(schema)
+    if number is None:
         return None
     try:
-        arrays = _ARRAYS[schema](message)
-    except ValueError as error:  # a length that is no whole number of points
+        fields = dict(_fields(memoryview(data)))
+        own = fields.get(OWN_FIELD)
+        if own is None:
+            return None
+        arrays = _ARRAYS[schema](fields.get(number, memoryview(b"")))
+    except (ValueError, IndexError) as error:  # among them a length that is no whole number of points
         raise LogError(f"a {schema} message is damaged: {error}") from error
-    return unpack(own[-1], arrays)  # type: ignore[return-value]
+    return unpack(own, arrays)  # type: ignore[return-value]
 
 
 def schema(packet: Packet) -> Any:
@@ -102,68 +107,104 @@ def descriptor_set(message_class: Any) -> bytes:
     return data
 
 
-def _image(packet: Image) -> Any:
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and bytes of each field that has a length: protobuf itself would copy the pixels twice.
+
+    https://protobuf.dev/programming-guides/encoding. Raises ValueError, IndexError."""
+    at, end = 0, len(data)
+    while at < end:
+        tag, at = _read_varint(data, at)
+        wire_type = tag & 7
+        if wire_type == 2:
+            length, at = _read_varint(data, at)
+            if at + length > end:
+                raise ValueError(f"a field of {length} bytes where {end - at} are left")
+            yield tag >> 3, data[at : at + length]
+            at += length
+        elif wire_type == 0:
+            _, at = _read_varint(data, at)
+        elif wire_type in (1, 5):
+            at += 8 if wire_type == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire_type}")
+    if at > end:
+        raise ValueError("a field that ends beyond the message")
+
+
+def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+# Each gives the message without its data, which is large, and the data.
+
+
+def _image(packet: Image) -> tuple[Any, Any]:
     if packet.encoding in ("jpeg", "png"):
-        return CompressedImage(format=packet.encoding, data=packet.data.tobytes())
+        return CompressedImage(format=packet.encoding), packet.data
     channels = 1 if packet.encoding == "mono8" else 3
-    return RawImage(
-        width=packet.width,
-        height=packet.height,
-        encoding=packet.encoding,
-        step=packet.width * channels,
-        data=packet.data.tobytes(),
+    message = RawImage(
+        width=packet.width, height=packet.height, encoding=packet.encoding, step=packet.width * channels
     )
+    return message, packet.data
 
 
-def _points(packet: PointCloud) -> Any:
+def _points(packet: PointCloud) -> tuple[Any, Any]:
     packed = np.empty(len(packet.xyz), POINT)
-    packed["x"], packed["y"], packed["z"] = packet.xyz.T
+    packed.view(_POSITION)["xyz"] = packet.xyz
     packed["intensity"], packed["t"], packed["ring"] = packet.intensity, packet.t, packet.ring
-    message = FoxglovePointCloud(point_stride=POINT.itemsize, data=packed.tobytes())
+    message = FoxglovePointCloud(point_stride=POINT.itemsize)
     message.pose.orientation.w = 1.0
     for name in POINT.names or ():
         dtype, offset = POINT.fields[name][:2]  # type: ignore[index]
         number = PackedElementField.UINT16 if dtype.kind == "u" else PackedElementField.FLOAT32
         message.fields.add(name=name, offset=offset, type=number)
-    return message
+    return message, packed
 
 
-def _location(packet: GnssFix) -> Any:
-    return LocationFix(
+def _location(packet: GnssFix) -> tuple[Any, Any]:
+    message = LocationFix(
         latitude=packet.latitude_deg,
         longitude=packet.longitude_deg,
         altitude=packet.altitude_m,
         position_covariance=packet.position_covariance,
         position_covariance_type=LocationFix.KNOWN,
     )
+    return message, None
 
 
-def _audio(packet: AudioChunk) -> Any:
-    return RawAudio(
-        data=packet.pcm.tobytes(), format="pcm-s16", sample_rate=packet.rate, number_of_channels=1
-    )
+def _audio(packet: AudioChunk) -> tuple[Any, Any]:
+    return RawAudio(format="pcm-s16", sample_rate=packet.rate, number_of_channels=1), packet.pcm
 
 
-def _point_arrays(message: Any) -> list[Any]:
-    points = np.frombuffer(message.data, POINT)
+def _point_arrays(data: memoryview) -> list[Any]:
+    points = np.frombuffer(data, POINT)
     xyz = np.ascontiguousarray(points.view(_POSITION)["xyz"])
     return [xyz, *(np.ascontiguousarray(points[name]) for name in ("intensity", "t", "ring"))]
 
 
-_TO_FOXGLOVE: dict[type, Callable[[Any], Any]] = {
+_TO_FOXGLOVE: dict[type, Callable[[Any], tuple[Any, Any]]] = {
     Image: _image,
     PointCloud: _points,
     GnssFix: _location,
     AudioChunk: _audio,
 }
-_ARRAYS: dict[str, Callable[[Any], list[Any]]] = {
-    "foxglove.CompressedImage": lambda m: [m.data],
-    "foxglove.RawImage": lambda m: [m.data],
+_ARRAYS: dict[str, Callable[[memoryview], list[Any]]] = {
+    "foxglove.CompressedImage": lambda data: [data],
+    "foxglove.RawImage": lambda data: [data],
     "foxglove.PointCloud": _point_arrays,
-    "foxglove.LocationFix": lambda m: [],
-    "foxglove.RawAudio": lambda m: [m.data],
+    "foxglove.LocationFix": lambda data: [],
+    "foxglove.RawAudio": lambda data: [data],
 }
-_BY_SCHEMA = {
-    kind.DESCRIPTOR.full_name: kind
-    for kind in (CompressedImage, RawImage, FoxglovePointCloud, LocationFix, RawAudio)
-}
+_DATA_FIELD: dict[str, int] = {  # schema -> the number of the field with what is large; 0: none
+    kind.DESCRIPTOR.full_name: kind.DESCRIPTOR.fields_by_name["data"].number
+    for kind in (CompressedImage, RawImage, FoxglovePointCloud, RawAudio)
+} | {LocationFix.DESCRIPTOR.full_name: 0}

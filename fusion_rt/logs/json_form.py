@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
+from fusion_rt.logs.records import Buffer
 from fusion_rt.messages import Message, pack, unpack
 
 PREFIX = "fusion_rt."  # of the schema names: fusion_rt.imu, fusion_rt.prediction, ...
@@ -32,9 +33,10 @@ def encode(message: Any) -> bytes:
     return data
 
 
-def decode(data: bytes) -> Message:
+def decode(data: Buffer) -> Message:
     """The message again. Raises LogError or MessageError."""
     try:
+        data = bytes(data)
         if b'"exact":' in data:
             exact = msgspec.json.decode(data, type=_Exact).exact
             if exact is not None:

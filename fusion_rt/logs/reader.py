@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mcap.records import Channel, Schema
-from mcap.records import Message as McapMessage
 from msgspec import Struct
 
 from fusion_rt.errors import FusionError, LogError
 from fusion_rt.logs import foxglove, json_form, scene
-from fusion_rt.logs.chunks import MAGIC, Contents, McapFile, Place, read_chunk, read_index, survey
+from fusion_rt.logs.chunks import Contents, McapFile, Place, read_chunk, read_index, survey
+from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
+from fusion_rt.logs.records import MAGIC
+from fusion_rt.logs.records import Message as RawMessage
 from fusion_rt.messages import Message, Packet, Prediction
 from fusion_rt.rig import Rig
 
@@ -37,6 +42,8 @@ class Log:
     recovered        "" or what is missing: no index, damaged chunks; what is there is read. Chunks are
                      looked at when they are read, so it is complete after a pass
     skipped          messages that are not ours, or are damaged, by topic; of the latest pass
+    losses           what the recorder says that it did not get or could not write, in order
+    ended            how the recorder ended the file; None: it did not, or no recorder wrote it
 
     Raises LogError when the file is missing, is no MCAP file, or holds no rig."""
 
@@ -56,21 +63,23 @@ class Log:
             self._file.close()
             raise
         self.start_ns, self.end_ns = self._contents.start_ns, self._contents.end_ns
+        self.losses: list[Loss] = read_losses(self._contents.metadata)
+        self.ended: Ended | None = read_ended(self._contents.metadata)
         if self._contents.lost:
             self._note(self._contents.lost)
 
     def __iter__(self) -> Iterator[Packet]:
         return self.packets()
 
-    def packets(self, start_ns: int | None = None) -> Iterator[Packet]:
-        """Packets that were complete from a time on."""
-        for message in self._decoded(start_ns):
+    def packets(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Packet]:
+        """Packets that were complete from a time on, and before another."""
+        for message in self._decoded(start_ns, end_ns):
             if not isinstance(message, Prediction):
                 yield message
 
     def predictions(self) -> Iterator[Prediction]:
         """Predictions that were recorded with the packets."""
-        for message in self._decoded(None):
+        for message in self._decoded():
             if isinstance(message, Prediction):
                 yield message
 
@@ -99,8 +108,43 @@ class Log:
     ) -> None:
         self.close()
 
+    def records(
+        self, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[tuple[Schema | None, Channel | None, RawMessage]]:
+        """Every message as it is in the file, by time, ties in the order of writing; those logged from
+        start_ns on, and before end_ns."""
+        # Chunks overlap in time: one is opened when its first message is due.
+        chunks, latest_ns = self._in_time
+        at = 0 if start_ns is None else bisect_left(latest_ns, start_ns)
+        waiting: list[tuple[int, int, int, RawMessage]] = []
+        while waiting or at < len(chunks):
+            # At one time, what was written first comes first.
+            place = chunks[at] if at < len(chunks) else None
+            if place is not None and (not waiting or (place.start_ns, place.offset) < waiting[0][:2]):
+                at += 1
+                if end_ns is not None and place.start_ns >= end_ns:
+                    at = len(chunks)
+                    continue
+                if start_ns is not None and place.end_ns < start_ns:
+                    continue
+                for index, message in enumerate(self._read(place)):
+                    time = message.log_time
+                    if (start_ns is None or time >= start_ns) and (end_ns is None or time < end_ns):
+                        waiting.append((time, place.offset, index, message))
+                heapq.heapify(waiting)
+                continue
+            message = heapq.heappop(waiting)[3]
+            channel = self._contents.channels.get(message.channel_id)
+            yield self._contents.schemas.get(channel.schema_id) if channel else None, channel, message
+
+    @cached_property
+    def _in_time(self) -> tuple[list[Place], list[int]]:
+        """The chunks by their first message, and for each the latest message of it and those before."""
+        chunks = sorted(self._contents.chunks, key=lambda place: (place.start_ns, place.offset))
+        return chunks, list(accumulate((place.end_ns for place in chunks), max))
+
     def _open(self) -> Contents:
-        if self._file.read(len(MAGIC)) != MAGIC:
+        if self._file.size < len(MAGIC) or self._file.read(0, len(MAGIC)) != MAGIC:
             raise LogError(
                 f"{self.path}: not an MCAP recording; bring other formats in with `fusion-rt import --help`"
             )
@@ -109,26 +153,7 @@ class Log:
         except LogError as cause:
             return survey(self._file, str(cause))
 
-    def _records(self, start_ns: int | None) -> Iterator[tuple[Schema | None, Channel | None, McapMessage]]:
-        """By time. Chunks overlap in time: one is opened when its first message is due."""
-        waiting: list[tuple[int, int, int, Place | McapMessage]] = [
-            (chunk.start_ns, chunk.offset, -1, chunk)
-            for chunk in self._contents.chunks
-            if start_ns is None or chunk.end_ns >= start_ns
-        ]
-        heapq.heapify(waiting)
-        while waiting:
-            _, offset, _, entry = heapq.heappop(waiting)
-            if isinstance(entry, McapMessage):
-                channel = self._contents.channels.get(entry.channel_id)
-                schema = self._contents.schemas.get(channel.schema_id) if channel else None
-                yield schema, channel, entry
-                continue
-            for index, message in enumerate(self._read(entry)):
-                if start_ns is None or message.log_time >= start_ns:
-                    heapq.heappush(waiting, (message.log_time, offset, index, message))
-
-    def _read(self, place: Place) -> list[McapMessage]:
+    def _read(self, place: Place) -> list[RawMessage]:
         try:
             return read_chunk(self._file, place)
         except LogError as error:
@@ -141,13 +166,13 @@ class Log:
     def _note(self, text: str) -> None:
         self.recovered = f"{self.recovered}; {text}" if self.recovered else f"{self.path}: {text}"
 
-    def _decoded(self, start_ns: int | None) -> Iterator[Message]:
+    def _decoded(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Message]:
         self.skipped.clear()
-        for schema, channel, record in self._records(start_ns):
+        for schema, channel, record in self.records(start_ns, end_ns):
             if schema is not None and schema.name in scene.DRAWN:
                 continue
             try:
-                message = _decode(schema, channel, record)
+                message = decode(schema, channel, record)
             except FusionError:
                 message = None
             if message is None:
@@ -168,7 +193,8 @@ def _rig(yaml: str | None, path: Path) -> Rig:
         raise LogError(f"{error}; was the recording written by another version of fusion_rt?") from error
 
 
-def _decode(schema: Schema | None, channel: Any, record: McapMessage) -> Message | None:
+def decode(schema: Schema | None, channel: Any, record: RawMessage) -> Message | None:
+    """The message again; None where it is not one of ours. Raises LogError, MessageError."""
     if schema is None or channel is None:
         return None
     if channel.message_encoding == "protobuf":

@@ -88,6 +88,15 @@ def rig_transforms(rig: Rig, stamp_ns: int) -> FrameTransforms:
     return message
 
 
+def of_rig(schema: str, data: bytes | bytearray | memoryview) -> bool:
+    """Whether a drawn message says where sensors sit, as `rig_transforms` and `calibration` do."""
+    if schema == CameraCalibration.DESCRIPTOR.full_name:
+        return True
+    if schema != FrameTransforms.DESCRIPTOR.full_name:
+        return False
+    return all(t.child_frame_id != "ego" for t in FrameTransforms.FromString(bytes(data)).transforms)
+
+
 def calibration(sensor_id: str, camera: Camera, stamp_ns: int) -> CameraCalibration:
     """The camera's intrinsics; Foxglove's distortion order k1 k2 p1 p2 k3 is ours."""
     K = camera.intrinsics

@@ -109,11 +109,13 @@ def test_record_beside_a_run(environment, tmp_path):
             process.wait(60)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["dropped"] == 0
+    assert (report["lost"], report["paths"]) == (0, [str(tmp_path / "r.mcap")])
     with logs.open(tmp_path / "r.mcap") as log:
         packets = list(log)
         assert {p.header.sensor_id for p in packets} == {"camera", "lidar", "imu", "gnss"}
         predictions = len(list(log.predictions()))
+        assert not [loss for loss in log.losses if loss.cause != "source"]
+        assert sum(log.ended.written.values()) == report["written"]
     assert len(packets) + predictions == report["written"]
 
 

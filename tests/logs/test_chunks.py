@@ -19,7 +19,7 @@ def fingerprint(packet):
 @pytest.fixture
 def written(tmp_path, rig, make, monkeypatch):
     """Its bytes, and the packets in it by fingerprint; many small chunks."""
-    monkeypatch.setattr("fusion_rt.logs.writer.CHUNK_BYTES", 4096)
+    monkeypatch.setattr("fusion_rt.logs.mcap_writer.CHUNK_BYTES", 4096)
     path = tmp_path / "good.mcap"
     packets = [make.cloud(30 + i, i, i * 10) if i % 2 else make.imu(i, i * 10) for i in range(COUNT)]
     with LogWriter(path, rig) as log:

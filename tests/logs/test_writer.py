@@ -72,23 +72,27 @@ try:
                 caught.append(str(error))
                 if len(caught) == 2:
                     raise
+                accepted = seq + 1
 except LogError as error:
     assert str(error) == caught[1]
-print(*caught, sep="\\n")
+print(*caught, accepted, [loss.first for loss in log.unwritten], sep="\\n")
 """
     path = tmp_path / "full.mcap"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-W", "error", "-c", code, path, str(Path(__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    first, second = done.stdout.splitlines()
+    first, second, accepted, unwritten = done.stdout.splitlines()
     assert first == f"{path}: cannot be written: File too large; what is there stays readable"
     assert second == f"{path}: the recording has ended; open another"
     with logs.open(path) as log:
         seqs = [packet.header.seq for packet in log]
-        assert log.recovered
+        assert log.recovered == ""  # half a chunk was cut off again, and that made room for the index
+        assert log.ended.why == "the disk refused: File too large"
+        assert log.ended.written == {"lidar": len(seqs)}
     assert seqs == list(range(len(seqs)))
     assert len(seqs) >= 5
+    assert unwritten == str(list(range(len(seqs), int(accepted))))
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, rig):

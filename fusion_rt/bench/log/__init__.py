@@ -1,0 +1,1 @@
+"""Logs at their limit: the recorder, its report of losses, reading, seeking."""

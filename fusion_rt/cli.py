@@ -12,6 +12,7 @@ from fusion_rt.commands import (
     detectors,
     doctor,
     evaluate,
+    formats,
     introspect,
     keys,
     learn,
@@ -40,6 +41,7 @@ app.add_typer(keys.keys, name="keys", rich_help_panel="Other machines")
 app.add_typer(recordings.importers, name="import", rich_help_panel="Recordings")
 app.add_typer(log.tools, name="log", rich_help_panel="Recordings")
 app.command(rich_help_panel="Recordings")(recordings.info)
+app.command(rich_help_panel="Recordings")(formats.convert)
 app.command(rich_help_panel="Recordings")(schema.schema)
 app.add_typer(learn.simulations, name="sim", rich_help_panel="Learn")
 app.command(rich_help_panel="Learn")(learn.train)

@@ -37,9 +37,13 @@ _PACKAGES = {
     "embreex": ("simulator", "sim"),
     "torch": ("training, reference engine", "train"),
     "matplotlib": ("plots of benchmarks", "bench"),
-    "av": ("H.264 between hosts", "hosts"),
     "paho-mqtt": ("the node mqtt", "mqtt"),
     "eclipse-zenoh": ("the node zenoh", "zenoh"),
+    "rosbags": ("ROS bags: import, convert", "ros"),
+    "pypcd4": ("PCD files: import, convert", "pcd"),
+    "dpkt": ("packet captures: import ouster", "pcap"),
+    "av": ("H.264 in recordings and between hosts", "video"),
+    "foxglove-sdk": ("live viewers: the node foxglove", "foxglove"),
     "ray": ("many logs at once: --workers, --address", "batch"),
 }
 

@@ -7,11 +7,13 @@ skip it, we read it back, and the round trip is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
+import msgspec
 import numpy as np
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from foxglove_schemas_protobuf.CompressedVideo_pb2 import CompressedVideo
 from foxglove_schemas_protobuf.LocationFix_pb2 import LocationFix
 from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
 from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud as FoxglovePointCloud
@@ -19,11 +21,17 @@ from foxglove_schemas_protobuf.RawAudio_pb2 import RawAudio
 from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fusion_rt.errors import LogError
+from fusion_rt.images import decode_image
 from fusion_rt.logs.records import Buffer
-from fusion_rt.messages import AudioChunk, GnssFix, Image, Packet, PointCloud, pack, unpack
+from fusion_rt.logs.video import VideoDecoder, VideoEncoder
+from fusion_rt.messages import AudioChunk, GnssFix, Header, Image, Packet, PointCloud, pack, unpack
 
+_VIDEO = CompressedVideo.DESCRIPTOR.full_name
+_VIDEO_FORMAT = CompressedVideo.DESCRIPTOR.fields_by_name["format"].number
 OWN_FIELD = 6190  # not used by any Foxglove schema
 
 POINT = np.dtype(
@@ -32,6 +40,13 @@ POINT = np.dtype(
 _POSITION = np.dtype(  # the same bytes, x y z as one
     {"names": ["xyz"], "formats": ["(3,)<f4"], "offsets": [0], "itemsize": POINT.itemsize}
 )
+
+
+class _Size(Struct):
+    """What of an image's own header says how large it is."""
+
+    height: int
+    width: int
 
 
 def _varint(n: int) -> bytes:
@@ -46,15 +61,22 @@ def _varint(n: int) -> bytes:
 _OWN_TAG = _varint(OWN_FIELD << 3 | 2)  # wire type 2: bytes with their length
 
 
-def encode(packet: Packet) -> bytes:
-    """The packet as a serialised message of `schema(packet)`."""
-    return b"".join(encode_parts(packet))
+def encode(packet: Packet, videos: MutableMapping[str, VideoEncoder] | None = None) -> bytes:
+    """The packet as a serialised message of `schema(packet)`.
+
+    videos: where given, images become H.264, by the encoder of their sensor, which is made for the first."""
+    return b"".join(encode_parts(packet, videos))
 
 
-def encode_parts(packet: Packet) -> list[bytes | memoryview]:
+def encode_parts(
+    packet: Packet, videos: MutableMapping[str, VideoEncoder] | None = None
+) -> list[bytes | memoryview]:
     """`encode`'s bytes in parts: what is large is the packet's own memory, where it lies there in order."""
+    if isinstance(packet, Image) and videos is not None:
+        packet, message, data = _video(packet, videos)
+    else:
+        message, data = _TO_FOXGLOVE[type(packet)](packet)
     header, _ = pack(packet)
-    message, data = _TO_FOXGLOVE[type(packet)](packet)
     message.timestamp.FromNanoseconds(packet.header.stamp_ns)
     if hasattr(message, "frame_id"):
         message.frame_id = packet.header.frame_id
@@ -66,9 +88,11 @@ def encode_parts(packet: Packet) -> list[bytes | memoryview]:
     return [*parts, _OWN_TAG + _varint(len(header)) + header]
 
 
-def decode(schema: str, data: Buffer) -> Packet | None:
+def decode(schema: str, data: Buffer, video: VideoDecoder | None = None) -> Packet | None:
     """The packet again; None where the message is not one of ours. Its arrays are views of `data` where they
-    can be. Raises MessageError or LogError."""
+    can be. Raises MessageError or LogError.
+
+    video: the decoder of the message's topic; without one, a message that holds video is none of ours."""
     number = _DATA_FIELD.get(schema)
     if number is None:
         return None
@@ -77,15 +101,23 @@ def decode(schema: str, data: Buffer) -> Packet | None:
         own = fields.get(OWN_FIELD)
         if own is None:
             return None
-        arrays = _ARRAYS[schema](fields.get(number, memoryview(b"")))
+        given = fields.get(number, memoryview(b""))
+        if schema == _VIDEO:
+            if video is None:
+                return None
+            arrays = [_video_pixels(given, bytes(fields.get(_VIDEO_FORMAT, b"")).decode(), video, own)]
+        else:
+            arrays = _ARRAYS[schema](given)
     except (ValueError, IndexError) as error:  # among them a length that is no whole number of points
         raise LogError(f"a {schema} message is damaged: {error}") from error
     return unpack(own, arrays)  # type: ignore[return-value]
 
 
-def schema(packet: Packet) -> Any:
+def schema(packet: Packet, *, video: bool = False) -> Any:
     """The protobuf class of a packet's Foxglove message; None for kinds that Foxglove has none for."""
     if isinstance(packet, Image):
+        if video:
+            return CompressedVideo
         return CompressedImage if packet.encoding in ("jpeg", "png") else RawImage
     return {PointCloud: FoxglovePointCloud, GnssFix: LocationFix, AudioChunk: RawAudio}.get(type(packet))
 
@@ -157,6 +189,26 @@ def _image(packet: Image) -> tuple[Any, Any]:
     return message, packet.data
 
 
+def _video(packet: Image, videos: MutableMapping[str, VideoEncoder]) -> tuple[Image, Any, Any]:
+    """The image as bgr8, which is what reading gives back, its message and the message's data."""
+    pixels = decode_image(packet)
+    if packet.encoding == "rgb8":
+        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+    sensor = packet.header.sensor_id
+    if sensor not in videos:
+        videos[sensor] = VideoEncoder(packet.width, packet.height)
+    data = np.frombuffer(videos[sensor].encode(pixels), np.uint8)
+    return replace(packet, encoding="bgr8", data=pixels), CompressedVideo(format="h264"), data
+
+
+def _video_pixels(data: memoryview, encoding: str, video: VideoDecoder, own: memoryview) -> Any:
+    """The frame's pixels as bytes, without the column or row that made the size even."""
+    header = Header(sensor_id="", frame_id="", seq=0, stamp_ns=0)
+    decoded = video.image(bytes(data), encoding, header, "video").data
+    size = msgspec.msgpack.decode(own, type=_Size)
+    return np.ascontiguousarray(decoded[: size.height, : size.width]).reshape(-1)
+
+
 def _points(packet: PointCloud) -> tuple[Any, Any]:
     packed = np.empty(len(packet.xyz), POINT)
     packed.view(_POSITION)["xyz"] = packet.xyz
@@ -206,5 +258,5 @@ _ARRAYS: dict[str, Callable[[memoryview], list[Any]]] = {
 }
 _DATA_FIELD: dict[str, int] = {  # schema -> the number of the field with what is large; 0: none
     kind.DESCRIPTOR.full_name: kind.DESCRIPTOR.fields_by_name["data"].number
-    for kind in (CompressedImage, RawImage, FoxglovePointCloud, RawAudio)
+    for kind in (CompressedImage, CompressedVideo, RawImage, FoxglovePointCloud, RawAudio)
 } | {LocationFix.DESCRIPTOR.full_name: 0}

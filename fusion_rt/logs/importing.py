@@ -1,9 +1,10 @@
-"""Folders of other recordings into MCAP logs."""
+"""Other recordings into MCAP logs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -31,6 +32,32 @@ class Imported(Struct, frozen=True):
 
     logs: tuple[ImportedLog, ...]
     errors: tuple[str, ...]
+
+
+class Recording(Protocol):
+    """What an importer is: packets in order, the rig, and what was left out, complete after a pass."""
+
+    rig: Rig
+    path: Path
+
+    @property
+    def errors(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Packet]: ...
+
+
+def import_recording(
+    recording: Recording, out: str | Path, progress: Progress = lambda done, total: None
+) -> Imported:
+    """One recording into the log `out`. Raises LogError when nothing of it can be used, or `out` not written.
+
+    progress is called with packets done and expected."""
+    out = Path(out)
+    if out.exists() and any(out.samefile(p) for p in (recording.path, *recording.path.glob("*"))):
+        raise LogError(f"{out}: is a part of what is imported; name another file")
+    total = len(recording)
+    log = _write(out, recording.rig, recording, lambda done: progress(done, total))
+    return _result([log], list(recording.errors), recording.path)
 
 
 def detect_kitti(folder: str | Path) -> str:
@@ -137,8 +164,8 @@ def _write(
     with LogWriter(path, rig) as writer:
         for packet in packets:
             writer.write(packet)
-            last = packet.header.stamp_ns
-            first = last if count == 0 else first
+            stamp = packet.header.stamp_ns
+            first, last = (stamp, stamp) if count == 0 else (min(first, stamp), max(last, stamp))
             count += 1
             progress(count)
     if count == 0:

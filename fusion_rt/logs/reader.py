@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import accumulate
@@ -21,6 +21,7 @@ from fusion_rt.logs.chunks import Contents, McapFile, Place, read_chunk, read_in
 from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
 from fusion_rt.logs.records import MAGIC
 from fusion_rt.logs.records import Message as RawMessage
+from fusion_rt.logs.video import VideoDecoder
 from fusion_rt.messages import Message, Packet, Prediction
 from fusion_rt.rig import Rig
 
@@ -168,11 +169,12 @@ class Log:
 
     def _decoded(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Message]:
         self.skipped.clear()
+        videos: defaultdict[str, VideoDecoder] = defaultdict(VideoDecoder)
         for schema, channel, record in self.records(start_ns, end_ns):
             if schema is not None and schema.name in scene.DRAWN:
                 continue
             try:
-                message = decode(schema, channel, record)
+                message = decode(schema, channel, record, videos)
             except FusionError:
                 message = None
             if message is None:
@@ -193,12 +195,19 @@ def _rig(yaml: str | None, path: Path) -> Rig:
         raise LogError(f"{error}; was the recording written by another version of fusion_rt?") from error
 
 
-def decode(schema: Schema | None, channel: Any, record: RawMessage) -> Message | None:
-    """The message again; None where it is not one of ours. Raises LogError, MessageError."""
+def decode(
+    schema: Schema | None,
+    channel: Any,
+    record: RawMessage,
+    videos: defaultdict[str, VideoDecoder] | None = None,
+) -> Message | None:
+    """The message again; None where it is not one of ours. videos: by topic; None: video is none of ours.
+    Raises LogError, MessageError."""
     if schema is None or channel is None:
         return None
     if channel.message_encoding == "protobuf":
-        return foxglove.decode(schema.name, record.data)
+        video = None if videos is None else videos[channel.topic]
+        return foxglove.decode(schema.name, record.data, video)
     if channel.message_encoding == "json" and schema.name.startswith(json_form.PREFIX):
         return json_form.decode(record.data)
     return None

@@ -19,6 +19,7 @@ from fusion_rt.logs.losses import ENDED, LOST, Cause, Ended, Loss, losses_json
 from fusion_rt.logs.mcap_writer import COMPRESSIONS, McapWriter
 from fusion_rt.logs.records import Buffer
 from fusion_rt.logs.records import Message as RawMessage
+from fusion_rt.logs.video import VideoEncoder
 from fusion_rt.messages import Message, Packet, Prediction, complete_ns, kind
 from fusion_rt.rig import Rig
 
@@ -27,7 +28,8 @@ class LogWriter:
     """A recording. Use as a context manager; what was written stays readable if the process dies.
 
     Topics are the sensor_ids; log times are the stamps. Before the first message where the sensors sit is
-    written for viewers, unless `place_sensors` is False.
+    written for viewers, unless `place_sensors` is False. With `video`, images are kept as H.264: smaller, and
+    not exactly what they were.
 
     counts     topic without its / -> packets and predictions written
     unwritten  after an error: what was accepted and did not reach the file
@@ -37,7 +39,13 @@ class LogWriter:
     back."""
 
     def __init__(
-        self, path: str | Path, rig: Rig, *, compression: str = "zstd", place_sensors: bool = True
+        self,
+        path: str | Path,
+        rig: Rig,
+        *,
+        compression: str = "zstd",
+        place_sensors: bool = True,
+        video: bool = False,
     ) -> None:
         if compression not in COMPRESSIONS:
             raise LogError(f"compression {compression!r} is not one of {', '.join(COMPRESSIONS)}")
@@ -48,6 +56,7 @@ class LogWriter:
         self._channels: dict[tuple[str, str], int] = {}
         self._schemas: dict[str, int] = {}
         self._topics: dict[int, str] = {}  # of the channels that have messages of ours
+        self._videos: dict[str, VideoEncoder] | None = {} if video else None
         self._placed = not place_sensors
         self.ended = False
         try:
@@ -180,11 +189,11 @@ class LogWriter:
     def _write_packet(self, packet: Packet, came_ns: int | None) -> None:
         header = packet.header
         came_ns = complete_ns(packet) if came_ns is None else came_ns
-        message_class = foxglove.schema(packet)
+        message_class = foxglove.schema(packet, video=self._videos is not None)
         parts: Sequence[Buffer]
         if message_class is not None:
             channel = self._proto_channel(f"/{header.sensor_id}", message_class)
-            parts = foxglove.encode_parts(packet)
+            parts = foxglove.encode_parts(packet, self._videos)
         else:
             channel = self._json_channel(f"/{header.sensor_id}", kind(packet), type(packet))
             parts = [json_form.encode(packet)]

@@ -1,7 +1,8 @@
 import pytest
 
 from fusion_rt.errors import LogError
-from fusion_rt.logs.importing import detect_kitti, import_kitti
+from fusion_rt.logs.importing import detect_kitti, import_kitti, import_recording
+from fusion_rt.logs.pcd import PcdFolder, write_cloud
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,11 @@ def test_only_tracking_has_sequences(tmp_path):
     (tmp_path / "oxts" / "data").mkdir(parents=True)
     with pytest.raises(LogError, match="has the raw layout; only tracking has sequences"):
         import_kitti(tmp_path, tmp_path / "a.mcap", sequence="3")
+
+
+def test_what_is_imported_is_not_overwritten(tmp_path, make):
+    write_cloud(tmp_path / "a.pcd", make.cloud(9))
+    before = (tmp_path / "a.pcd").read_bytes()
+    with pytest.raises(LogError, match=r"a\.pcd: is a part of what is imported"):
+        import_recording(PcdFolder(tmp_path), tmp_path / "a.pcd")
+    assert (tmp_path / "a.pcd").read_bytes() == before

@@ -37,6 +37,7 @@ _PACKAGES = {
     "embreex": ("simulator", "sim"),
     "torch": ("training, reference engine", "train"),
     "matplotlib": ("plots of benchmarks", "bench"),
+    "kiss-icp": ("lidar odometry: --odometry", "odometry"),
     "paho-mqtt": ("the node mqtt", "mqtt"),
     "eclipse-zenoh": ("the node zenoh", "zenoh"),
     "rosbags": ("ROS bags: import, convert", "ros"),

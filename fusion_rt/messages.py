@@ -225,7 +225,9 @@ class TrackedObject(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EgoState(Struct, frozen=True, kw_only=True):
-    """The ego frame in the local map (east, north, up; its origin given on WGS-84).
+    """The ego frame in the local map (east, north, up; its origin given on WGS-84). Without a fix so far, and
+    with the lidar's odometry, the map is a frame without an origin: where and how the vehicle stood at the
+    first sweep.
 
     position             m, map frame
     orientation          x, y, z, w: rotates ego axes into map axes
@@ -234,7 +236,8 @@ class EgoState(Struct, frozen=True, kw_only=True):
     covariance           (36) row-major over position (m), orientation error (rad, map axes)
     velocity_covariance  (9) row-major, m^2/s^2
     extrapolated_s       beyond the newest inertial sample
-    source               "imu+gnss", "imu" (coasting), "gnss" (no IMU), "none" (identity)
+    source               "imu+gnss", "imu" (coasting), "gnss" (no IMU), "none" (identity); with the lidar's
+                         odometry also "imu+odometry" (no fix), "gnss+odometry" (no IMU), "odometry" (neither)
     """
 
     stamp_ns: int

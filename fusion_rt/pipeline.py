@@ -22,6 +22,7 @@ from fusion_rt.detectors.merging import merged
 from fusion_rt.device import CpuDevice, Device
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.filter import EgoFilter
+from fusion_rt.ego.lidar_odometry import LidarOdometry
 from fusion_rt.errors import ConfigError, MessageError
 from fusion_rt.images import camera_pixels
 from fusion_rt.messages import (
@@ -97,6 +98,9 @@ class FusionPipeline:
         self._T_camera_ego = {name: camera.T_camera_ego for name, camera in rig.cameras.items()}
         self._aligner = Aligner(config.align, self._modality)
         self._ego = EgoFilter(rig, config.ego)
+        enabled = config.ego.odometry.enabled
+        self._odometry = LidarOdometry(config.ego.odometry, rig) if enabled else None
+        self._deskew = device.kernel("deskew")
         self._tracker = Tracker(
             config.tracker, package.spec.classes, MODALITIES, package.spec.score_thresholds
         )
@@ -107,7 +111,7 @@ class FusionPipeline:
         self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image
         self._seq = 0
         self._remembered: EgoState | None = None  # where we were when the network last looked
-        self._placed = False  # whether the tracks are on a map
+        self._frame: int | None = None  # in which the tracks are; None: in the ego frame
 
     @classmethod
     def from_config(
@@ -130,6 +134,8 @@ class FusionPipeline:
             self._watch.lap("ego")
         elif isinstance(packet, Image):
             self._see(packet)
+        elif isinstance(packet, PointCloud) and self._odometry is not None:
+            self._travel(packet, self._odometry)
         return self._answer(verdict.trigger_ns) if verdict.trigger_ns is not None else None
 
     def explain(self) -> Explanation:
@@ -138,10 +144,11 @@ class FusionPipeline:
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
-        """Packets accepted and dropped, by sensor and cause; "ego", "tracker" and "detectors" count what they
-        refused."""
+        """Packets accepted and dropped, by sensor and cause; "ego", "odometry", "tracker" and "detectors"
+        count what they refused."""
         own = {
             "ego": dict(self._ego.counters),
+            "odometry": {} if self._odometry is None else dict(self._odometry.counters),
             "tracker": {k: n for k, n in self._tracker.refused.items() if n},
             "detectors": dict(self._lookout.refused),
         }
@@ -150,6 +157,8 @@ class FusionPipeline:
     def _restart(self) -> None:
         """Time began anew: nothing from before belongs to it."""
         self._ego = EgoFilter(self.rig, self.config.ego)
+        if self._odometry is not None:
+            self._odometry.restart()
         self._tracker.reset()
         self._features.clear()
         self._lookout.forget()
@@ -171,6 +180,19 @@ class FusionPipeline:
             self._watch.lap("detect")
         self._seen_ms[sensor] = self._watch.take_ms()
 
+    def _travel(self, cloud: PointCloud, odometry: LidarOdometry) -> None:
+        """What a sweep tells of our own motion: deskewed by the pose so far, which it then corrects."""
+        if cloud.header.sensor_id != odometry.lidar:
+            return
+        stamp, xyz = cloud.header.stamp_ns, np.empty(cloud.xyz.shape, np.float32)
+        sweep = self._sweep(cloud, stamp)
+        given = (np.ascontiguousarray(cloud.xyz), np.ascontiguousarray(cloud.t))
+        self._deskew(*given, sweep.knots_t, sweep.knots_T, xyz)
+        travel = odometry.push(stamp, xyz)
+        if travel is not None:
+            self._ego.travel(travel)
+        self._watch.lap("odometry")
+
     def _answer(self, stamp_ns: int) -> Prediction:
         """align -> preprocess -> encode -> fuse -> decode -> track -> forecast."""
         snapshot = self._aligner.snapshot(stamp_ns)
@@ -182,10 +204,10 @@ class FusionPipeline:
             perceived = self._perception.detect(sweeps, list(views.values()), self._motion(ego))
             self._remembered = ego
         found, detectors = self._find(perceived, sweeps)
-        placed = ego.source != "none"
-        if placed != self._placed:  # without a pose the map is the ego frame: nothing stays where it was
+        frame = self._ego.frame_at(stamp_ns)
+        if frame != self._frame:  # without a pose it is the ego frame: nothing stays where it was
             self._tracker.reset()
-            self._placed = placed
+            self._frame = frame
         T_map_ego = pose_matrix(ego)
         images, seeing = self._lookout.seen({sensor: v.T_camera_ego for sensor, v in views.items()})
         tracks = self._tracker.update(
@@ -201,7 +223,7 @@ class FusionPipeline:
             stamp_ns=stamp_ns,
             T_map_ego=T_map_ego,
             ego=ego,
-            local_map=self._ego.map if placed else None,
+            local_map=self._ego.map if frame == 0 else None,
             vehicle=self.rig.vehicle,
             classes=self._classes,
             modalities=MODALITIES,
@@ -232,17 +254,15 @@ class FusionPipeline:
 
     def _sweeps(self, snapshot: Snapshot, stamp_ns: int) -> list[Sweep]:
         """Usable point clouds with the lidar's pose through each sweep, in the ego frame at stamp_ns."""
-        sweeps = []
-        for sensor in self.rig.lidars:
-            cloud = snapshot.packets.get(sensor)
-            if not isinstance(cloud, PointCloud):
-                continue
-            knots_t = sweep_knots(cloud.t)
-            at = [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
-            T_now_then = self._ego.relative(at, stamp_ns)
-            knots_T = (T_now_then @ self._T_ego_lidar[sensor])[:, :3].astype(np.float32)
-            sweeps.append(Sweep(cloud, knots_t, knots_T))
-        return sweeps
+        clouds = (snapshot.packets.get(sensor) for sensor in self.rig.lidars)
+        return [self._sweep(cloud, stamp_ns) for cloud in clouds if isinstance(cloud, PointCloud)]
+
+    def _sweep(self, cloud: PointCloud, stamp_ns: int) -> Sweep:
+        knots_t = sweep_knots(cloud.t)
+        at = [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
+        T_ego_lidar = self._T_ego_lidar[cloud.header.sensor_id]
+        knots_T = (self._ego.relative(at, stamp_ns) @ T_ego_lidar)[:, :3].astype(np.float32)
+        return Sweep(cloud, knots_t, knots_T)
 
     def _views(self, snapshot: Snapshot, stamp_ns: int) -> dict[str, View]:
         """Waiting image features by camera, each with its camera where it was when the image was taken."""

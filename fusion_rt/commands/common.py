@@ -19,6 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 Model = Annotated[str, typer.Option(help="A preset's name, or a folder with a model package.")]
 Runtime = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
 Precision = Annotated[str | None, typer.Option(help="int8 or f32; the model's own choice if not given.")]
+Odometry = Annotated[
+    bool,
+    typer.Option("--odometry", help="With the lidar's odometry in the ego filter (extra `odometry`)."),
+]
 AtOnce = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="So many logs at once, by Ray; else one after the other."),

@@ -14,6 +14,7 @@ from fusion_rt.commands.common import (
     AtOnce,
     Json,
     Model,
+    Odometry,
     Precision,
     Runtime,
     console,
@@ -132,6 +133,7 @@ def drive(
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
+    odometry: Odometry = False,
     workers: AtOnce = None,
     address: Address = None,
     json: Json = False,
@@ -144,7 +146,7 @@ def drive(
     """
     from fusion_rt.batch.mapping import Workers
 
-    engine, hands = Engine(model, runtime, precision), Workers.of(workers, address)
+    engine, hands = Engine(model, runtime, precision, odometry), Workers.of(workers, address)
     _show(reports.drives(engine, folder, simulate=simulate, seed=seed, workers=hands), json)
 
 

@@ -27,18 +27,25 @@ class Judged(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """What looks: the options --model, --runtime, --precision."""
+    """What looks: the options --model, --runtime, --precision, --odometry."""
 
     model: str
     runtime: str = "openvino"
     precision: str | None = None
+    odometry: bool = False
 
     @property
     def pipeline(self) -> PipelineConfig:
         """The whole engine with it."""
+        from fusion_rt.ego.config import EgoConfig, OdometryConfig
         from fusion_rt.pipeline import PipelineConfig
 
-        return PipelineConfig(model=self.model, runtime=self.runtime, precision=self.precision)
+        return PipelineConfig(
+            model=self.model,
+            runtime=self.runtime,
+            precision=self.precision,
+            ego=EgoConfig(odometry=OdometryConfig(enabled=self.odometry)),
+        )
 
 
 def worlds(

@@ -13,6 +13,7 @@ from fusion_rt.commands.common import (
     AtOnce,
     Json,
     Model,
+    Odometry,
     Precision,
     Runtime,
     console,
@@ -106,6 +107,7 @@ def replay(
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
+    odometry: Odometry = False,
     threads: Threads = None,
     workers: AtOnce = None,
     address: Address = None,
@@ -125,6 +127,7 @@ def replay(
 
     Live, the space bar pauses, arrows seek 5 s, + and - change the speed.
     """
+    from fusion_rt import config as typed
     from fusion_rt.batch.mapping import Workers
     from fusion_rt.errors import ConfigError
     from fusion_rt.pipeline import PipelineConfig
@@ -134,6 +137,7 @@ def replay(
     hands = Workers.of(workers, address, threads)
     engine: dict[str, Any] = {"model": model, "runtime": runtime, "precision": precision}
     engine["threads"] = hands.threads
+    engine["ego"] = {"odometry": {"enabled": odometry}}
     if not path.is_dir() and (workers is not None or address is not None or again):
         raise ConfigError(
             f"{path} is one recording: --workers, --address and --again are for a folder of them"
@@ -145,10 +149,11 @@ def replay(
                 "--fast reads the recording once, as it is: leave out --loop, --duration, --from and the"
                 " like; `fusion-rt log cut` makes a recording of a part of another"
             )
+        config = typed.convert(engine, PipelineConfig, "replay")
         if path.is_dir():
-            offline.folder(path, PipelineConfig(**engine), out, hands, again=again, json=json)
+            offline.folder(path, config, out, hands, again=again, json=json)
         else:
-            offline.one(path, PipelineConfig(**engine), out, json)
+            offline.one(path, config, out, json)
         return
     if out is not None:
         raise ConfigError("--out goes with --fast; use `fusion-rt record` beside a live replay")

@@ -1,4 +1,5 @@
-"""How dead reckoning begins: level by gravity, heading by the course over ground."""
+"""How dead reckoning begins: level by gravity, heading by the course over ground; or where the lidar's
+odometry has carried the pose."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.course import Motion
-from fusion_rt.ego.error_state import BA, BG, THETA, P, V
+from fusion_rt.ego.error_state import BA, BG, THETA, P, V, skew
+from fusion_rt.ego.estimate import Estimate
 from fusion_rt.ego.measured import Measured
 from fusion_rt.ego.navigation import Navigation
-from fusion_rt.ego.strapdown import Sample, between, row
+from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Sample, between, matrix, row
 from fusion_rt.messages import Vec3
 from fusion_rt.transforms import Array, from_translation_rpy, quaternion_from_matrix
 
@@ -28,10 +30,12 @@ def begin(
     recent: list[tuple[int, Sample]],
     config: EgoConfig,
     counters: Counter[str],
+    arm: Array,
 ) -> Navigation | None:
     """Navigation from a fix on, through the samples after it; None while the heading cannot be told.
 
-    motion: at the fix. recent: stamps and samples (ego axes), around the fix and window_s before it."""
+    motion: at the fix. recent: stamps and samples (ego axes), around the fix and window_s before it.
+    arm (3,): the IMU in the ego frame."""
     speed = float(np.hypot(*motion.velocity[:2]))
     stamps, samples = [stamp for stamp, _ in recent], [sample for _, sample in recent]
     last = bisect.bisect_right(stamps, fix.stamp_ns) - 1
@@ -46,10 +50,7 @@ def begin(
     swing = np.cross(rate, fix.lever)
     yaw = np.arctan2(motion.velocity[1], motion.velocity[0]) - np.arctan2(swing[1], speed)
     R = from_translation_rpy(_ZERO, (np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z)), yaw))[:3, :3]
-    sample = samples[last]
-    if stamps[last] < fix.stamp_ns:
-        u = (fix.stamp_ns - stamps[last]) / (stamps[last + 1] - stamps[last])
-        sample = between(sample, samples[last + 1], u)
+    sample = _sample(recent, fix.stamp_ns)
     qx, qy, qz, qw = quaternion_from_matrix(R).tolist()
     position, velocity = _vec3(fix.position - R @ fix.lever), _vec3(motion.velocity - R @ swing)
     navigation = Navigation(
@@ -58,10 +59,57 @@ def begin(
         start=(fix.stamp_ns, row(position, velocity, (qx, qy, qz, qw), sample, _ZERO, _ZERO), sample),
         C=_covariance(fix, motion, speed, config),
         gravity=fix.gravity,
+        arm=arm,
     )
     for stamp, later in recent[last + 1 :]:
         navigation.add(stamp, later)
     return navigation
+
+
+def resume(
+    fix: Measured,
+    known: Estimate,
+    recent: list[tuple[int, Sample]],
+    config: EgoConfig,
+    counters: Counter[str],
+    arm: Array,
+) -> Navigation | None:
+    """Navigation from where the odometry has carried the ego frame at a fix's stamp, which knows of the fix
+    already; None without samples around it. As in `begin`."""
+    stamps = [stamp for stamp, _ in recent]
+    last = bisect.bisect_right(stamps, fix.stamp_ns) - 1
+    if last < 0:
+        return None
+    here, R, sample = np.array(known.row), matrix(known.row), _sample(recent, fix.stamp_ns)
+    rate = here[RATE]
+    qx, qy, qz, qw = known.row[QUATERNION]
+    at, swing = R @ arm, R @ np.cross(rate, arm)
+    moved = np.eye(15)  # the IMU's error from the ego frame's
+    moved[P, THETA], moved[V, THETA] = -skew(at), -skew(swing)
+    C = moved @ known.C @ moved.T
+    C[BG, BG], C[BA, BA] = np.eye(3) * config.imu.gyro_bias**2, np.eye(3) * config.imu.accel_bias**2
+    position, velocity = _vec3(here[POSITION] + at), _vec3(here[VELOCITY] + swing)
+    navigation = Navigation(
+        config,
+        counters,
+        start=(fix.stamp_ns, row(position, velocity, (qx, qy, qz, qw), sample, _ZERO, _ZERO), sample),
+        C=C,
+        gravity=fix.gravity,
+        arm=arm,
+    )
+    for stamp, later in recent[last + 1 :]:
+        navigation.add(stamp, later)
+    return navigation
+
+
+def _sample(recent: list[tuple[int, Sample]], stamp_ns: int) -> Sample:
+    """The sample at a stamp that is not before the first nor, without being it, after the last."""
+    i = bisect.bisect_right(recent, stamp_ns, key=lambda timed: timed[0]) - 1
+    (before_ns, before) = recent[i]
+    if before_ns == stamp_ns:
+        return before
+    after_ns, after = recent[i + 1]
+    return between(before, after, (stamp_ns - before_ns) / (after_ns - before_ns))
 
 
 def _covariance(fix: Measured, motion: Motion, speed: float, config: EgoConfig) -> Array:

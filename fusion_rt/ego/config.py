@@ -32,6 +32,46 @@ class ImuNoise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accel_bias: Positive = 0.2
 
 
+class OdometryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lidar odometry: `odometry:` in `ego:`. It is KISS-ICP's and needs the extra `odometry`.
+
+    enabled           register sweeps at all
+    lidar             whose sweeps; "": the rig's first lidar
+    voxel_m           edge of the voxels of its map: finer ones tell the motion better and take longer
+    ground_m          points below this height over the ego frame's plane are not used: the rings on the
+                      ground go with us, and hold back what is registered with them
+    min_range_m       nearer points may be our own vehicle
+    max_range_m       farther points are not used
+    min_points        a sweep that leaves fewer, one of each 1.5 voxels, is refused: in an open field, or of a
+                      blind lidar
+    max_gap_s         after a longer time without a sweep the map begins anew
+    max_speed_mps     a faster motion is a wrong registration, and so is
+    max_change_mps2   a stronger acceleration
+    position_std_m    of a sweep's place in the map, one standard deviation
+    rotation_std_rad  likewise of its orientation
+    """
+
+    enabled: bool = False
+    lidar: str = ""
+    voxel_m: Positive = 1.0
+    ground_m: float = 0.5
+    min_range_m: NotNegative = 2.5
+    max_range_m: Positive = 80.0
+    min_points: Annotated[int, Meta(ge=10)] = 50
+    max_gap_s: Positive = 1.0
+    max_speed_mps: Positive = 70.0
+    max_change_mps2: Positive = 20.0
+    position_std_m: Positive = 0.02
+    rotation_std_rad: Positive = 0.001
+
+    def __post_init__(self) -> None:
+        if self.min_range_m >= self.max_range_m:
+            raise ConfigError(
+                f"min_range_m {self.min_range_m} is not below max_range_m {self.max_range_m}:"
+                " no point would be in range"
+            )
+
+
 class EgoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the pose is estimated: `ego:` in a scenario.
 
@@ -50,6 +90,7 @@ class EgoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_gap_s               without IMU samples for longer, dead reckoning has lost its ground
     extrapolate_s           so far beyond the newest measurement there still is a pose
     gnss_lost_after_s       without a usable fix for longer, the source is "imu": the pose drifts
+    odometry                the motion from sweep to sweep as one more measurement
     """
 
     imu: ImuNoise = ImuNoise()
@@ -65,6 +106,7 @@ class EgoConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_gap_s: Positive = 0.5
     extrapolate_s: Positive = 2.0
     gnss_lost_after_s: Positive = 3.0
+    odometry: OdometryConfig = OdometryConfig()
 
     def __post_init__(self) -> None:
         if self.history_s < self.max_gap_s:

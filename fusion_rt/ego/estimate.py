@@ -50,9 +50,19 @@ def moved(starts: Sequence[Row], end: Row, arm: Array) -> Array:
     return T
 
 
-def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3) -> EgoState:
+def of_ego_frame(known: Estimate, arm: Array) -> Estimate:
+    """The same of the ego frame, for an estimate of the point at `arm` (3,) in it, m."""
+    here, R = np.array(known.row), matrix(known.row)
+    to_origin, swing = -(R @ arm), R @ (skew(arm) @ here[RATE])
+    H = np.eye(15)
+    H[P, THETA], H[V, THETA], H[V, BG] = -skew(to_origin), -skew(swing), -R @ skew(arm)
+    row = (*(here[POSITION] + to_origin).tolist(), *(here[VELOCITY] + swing).tolist(), *known.row[6:])
+    return Estimate(row, H @ known.C @ H.T, known.beyond_s)
+
+
+def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3 | None) -> EgoState:
     """The message. arm (3,): the row's point in the ego frame, m; origin: of the map, latitude and longitude
-    (deg) and altitude (m)."""
+    (deg) and altitude (m), None for a frame that is not on a map."""
     here = np.array(known.row)
     R = matrix(known.row)
     to_origin = -(R @ arm)
@@ -61,7 +71,7 @@ def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin
     H[:3, P] = H[3:6, THETA] = H[6:, V] = _I3
     H[:3, THETA], H[6:, THETA], H[6:, BG] = -skew(to_origin), -skew(swing), -R @ skew(arm)
     covariance = H @ known.C @ H.T
-    latitude, longitude, altitude = origin
+    latitude, longitude, altitude = origin or (None, None, None)
     return EgoState(
         stamp_ns=stamp_ns,
         position=_vec3(here[POSITION] + to_origin),

@@ -1,8 +1,11 @@
-"""Where the ego vehicle is: GNSS fixes and inertial samples in, the pose at any stamp out.
+"""Where the ego vehicle is: GNSS fixes, inertial samples and the lidar's odometry in, the pose at any stamp
+out.
 
 Packets come in order of arrival; a fix may be older than the newest sample and is applied at its own time, or
-newer and waits for it. Without IMU the fixes alone give position, course and velocity; without fixes there is
-no pose, and the filter says so: `source` is "none" and the pose is the identity.
+newer and waits for it. Without IMU the fixes alone give position, course and velocity. The odometry, where it
+is enabled, corrects the velocity and the gyroscope's bias, and carries the pose where no IMU does: in the map
+where it once was known, else in a frame of its own. Without any of them there is no pose, and the filter says
+so: `source` is "none" and the pose is the identity.
 """
 
 from __future__ import annotations
@@ -10,17 +13,19 @@ from __future__ import annotations
 import bisect
 from collections import Counter, deque
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
-from fusion_rt.ego.beginning import begin
+from fusion_rt.ego.beginning import begin, resume
 from fusion_rt.ego.chronology import Chronology
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.course import Course, Motion
-from fusion_rt.ego.estimate import ego_state, unknown
+from fusion_rt.ego.estimate import ego_state, of_ego_frame, unknown
 from fusion_rt.ego.geodesy import LocalMap, normal_gravity
-from fusion_rt.ego.measured import Measured
+from fusion_rt.ego.measured import Measured, Travel
 from fusion_rt.ego.navigation import Navigation
+from fusion_rt.ego.reckoning import Reckoning
 from fusion_rt.ego.strapdown import Sample
 from fusion_rt.messages import EgoState, GnssFix, ImuSample, Vec3
 from fusion_rt.rig import Rig
@@ -30,6 +35,7 @@ _MAX_FORCE_MPS2, _MAX_RATE_RADPS = 1e3, 1e2  # a broken sensor, not a vehicle
 _MAX_STD_M = 1e4
 _MAP_M = 1e5  # so far from its origin the map's axes are no longer east, north and up
 _FLAT_STD_M = 100.0  # of a 2d fix's altitude
+_SILENT_S = 0.1  # an IMU that is silent for so long no longer tells the motion better than the lidar
 
 
 class EgoFilter:
@@ -53,11 +59,15 @@ class EgoFilter:
         }
         self._gap_ns, self._history_ns = gap_ns, int(config.history_s * 1e9)
         self._recent: deque[tuple[int, Sample]] = deque()  # samples without a gap, newest last
-        self._waiting: list[tuple[Measured, Motion | None]] = []  # fixes newer than the newest sample
+        # Fixes and travels newer than the newest sample.
+        self._waiting: list[tuple[Measured | Travel, Motion | None]] = []
         self._newest_fix_ns: int | None = None
         self._far_since_ns: int | None = None
         self._course = Course(config)
         self._navigation: Navigation | None = None
+        self._reckoning: Reckoning | None = None
+        self._frames = 0  # that odometry has begun
+        self._reckoning_refused_ns: int | None = None  # the first of the fixes that it refused in a row
 
     def push(self, packet: ImuSample | GnssFix) -> None:
         """Take a packet; one that cannot be used is counted."""
@@ -66,18 +76,47 @@ class EgoFilter:
         elif packet.header.sensor_id == self._imu_id:
             self._push_imu(packet)
 
+    def travel(self, travel: Travel) -> None:
+        """Take what the lidar's odometry says of the motion between two sweeps."""
+        reckoning = self._reckoning
+        if reckoning is None or reckoning.beyond_s(travel.from_ns) > self.config.extrapolate_s:
+            self._frames += 1
+            reckoning = self._reckoning = Reckoning(self.config, travel.from_ns, self._frames)
+        reckoning.add(travel)
+        newest = self._recent[-1][0] if self._recent else None
+        if newest is not None and travel.stamp_ns <= newest:
+            self._use(travel, None)
+        elif self._navigation is not None:
+            self._wait((travel, None))
+        self._place(reckoning)
+
+    def frame_at(self, stamp_ns: int) -> int | None:
+        """The frame that `state_at` is in: 0 the map, else a number of the odometry's own; None without a
+        pose. In another frame nothing is where it was."""
+        known = self._estimator(stamp_ns)
+        if known is None:
+            return None
+        return known.frame if isinstance(known, Reckoning) and not known.placed else 0
+
     def state_at(self, stamp_ns: int) -> EgoState:
         """The pose at a stamp: exact between samples, after the newest one extrapolated."""
         known = self._estimator(stamp_ns)
-        if known is None or self.map is None:
+        origin = None if self.map is None else self.map.origin
+        arm, lost_s = np.zeros(3), self.config.gnss_lost_after_s
+        if isinstance(known, Reckoning):
+            source = "gnss+odometry" if known.placed and known.fixed_s(stamp_ns) <= lost_s else "odometry"
+            origin = origin if known.placed else None
+        elif known is None or origin is None:
             return unknown(stamp_ns)
-        if isinstance(known, Course):
-            arm, source = np.zeros(3), "gnss"
+        elif isinstance(known, Course):
+            source = "gnss"
         else:
             arm = self._arm
-            lost = stamp_ns - known.fixed_ns > self.config.gnss_lost_after_s * 1e9
-            source = "imu" if lost else "imu+gnss"
-        return ego_state(stamp_ns, known.at(stamp_ns), arm, source=source, origin=self.map.origin)
+            lost = stamp_ns - known.fixed_ns > lost_s * 1e9
+            travelled = known.travelled_ns
+            helped = lost and travelled is not None and stamp_ns - travelled <= lost_s * 1e9
+            source = "imu+odometry" if helped else "imu" if lost else "imu+gnss"
+        return ego_state(stamp_ns, known.at(stamp_ns), arm, source=source, origin=origin)
 
     def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
         """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`: moves points seen then into the ego frame at
@@ -86,23 +125,41 @@ class EgoFilter:
         known = self._estimator(*stamps_ns, to_ns) if moving else None
         if known is None:
             return np.tile(np.eye(4), (len(stamps_ns), 1, 1))
-        if isinstance(known, Course):
-            return known.relative(stamps_ns, to_ns)
-        return known.relative(stamps_ns, to_ns, self._arm)
+        return known.relative(stamps_ns, to_ns)
 
-    def _estimator(self, *stamps_ns: int) -> Navigation | Course | None:
-        """Who can tell the pose at all these stamps: the IMU, while it lives or when the fixes ended as
-        well."""
+    def _estimator(self, *stamps_ns: int) -> Navigation | Course | Reckoning | None:
+        """Who can tell the pose at all these stamps: the IMU, while it lives or when all others ended as
+        well; then the odometry, where it knows the map or nobody does; then the fixes."""
+        reach_s, gap_s = self.config.extrapolate_s, self.config.max_gap_s
         course = max(map(self._course.beyond_s, stamps_ns))
-        follows = self._course if course <= self.config.extrapolate_s else None
+        follows = self._course if course <= reach_s else None
+        reckoning = self._reckoning
+        carried = inf if reckoning is None else max(map(reckoning.beyond_s, stamps_ns))
+        carries = carried <= gap_s and reckoning is not None and (reckoning.placed or follows is None)
         if self._navigation is None:
-            return follows
+            return reckoning if carries or (follows is None and carried <= reach_s) else follows
         navigation = max(map(self._navigation.beyond_s, stamps_ns))
-        if navigation <= self.config.max_gap_s or (
-            navigation <= self.config.extrapolate_s and follows is None
-        ):
+        if carries and reckoning is not None and reckoning.placed and navigation > max(_SILENT_S, carried):
+            return reckoning
+        if navigation <= gap_s or (navigation <= reach_s and follows is None):
             return self._navigation
-        return follows
+        return reckoning if carries else follows
+
+    def _place(self, reckoning: Reckoning) -> None:
+        """Where the newest sweep was taken, by whoever knows better than the odometry."""
+        stamp, navigation = reckoning.newest_ns, self._navigation
+        if navigation is not None and navigation.beyond_s(stamp) <= _SILENT_S:
+            fixed = stamp - navigation.fixed_ns <= self.config.gnss_lost_after_s * 1e9
+            if fixed or navigation.contradicted_since_ns is None:
+                known = of_ego_frame(navigation.at(stamp), self._arm)
+                reckoning.place(known, fixed_ns=navigation.fixed_ns, level=True)
+        elif not reckoning.placed and self._course.beyond_s(stamp) <= self.config.extrapolate_s:
+            assert self._newest_fix_ns is not None  # the course is made of fixes
+            reckoning.place(self._course.at(stamp), fixed_ns=self._newest_fix_ns, level=False)
+
+    def _wait(self, entry: tuple[Measured | Travel, Motion | None]) -> None:
+        bisect.insort(self._waiting, entry, key=lambda waiting: waiting[0].stamp_ns)
+        del self._waiting[:-32]
 
     def _push_imu(self, packet: ImuSample) -> None:
         stamp = packet.header.stamp_ns
@@ -171,6 +228,7 @@ class EgoFilter:
         )
         lever = self._receivers[receiver]
         self._course.add(stamp, measured.position, measured.position_noise, velocity=moved, lever=lever)
+        self._reckon(measured._replace(lever=lever))
         if self._imu_id is None:
             return
         entry = (measured, self._course.motion())
@@ -179,8 +237,7 @@ class EgoFilter:
         elif newest is not None and stamp > newest + self._gap_ns:
             self.counters["fix_ahead_of_imu"] += 1
         else:
-            bisect.insort(self._waiting, entry, key=lambda waiting: waiting[0].stamp_ns)
-            del self._waiting[:-32]
+            self._wait(entry)
 
     def _map_for(self, fix: GnssFix) -> LocalMap | None:
         """The map, made at the first fix; None for a fix far outside of it, unless many agree: then the first
@@ -197,6 +254,7 @@ class EgoFilter:
             return None
         self._far_since_ns = None
         self._navigation, self._course, self.map = None, Course(self.config), LocalMap(*here)
+        self._reckoning = None
         self._waiting.clear()
         return self.map
 
@@ -220,9 +278,43 @@ class EgoFilter:
             gravity=_vec3(-normal_gravity(fix.latitude_deg, fix.altitude_m) * R[:, 2]),
         )
 
-    def _use(self, fix: Measured, motion: Motion | None) -> None:
+    def _reckon(self, fix: Measured) -> None:
+        """A fix, lever from the ego frame, to the odometry where it carries the pose."""
+        reckoning, navigation = self._reckoning, self._navigation
+        if reckoning is None or not reckoning.placed:
+            return
+        if reckoning.beyond_s(fix.stamp_ns) > self.config.max_gap_s:
+            return
+        if navigation is not None and navigation.beyond_s(fix.stamp_ns) <= _SILENT_S:
+            return
+        if reckoning.apply(fix):
+            self._reckoning_refused_ns = None
+            return
+        self.counters["fix_gated"] += 1
+        since = self._reckoning_refused_ns = self._reckoning_refused_ns or fix.stamp_ns
+        if fix.stamp_ns - since >= self.config.reset_after_s * 1e9:
+            self.counters["reset"] += 1
+            self._reckoning_refused_ns = None
+            reckoning.placed = False  # the fixes' course tells anew where it is
+
+    def _use(self, measured: Measured | Travel, motion: Motion | None) -> None:
+        if isinstance(measured, Travel):
+            if self._navigation is not None:
+                self._use_travel(self._navigation, measured)
+        else:
+            self._use_fix(measured, motion)
+
+    def _use_travel(self, navigation: Navigation, travel: Travel) -> None:
+        """Navigation that has long contradicted the odometry, without a fix to speak for it, is given up."""
+        navigation.travel(travel)
+        lost = travel.to_ns - navigation.fixed_ns > self.config.gnss_lost_after_s * 1e9
+        if lost and navigation.contradicted_s(travel.stamp_ns) >= self.config.reset_after_s:
+            self.counters["odometry_reset"] += 1
+            self._navigation = None
+
+    def _use_fix(self, fix: Measured, motion: Motion | None) -> None:
         if self._navigation is None:
-            self._navigation = self._begin(fix, motion)
+            self._navigation = self._resume(fix) or self._begin(fix, motion)
             return
         self._navigation.apply(fix)
         if self._navigation.refused_s(fix.stamp_ns) >= self.config.reset_after_s:
@@ -234,7 +326,19 @@ class EgoFilter:
                 self._navigation = again
 
     def _begin(self, fix: Measured, motion: Motion | None) -> Navigation | None:
-        return None if motion is None else begin(fix, motion, list(self._recent), self.config, self.counters)
+        if motion is None:
+            return None
+        return begin(fix, motion, list(self._recent), self.config, self.counters, self._arm)
+
+    def _resume(self, fix: Measured) -> Navigation | None:
+        """From where the odometry has carried the pose since the IMU fell silent."""
+        known = self._reckoning
+        if known is None or not (known.placed and known.level):
+            return None
+        if known.beyond_s(fix.stamp_ns) > self.config.max_gap_s:
+            return None
+        recent = list(self._recent)
+        return resume(fix, known.at(fix.stamp_ns), recent, self.config, self.counters, self._arm)
 
 
 def _is_sound(fix: GnssFix) -> bool:

@@ -1,9 +1,9 @@
-"""Dead reckoning with corrections: inertial samples and fixes in order of arrival, the state at any stamp
-out.
+"""Dead reckoning with corrections: inertial samples, fixes and the lidar's odometry in order of arrival, the
+state at any stamp out.
 
 The history holds a row a sample and, every 0.1 s and at every fix, an anchor: the covariance and the biases
-that hold from there on. A fix that comes late is applied at its own time, and only what follows it is
-propagated again, with the later fixes that had been accepted.
+that hold from there on. A measurement that comes late is applied at its own time, and only what follows it is
+propagated again, with the later ones that had been accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ from fusion_rt.ego.error_state import (
     wheels,
 )
 from fusion_rt.ego.estimate import Estimate, coasted, moved
-from fusion_rt.ego.measured import Measured, position_residual, velocity_residual
+from fusion_rt.ego.measured import (
+    Measured,
+    Travel,
+    position_residual,
+    travel_residuals,
+    velocity_residual,
+)
 from fusion_rt.ego.strapdown import (
     POSITION,
     QUATERNION,
@@ -63,8 +69,19 @@ class _Anchor(NamedTuple):
     constrained_ns: int  # when wheels or standing still were last used
 
 
+class _Travelled(NamedTuple):
+    """A travel, and the gyroscope's mean over it: (3,) rad/s, with its bias."""
+
+    travel: Travel
+    gyro: Array
+
+    @property
+    def stamp_ns(self) -> int:
+        return self.travel.stamp_ns
+
+
 class Navigation:
-    """One IMU, from a known start. `counters` counts the fixes that were refused, by cause."""
+    """One IMU, from a known start. `counters` counts the measurements that were refused, by cause."""
 
     def __init__(
         self,
@@ -74,15 +91,20 @@ class Navigation:
         start: tuple[int, Row, Sample],
         C: Array,
         gravity: Vec3,
+        arm: Array,
     ) -> None:
-        """start: stamp, row and sample (ego axes) there; C: covariance (15, 15)."""
+        """start: stamp, row and sample (ego axes) there; C: covariance (15, 15); arm (3,): the IMU in the ego
+        frame, m."""
         self._config, self._counters = config, counters
         stamp, first, sample = start
         self._stamps, self._rows, self._samples = [stamp], [first], [sample]
         self._anchors = [_Anchor(stamp, C, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gravity, stamp)]
-        self._fixes: list[Measured] = []  # accepted, by stamp
+        self._arm, self._begun_ns = arm, stamp
+        self._taken: list[Measured | _Travelled] = []  # accepted, by stamp
         self.fixed_ns = stamp  # newest fix that was accepted
         self.refused_since_ns: int | None = None  # the first of the fixes refused in a row
+        self.travelled_ns: int | None = None  # newest travel that was accepted
+        self.contradicted_since_ns: int | None = None  # the first of the travels refused in a row
 
     def beyond_s(self, stamp_ns: int) -> float:
         """How far outside the history a stamp lies, s; 0 inside."""
@@ -96,7 +118,7 @@ class Navigation:
             oldest = self._anchors[keep].stamp_ns
             first = bisect.bisect_left(self._stamps, oldest)
             del self._anchors[:keep], self._stamps[:first], self._rows[:first], self._samples[:first]
-            self._fixes = [fix for fix in self._fixes if fix.stamp_ns > oldest]
+            self._taken = [taken for taken in self._taken if taken.stamp_ns > oldest]
 
     def apply(self, fix: Measured) -> None:
         """A fix not newer than the newest sample. One that contradicts the estimate is counted."""
@@ -114,8 +136,47 @@ class Navigation:
             fix = fix._replace(velocity=None)
         else:
             self.refused_since_ns = None
-        later_fixes = [f for f in self._fixes if f.stamp_ns > fix.stamp_ns]
-        self._replay(fix, later_fixes, self._rewind(fix.stamp_ns))
+        self._insert(fix)
+
+    def travel(self, travel: Travel) -> None:
+        """A travel whose middle is not newer than the newest sample. One that contradicts the estimate is
+        counted."""
+        stamp = travel.stamp_ns
+        if stamp < self._begun_ns:
+            return  # of before this navigation began: it says nothing of it
+        if self._before(stamp) < 0:
+            self._counters["odometry_too_late"] += 1
+            return
+        first, last = (bisect.bisect_left(self._stamps, t) for t in (travel.from_ns, travel.to_ns))
+        samples = self._samples[first:last] or [self._sample(stamp)]
+        travelled = _Travelled(travel, np.mean(samples, axis=0)[3:])
+        C = self._covariance(stamp)
+        bias = self._anchors[self._before(stamp)].gyro_bias
+        for (residual, H), noise in self._compared(travelled, self._row(stamp), bias):
+            if distance(C, residual, H, noise) > self._config.gate_chi2:
+                self._counters["odometry_gated"] += 1
+                if self.contradicted_since_ns is None:
+                    self.contradicted_since_ns = stamp
+                return
+        self.contradicted_since_ns, self.travelled_ns = None, max(stamp, self.travelled_ns or stamp)
+        self._insert(travelled)
+
+    def contradicted_s(self, stamp_ns: int) -> float:
+        """For how long the odometry has been refused; 0: it was not."""
+        since = self.contradicted_since_ns
+        return 0.0 if since is None else (stamp_ns - since) / 1e9
+
+    def _compared(
+        self, travelled: _Travelled, here: Row, bias: Vec3
+    ) -> list[tuple[tuple[Array, Array], Array]]:
+        """Residual with its H, and noise (3, 3), of velocity and of turn rate."""
+        travel, seconds = travelled.travel, travelled.travel.seconds
+        velocity, rate = travel_residuals(here, travel, travelled.gyro - np.array(bias), self._arm)
+        gyro = self._config.imu.gyro**2 / seconds
+        return [
+            (velocity, np.eye(3) * travel.velocity_variance),
+            (rate, np.eye(3) * (travel.rate_variance + gyro)),
+        ]
 
     def refused_s(self, stamp_ns: int) -> float:
         """For how long no fix was accepted as it is, at a refused one's stamp; 0: it was."""
@@ -137,7 +198,7 @@ class Navigation:
         C[P, P] += np.eye(3) * (100.0 + float(np.sum(position_residual(self._rows[-1], fix)[0] ** 2)))
         C[V, V] += np.eye(3) * 25.0
         self._anchors[-1] = self._anchors[-1]._replace(C=C)
-        self._fixes = []
+        self._taken = []
         self._replay(fix, [], later)
 
     def at(self, stamp_ns: int) -> Estimate:
@@ -149,13 +210,13 @@ class Navigation:
         dt = (stamp_ns - inside) / 1e9
         return Estimate(coast(self._row(inside), dt), coasted(C, dt), max(dt, 0.0))
 
-    def relative(self, stamps_ns: Sequence[int], to_ns: int, arm: Array) -> Array:
-        """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`; arm (3,): the IMU in the ego frame.
+    def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
+        """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`.
 
         By the samples between alone: a fix that pulled the estimate meanwhile did not move the vehicle."""
         wanted = sorted({*stamps_ns, to_ns})
         rows = dict(zip(wanted, self._reckoned(wanted)))
-        return moved([rows[stamp] for stamp in stamps_ns], rows[to_ns], arm)
+        return moved([rows[stamp] for stamp in stamps_ns], rows[to_ns], self._arm)
 
     def _reckoned(self, wanted: list[int]) -> Iterator[Row]:
         """Rows at rising stamps, each from the one before it by the samples between."""
@@ -199,26 +260,47 @@ class Navigation:
         self._samples.append(sample)
         return later
 
-    def _replay(self, fix: Measured, later_fixes: list[Measured], later: list[tuple[int, Sample]]) -> None:
-        """The fix at the end of the history, then what came after it."""
-        self._fixes = [f for f in self._fixes if f.stamp_ns <= fix.stamp_ns]
-        self._take(fix)
+    def _insert(self, measured: Measured | _Travelled) -> None:
+        """At its own time; what had been taken after it is taken again."""
+        after = [taken for taken in self._taken if taken.stamp_ns > measured.stamp_ns]
+        self._replay(measured, after, self._rewind(measured.stamp_ns))
+
+    def _replay(
+        self,
+        measured: Measured | _Travelled,
+        after: list[Measured | _Travelled],
+        later: list[tuple[int, Sample]],
+    ) -> None:
+        """The measurement at the end of the history, then what came after it."""
+        self._taken = [taken for taken in self._taken if taken.stamp_ns <= measured.stamp_ns]
+        self._take(measured)
         for stamp, sample in later:
             self._step(stamp, sample)
-            # Where a fix was taken there is a row, so that none is passed over.
-            while later_fixes and later_fixes[0].stamp_ns == stamp:
-                self._take(later_fixes.pop(0))
+            # Where something was taken there is a row, so that none is passed over.
+            while after and after[0].stamp_ns == stamp:
+                self._take(after.pop(0))
 
-    def _take(self, fix: Measured) -> None:
+    def _take(self, measured: Measured | _Travelled) -> None:
         """Correct the end of the history."""
         self._anchor()
+        if isinstance(measured, Measured):
+            self._take_fix(measured)
+        else:
+            for i in range(2):  # the second half against what the first has corrected
+                (residual, H), noise = self._compared(measured, self._rows[-1], self._anchors[-1].gyro_bias)[
+                    i
+                ]
+                self._update(residual, H, noise)
+        self._taken.append(measured)
+
+    def _take_fix(self, fix: Measured) -> None:
         self._anchors[-1] = self._anchors[-1]._replace(gravity=fix.gravity)
-        since_s = (fix.stamp_ns - self._fixes[-1].stamp_ns) / 1e9 if self._fixes else np.inf
+        before = next((taken for taken in reversed(self._taken) if isinstance(taken, Measured)), None)
+        since_s = np.inf if before is None else (fix.stamp_ns - before.stamp_ns) / 1e9
         shared = max(1.0, self._config.position_correlation_s / max(since_s, 0.01))
         self._update(*position_residual(self._rows[-1], fix), fix.position_noise * shared)
         if fix.velocity is not None:
             self._update(*velocity_residual(self._rows[-1], fix), fix.velocity_noise)
-        self._fixes.append(fix)
         self.fixed_ns = max(self.fixed_ns, fix.stamp_ns)
 
     def _constrain(self) -> None:

@@ -92,6 +92,17 @@ def test_replay_fast_writes_the_same_bytes_twice(environment, tmp_path):
     assert all(p.certificate.stage_ms == {} for p in predictions)
 
 
+def test_replay_with_the_lidar_s_odometry(environment, tmp_path):
+    """The same answers, but for the little that one more measurement changes."""
+    out = tmp_path / "a.jsonl"
+    done = fusion_rt(environment, "replay", "bundled:drive.mcap", "--fast", "--odometry", "--out", out)
+    assert done.returncode == 0, done.stderr
+    predictions = [msgspec.json.decode(line, type=Prediction) for line in out.read_bytes().splitlines()]
+    assert len(predictions) == 60
+    assert predictions[2].ego.source == "gnss+odometry"  # before the IMU navigates
+    assert predictions[-1].ego.source == "imu+gnss"
+
+
 def test_replay_ends_with_the_recording(environment):
     done = fusion_rt(environment, "replay", "bundled:drive.mcap", "--speed", 3, "--json")
     assert done.returncode == 0, done.stderr

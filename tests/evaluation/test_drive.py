@@ -160,7 +160,7 @@ def test_drives_judged_apart_are_the_same_together():
 def test_a_silent_sensor_judged_apart_is_the_same_together(monkeypatch):
     """What the engine would say without a sensor is every second answer."""
     whole, frames = [answer(k) for k in range(FRAMES)], [frame(k) for k in range(FRAMES)]
-    monkeypatch.setattr(lost_sensors, "_without", lambda log, config, lost, start_ns: whole[:: len(lost) + 1])
+    monkeypatch.setattr(lost_sensors, "_without", lambda log, config, lost, *when: whole[:: len(lost) + 1])
     one_by_one, together = LostSensors(("car",)), LostSensors(("car",))
     for part in (whole, whole[:35]):
         one_by_one.add(None, part, frames, None)
@@ -203,7 +203,7 @@ def test_what_a_silent_sensor_costs(tmp_path):
     silent = LostSensors(("car",))
     silent.add(log, whole, frames, config)
     scores = {row.lost: row.scores for row in silent.rows()}
-    assert list(scores) == ["nothing", "lidar", "camera", "GNSS/IMU"]
+    assert list(scores) == ["nothing", "lidar", "camera", "GNSS/IMU", "GNSS/IMU always"]
     assert scores["nothing"].objects > 10
     assert scores["nothing"].recall == scores["nothing"].precision == 1
     assert {s.objects for s in scores.values()} == {scores["nothing"].objects}

@@ -26,7 +26,10 @@ SMALL = Load(
 def run_one(peer):
     if not peer.installed():
         pytest.skip(f"no {peer.name}: pip install {peer.package}")
-    cell = measure._cell(SMALL, peer, seconds=0.6, warm_s=0.4)
+    for warm_s in (0.4, 2.0, 5.0):  # until those of some libraries have found each other
+        cell = measure._cell(SMALL, peer, seconds=0.6, warm_s=warm_s)
+        if cell.failed is None:
+            break
     assert cell.failed is None, cell.failed
     return cell
 

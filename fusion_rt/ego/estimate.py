@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fusion_rt.ego.core import address, library
 from fusion_rt.ego.error_state import BG, THETA, P, V, skew
-from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrices, matrix
+from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrix
 from fusion_rt.messages import EgoState, Vec3
 from fusion_rt.transforms import Array
 
@@ -40,13 +41,9 @@ def coasted(C: Array, dt: float) -> Array:
 
 def moved(starts: Sequence[Row], end: Row, arm: Array) -> Array:
     """T_ego(end)_ego(start) (n, 4, 4) for each start; arm (3,): the rows' point in the ego frame, m."""
-    here = np.array([*starts, end])
-    Rs = matrices(here[:, QUATERNION])
-    R_end_map = Rs[-1].T
-    T = np.zeros((len(starts), 4, 4))
-    T[:, :3, :3] = R = R_end_map @ Rs[:-1]
-    T[:, :3, 3] = (here[:-1, POSITION] - here[-1, POSITION]) @ Rs[-1] + arm - R @ arm
-    T[:, 3, 3] = 1.0
+    rows, T = np.array([*starts, end]), np.empty((len(starts), 4, 4))
+    arm = np.ascontiguousarray(arm)
+    library().frt_ego_moved(address(rows), len(starts), address(arm), address(T))
     return T
 
 
@@ -63,21 +60,16 @@ def of_ego_frame(known: Estimate, arm: Array) -> Estimate:
 def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3 | None) -> EgoState:
     """The message. arm (3,): the row's point in the ego frame, m; origin: of the map, latitude and longitude
     (deg) and altitude (m), None for a frame that is not on a map."""
-    here = np.array(known.row)
-    R = matrix(known.row)
-    to_origin = -(R @ arm)
-    swing = R @ (skew(arm) @ here[RATE])
-    H = np.zeros((9, 15))  # of position, orientation and velocity
-    H[:3, P] = H[3:6, THETA] = H[6:, V] = _I3
-    H[:3, THETA], H[6:, THETA], H[6:, BG] = -skew(to_origin), -skew(swing), -R @ skew(arm)
-    covariance = H @ known.C @ H.T
+    row, C, arm = np.array(known.row), np.ascontiguousarray(known.C), np.ascontiguousarray(arm)
+    moving, covariance = np.empty((2, 3)), np.empty((9, 9))
+    library().frt_ego_state(address(row), address(C), address(arm), address(moving), address(covariance))
     latitude, longitude, altitude = origin or (None, None, None)
     return EgoState(
         stamp_ns=stamp_ns,
-        position=_vec3(here[POSITION] + to_origin),
+        position=_vec3(moving[0]),
         orientation=known.row[QUATERNION],  # type: ignore[arg-type]
-        velocity=_vec3(here[VELOCITY] + swing),
-        angular_rate=_vec3(here[RATE]),
+        velocity=_vec3(moving[1]),
+        angular_rate=known.row[RATE],  # type: ignore[arg-type]
         covariance=tuple(covariance[:6, :6].ravel().tolist()),
         velocity_covariance=tuple(covariance[6:, 6:].ravel().tolist()),
         extrapolated_s=known.beyond_s,

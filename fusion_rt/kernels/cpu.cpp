@@ -73,22 +73,25 @@ FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n,
   launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
 }
 
-// count and start are (threads, cells). count and out are all zero outside `pillar[0 .. previous)`, the cells of the
-// last call; merged has 9 rows of the channels rounded up to sixteens. Returns the pillars.
+// count, start and touched are (threads, cells). count and out are all zero outside `pillar[0 .. previous)`, the cells of the
+// last call; merged has 9 rows of the channels rounded up to sixteens, and counters a number more for each thread.
+// Returns the pillars.
 FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
                            int channels, Grid grid, float z_min, float z_max, int previous, int* cell, float* grouped,
-                           int* count, int* start, int* pillar, int* counters, float* merged, float* out) {
+                           int* count, int* start, int* touched, int* pillar, int* counters, float* merged, float* out) {
   const int cells = grid.nx * grid.ny, wide = (channels + 15) / 16 * 16;
   Launch launch(threads);
   launch([&] { pillars_clear(pillar, previous, channels + 1, threads, cells, out, count); });
-  std::fill(counters, counters + COUNTERS, 0);
-  launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, count, counters); });
-  launch([&] { pillars_place(count, threads, cells, start, pillar, counters); });
+  int* fresh = counters + COUNTERS;
+  std::fill(counters, fresh + threads, 0);
+  launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, count, touched, fresh, counters); });
+  launch([&] { pillars_place(count, touched, fresh, threads, cells, start, pillar, counters); });
   launch([&] { pillars_group(xyz, intensity, cell, n, grid, start, grouped); });
   const int pillars = counters[PILLARS];
-  launch.alone([&] { pillars_merge(W, b, channels, grid.cell, wide, merged); });
+  float crowds[FRT_CROWDS];
+  launch.alone([&] { pillars_merge(W, b, channels, grid.cell, wide, merged, crowds); });
   launch([&] {
-    pillars_encode(grouped, start, count, threads, cells, pillar, pillars, merged, wide, channels, out);
+    pillars_encode(grouped, start, count, threads, cells, pillar, pillars, merged, wide, channels, crowds, out);
   });
   return pillars;
 }

@@ -111,9 +111,9 @@ class PillarsKernel(Kernel):
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
         self._cell, self._grouped = np.empty(0, np.int32), np.empty((0, 4), np.float32)
-        self._count = self._start = np.zeros((0, 0), np.int32)  # (threads, cells)
+        self._count = self._start = self._touched = np.zeros((0, 0), np.int32)  # (threads, cells)
         self._pillar = np.zeros(0, np.int32)
-        self._counters = np.zeros(4, np.int32)
+        self._counters = np.zeros(4 + threads, np.int32)
         self._merged = np.empty(0, np.float32)
         self._pillars = 0
         self._written: Array | None = None  # held, so that its memory is not given to another
@@ -155,14 +155,15 @@ class PillarsKernel(Kernel):
         if not _same_memory(self._written, out):
             out[...] = 0
             cells = grid.ny * grid.nx
-            self._count, self._start = (np.zeros((self.threads, cells), np.int32) for _ in range(2))
+            shape = self.threads, cells
+            self._count, self._start, self._touched = (np.zeros(shape, np.int32) for _ in range(3))
             self._pillar = np.zeros(cells, np.int32)
             self._pillars, self._written = 0, out
         self._pillars = self.library.frt_pillars(
             self.threads, ptr(xyz), ptr(intensity), len(xyz), ptr(W), ptr(b), channels, canvas,
             ctypes.c_float(z_min), ctypes.c_float(z_max), self._pillars, ptr(self._cell), ptr(self._grouped),
-            ptr(self._count), ptr(self._start), ptr(self._pillar), ptr(self._counters), ptr(self._merged),
-            ptr(out),
+            ptr(self._count), ptr(self._start), ptr(self._touched), ptr(self._pillar), ptr(self._counters),
+            ptr(self._merged), ptr(out),
         )  # fmt: skip
         self._grid = grid
         not_finite, outside = int(self._counters[0]), int(self._counters[1])

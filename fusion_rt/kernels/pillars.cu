@@ -23,18 +23,20 @@ FRT_DEVICE void cells_of(const float* __restrict__ xyz, const float* __restrict_
   dropped[OUTSIDE] += outside;
 }
 
-// The cell of each point, and how many points each has: `count` and `start` have a layer of `cells` for each
-// worker, so that all count at once. What a worker counted here it also groups below: both loops are the same.
+// The cell of each point, how many points each has, and a list of those that have one: `count`, `start` and `touched`
+// have a layer of `cells` for each worker and `fresh` a number, so that all count at once. What a worker counted here
+// it also groups below: both loops are the same.
 FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid g, float z_min, float z_max,
-                          int* cell, int* count, int* counters) {
+                          int* cell, int* count, int* touched, int* fresh, int* counters) {
   int dropped[2] = {0, 0};
-  int* mine = count + (long long)FRT_LAYER * g.nx * g.ny;
+  const long long layer = (long long)FRT_LAYER * g.nx * g.ny;
   FRT_FOR_SLICE(first, end, n) {
     for (int i = first, next; i < end; i = next) {  // in pieces that stay in the nearest cache
       next = i + 4096 < end ? i + 4096 : end;
       cells_of(xyz, intensity, i, next, g, z_min, z_max, cell, dropped);
       for (int k = i; k < next; ++k) {
-        if (cell[k] >= 0) frt_add(&mine[cell[k]], 1);
+        if (cell[k] < 0 || frt_add(&count[layer + cell[k]], 1) > 0) continue;
+        touched[layer + frt_add(&fresh[FRT_LAYER], 1)] = cell[k];
       }
     }
   }
@@ -43,24 +45,30 @@ FRT_KERNEL(pillars_cells)(const float* xyz, const float* intensity, int n, Grid 
 }
 
 // Gives each occupied cell a place in the list of pillars and in the list of points, in `start`: a worker counts its own
-// first, so that all ask the shared counters only once.
-FRT_KERNEL(pillars_place)(const int* count, int layers, int cells, int* start, int* pillar, int* counters) {
+// first, so that all ask the shared counters only once. Of the layers that touched a cell the first one lists it.
+FRT_KERNEL(pillars_place)(const int* count, const int* touched, const int* fresh, int layers, int cells, int* start,
+                          int* pillar, int* counters) {
   int points = 0, pillars = 0;
-  FRT_FOR(c, cells) {
-    const int n = points_of(count, layers, cells, c);
-    points += n;
-    pillars += n > 0;
-  }
-  if (pillars == 0) return;
-  points = frt_add_shared(&counters[CURSOR], points);
-  pillars = frt_add_shared(&counters[PILLARS], pillars);
-  FRT_FOR(d, cells) {
-    if (points_of(count, layers, cells, d) == 0) continue;  // nearly all: nobody asks where its points begin
-    pillar[pillars++] = d;
+  for (int given = 0; given < 2; ++given) {
     for (int k = 0; k < layers; ++k) {
-      start[(long long)k * cells + d] = points;
-      points += count[(long long)k * cells + d];
+      FRT_FOR(i, fresh[k]) {
+        const int c = touched[(long long)k * cells + i];
+        if (points_of(count, k, cells, c) > 0) continue;
+        if (!given) {
+          points += points_of(count, layers, cells, c);
+          ++pillars;
+          continue;
+        }
+        pillar[pillars++] = c;
+        for (int l = k; l < layers; ++l) {
+          start[(long long)l * cells + c] = points;
+          points += count[(long long)l * cells + c];
+        }
+      }
     }
+    if (given || pillars == 0) return;
+    points = frt_add_shared(&counters[CURSOR], points);
+    pillars = frt_add_shared(&counters[PILLARS], pillars);
   }
 }
 
@@ -82,10 +90,16 @@ FRT_KERNEL(pillars_group)(const float* xyz, const float* intensity, const int* c
   }
 }
 
+#define FRT_CROWDS 64  // fewer points than that are in nearly every pillar
+
+FRT_DEVICE float crowd_of(int points) { return log1pf(float(points)) / 5.0f; }
+
 // The layer as its products are made: nine rows, of x, y, z and intensity of a point, of the pillar's mean (3), of its
 // crowd, and the bias. The layer sees a point's offsets from the cell's centre and from the pillar's mean, which differ
 // by a constant: both are one product. `merged` (9, wide) is as wide as the channels, rounded up to sixteens.
-FRT_KERNEL(pillars_merge)(const float* W, const float* b, int channels, float cell, int wide, float* merged) {
+FRT_KERNEL(pillars_merge)(const float* W, const float* b, int channels, float cell, int wide, float* merged,
+                          float* crowds) {
+  FRT_FOR(n, FRT_CROWDS) crowds[n] = crowd_of(n);
   FRT_FOR(j, wide) {
     const bool one = j < channels;
     for (int a = 0; a < 3; ++a) {
@@ -124,7 +138,8 @@ FRT_DEVICE void respond(const float* points, int n, const float* mean, float cro
 
 // merged as pillars_merge leaves it, out (ny, nx, channels + 1).
 FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* count, int layers, int cells,
-                           const int* pillar, int pillars, const float* merged, int wide, int channels, float* out) {
+                           const int* pillar, int pillars, const float* merged, int wide, int channels, const float* crowds,
+                           float* out) {
   const double quantum = 1.0 / 65536.0;  // m: sums of positions are exact integers
   FRT_FOR(p, pillars) {
     const int c = pillar[p], n = points_of(count, layers, cells, c);
@@ -134,7 +149,7 @@ FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* co
       for (int a = 0; a < 3; ++a) sum[a] += (long long)(points[4 * k + a] * 65536.0f);
     float mean[3];
     for (int a = 0; a < 3; ++a) mean[a] = float(double(sum[a]) / n * quantum);
-    const float crowd = log1pf(float(n)) / 5.0f;
+    const float crowd = n < FRT_CROWDS ? crowds[n] : crowd_of(n);
     float* mine = out + (long long)c * (channels + 1);
     int j = 0;
     // The plane after the channels is written last.

@@ -46,7 +46,7 @@ from fusion_rt.tracking.config import TrackerConfig
 from fusion_rt.tracking.detections import Detections
 from fusion_rt.tracking.objects import tracked_objects
 from fusion_rt.tracking.tracker import Tracker
-from fusion_rt.transforms import Array, from_rotation_translation, inverse, matrix_from_quaternion
+from fusion_rt.transforms import Array, from_rotation_translation, matrix_from_quaternion
 
 SWEEP_KNOTS = 5  # over 0.1 s the ego motion is smooth: five poses leave less than a millimetre
 MEMORY_S = 0.5  # an older canvas tells the network nothing that it was trained on
@@ -185,8 +185,7 @@ class FusionPipeline:
         if cloud.header.sensor_id != odometry.lidar:
             return
         stamp, xyz = cloud.header.stamp_ns, np.empty(cloud.xyz.shape, np.float32)
-        knots_t = sweep_knots(cloud.t)
-        sweep = self._sweep(cloud, knots_t, self._ego.relative(knots_ns(cloud, knots_t), stamp))
+        sweep = self._sweep(cloud, stamp)
         given = (np.ascontiguousarray(cloud.xyz), np.ascontiguousarray(cloud.t))
         self._deskew(*given, sweep.knots_t, sweep.knots_T, xyz)
         travel = odometry.push(stamp, xyz)
@@ -199,12 +198,10 @@ class FusionPipeline:
         snapshot = self._aligner.snapshot(stamp_ns)
         ego = self._ego.state_at(stamp_ns)
         self._watch.lap("ego")
-        sweeps, T_now_prev = self._sweeps(snapshot, stamp_ns)
-        views = self._views(snapshot, stamp_ns)
+        sweeps, views = self._sweeps(snapshot, stamp_ns), self._views(snapshot, stamp_ns)
         perceived = None
         if sweeps or views:
-            motion = self._motion(ego, T_now_prev)
-            perceived = self._perception.detect(sweeps, list(views.values()), motion)
+            perceived = self._perception.detect(sweeps, list(views.values()), self._motion(ego))
             self._remembered = ego
         found, detectors = self._find(perceived, sweeps)
         frame = self._ego.frame_at(stamp_ns)
@@ -255,27 +252,17 @@ class FusionPipeline:
             self._watch.lap("detect")
         return boxes, identities
 
-    def _sweeps(self, snapshot: Snapshot, stamp_ns: int) -> tuple[list[Sweep], Array]:
-        """Usable point clouds with the lidar's pose through each sweep, in the ego frame at stamp_ns; and the
-        pose there (4, 4) of the ego frame in which the network last looked."""
-        packets = (snapshot.packets.get(sensor) for sensor in self.rig.lidars)
-        clouds = [packet for packet in packets if isinstance(packet, PointCloud)]
-        knots = [sweep_knots(cloud.t) for cloud in clouds]
-        before = self._remembered
-        recent = before is not None and 0 < stamp_ns - before.stamp_ns <= MEMORY_S * 1e9
-        before_ns = before.stamp_ns if before is not None and recent else stamp_ns
-        # All asked for at once: then the IMU's samples are followed only once.
-        at = [ns for cloud, knots_t in zip(clouds, knots) for ns in knots_ns(cloud, knots_t)]
-        T = self._ego.relative([before_ns, *at], stamp_ns)
-        sweeps, first = [], 1
-        for cloud, knots_t in zip(clouds, knots):
-            sweeps.append(self._sweep(cloud, knots_t, T[first : first + len(knots_t)]))
-            first += len(knots_t)
-        return sweeps, T[0]
+    def _sweeps(self, snapshot: Snapshot, stamp_ns: int) -> list[Sweep]:
+        """Usable point clouds with the lidar's pose through each sweep, in the ego frame at stamp_ns."""
+        clouds = (snapshot.packets.get(sensor) for sensor in self.rig.lidars)
+        return [self._sweep(cloud, stamp_ns) for cloud in clouds if isinstance(cloud, PointCloud)]
 
-    def _sweep(self, cloud: PointCloud, knots_t: Array, T_now_ego: Array) -> Sweep:
+    def _sweep(self, cloud: PointCloud, stamp_ns: int) -> Sweep:
+        knots_t = sweep_knots(cloud.t)
+        at = [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
         T_ego_lidar = self._T_ego_lidar[cloud.header.sensor_id]
-        return Sweep(cloud, knots_t, (T_now_ego @ T_ego_lidar)[:, :3].astype(np.float32))
+        knots_T = (self._ego.relative(at, stamp_ns) @ T_ego_lidar)[:, :3].astype(np.float32)
+        return Sweep(cloud, knots_t, knots_T)
 
     def _views(self, snapshot: Snapshot, stamp_ns: int) -> dict[str, View]:
         """Waiting image features by camera, each with its camera where it was when the image was taken."""
@@ -287,16 +274,15 @@ class FusionPipeline:
                 views[sensor] = View(self._features[sensor], T_camera_ego @ T_then_now)
         return views
 
-    def _motion(self, ego: EgoState, T_now_prev: Array) -> Motion:
-        """How we move, and where the network's memory lies, T_now_prev (4, 4): no memory where either pose is
-        unknown."""
+    def _motion(self, ego: EgoState) -> Motion:
+        """How we move, and where the network's memory lies: no memory where either pose is unknown."""
         if ego.source == "none":
             return Motion()
         before, speed = self._remembered, math.hypot(*ego.velocity[:2])
         since_s = (ego.stamp_ns - before.stamp_ns) / 1e9 if before is not None else 0.0
         if before is None or before.source == "none" or not 0 < since_s <= MEMORY_S:
             return Motion(known=True, speed=speed, yaw_rate=ego.angular_rate[2])
-        T_prev_now = inverse(T_now_prev)
+        (T_prev_now,) = self._ego.relative([ego.stamp_ns], before.stamp_ns)
         gained = speed - math.hypot(*before.velocity[:2])
         return Motion(
             known=True,
@@ -370,11 +356,6 @@ def sweep_knots(t: Array) -> Array:
     low, high = sweep_span_s(t)
     count = SWEEP_KNOTS if high - low > 1e-6 else 1  # closer ones may be one float32
     return np.linspace(low, high, count, dtype=np.float32)
-
-
-def knots_ns(cloud: PointCloud, knots_t: Array) -> list[int]:
-    """The stamps of a sweep's knots (K,) s after its own."""
-    return [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
 
 
 def pose_matrix(ego: EgoState) -> Array:

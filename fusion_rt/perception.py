@@ -66,6 +66,7 @@ class Perception:
         self._nms_iou = [self.spec.nms_iou[label] for label in self.spec.classes]
         self._points = self._xyz[:0], np.empty(0, np.float32)
         self._decoded = 0
+        self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
         self._lifted: tuple[list[ImageFeatures], Array] | None = None  # what lies on the camera's canvas
         self._in_step = False  # whether the last answer was for the very time of its only image
@@ -119,10 +120,15 @@ class Perception:
         return seen
 
     def detect(self, sweeps: Sequence[Sweep], views: Sequence[View], motion: Motion) -> Perceived:
-        """Objects in the ego frame at the answer's time, from whatever there is; both may be empty."""
+        """Objects in the ego frame at the answer's time, from whatever there is; both may be empty. Sooner where
+        `recall` was given this motion."""
+        if motion is not self._motion:
+            self.recall(motion)
         points_in, dropped = self._encode_points(sweeps)
         self._encode_views(views)
-        self._recall(motion)
+        self._kernels["bev_warp"].wait()
+        self._motion, self._recalled = None, motion.T_prev_now is not None
+        self._lap("warp")
         self._bev.inputs["context"][0] = self._context(motion, bool(sweeps), bool(views))
         self._bev.run()
         self._lap("fuse")
@@ -234,17 +240,17 @@ class Perception:
         self._lifted = images, P
         self._lap("lift")
 
-    def _recall(self, motion: Motion) -> None:
+    def recall(self, motion: Motion) -> None:
+        """Begin to look back, beside whatever is done before `detect` with the same motion."""
         state = self._bev.inputs["state"][0]
-        self._recalled = motion.T_prev_now is not None
+        self._motion = motion
         if motion.T_prev_now is None:
+            self._kernels["bev_warp"].wait()
             state[...] = 0
-            return
-        # The engine's output of the last run still stands.
-        self._kernels["bev_warp"](
-            self._bev.outputs["next_state"][0], motion.T_prev_now, self.spec.head, state
-        )
-        self._lap("warp")
+        else:
+            # The engine's output of the last run still stands.
+            before = self._bev.outputs["next_state"][0]
+            self._kernels["bev_warp"].begin(before, motion.T_prev_now, self.spec.head, state)
 
     def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:
         """(16,) as model.yaml's `context` lists it, scaled to about -1..1."""

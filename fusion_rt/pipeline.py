@@ -198,10 +198,12 @@ class FusionPipeline:
         snapshot = self._aligner.snapshot(stamp_ns)
         ego = self._ego.state_at(stamp_ns)
         self._watch.lap("ego")
+        motion = self._motion(ego)
+        self._perception.recall(motion)
         sweeps, views = self._sweeps(snapshot, stamp_ns), self._views(snapshot, stamp_ns)
         perceived = None
         if sweeps or views:
-            perceived = self._perception.detect(sweeps, list(views.values()), self._motion(ego))
+            perceived = self._perception.detect(sweeps, list(views.values()), motion)
             self._remembered = ego
         found, detectors = self._find(perceived, sweeps)
         frame = self._ego.frame_at(stamp_ns)

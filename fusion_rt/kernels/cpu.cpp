@@ -1,6 +1,7 @@
 // The CPU twin: the kernels as C functions, each stage run by all workers before the next begins.
 // Callers check every shape; see launchers.py.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "boxes.cu"
@@ -23,6 +24,15 @@ class Launch {
     pool_.run(kernel);
     return *this;
   }
+
+  // Beside the kernels that are launched next, on one thread, until `wait`.
+  template <typename Kernel>
+  Launch& beside(Kernel kernel) {
+    pool_.post(kernel);
+    return *this;
+  }
+
+  void wait() { pool_.wait(); }
 
   // For some ten microseconds of work: to wake another thread would take longer.
   template <typename Kernel>
@@ -102,10 +112,14 @@ FRT_EXPORT void frt_lift(int threads, const float* features, int cameras, int ch
   launch([&] { lift(features, cameras, channels, h, w, P, grid, z, levels, out, depth); });
 }
 
+// Beside what comes next: frt_wait ends it. Until then nobody may touch state or out.
 FRT_EXPORT void frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {
-  Launch launch(threads);
-  launch([&] { bev_warp(state, channels, T, grid, out); });
+  std::array<float, 6> T_prev_now;
+  std::copy_n(T, 6, T_prev_now.begin());
+  Launch(threads).beside([=] { bev_warp(state, channels, T_prev_now.data(), grid, out); });
 }
+
+FRT_EXPORT void frt_wait(int threads) { Launch(threads).wait(); }
 
 // candidate has a place for every cell of the heatmap.
 FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,

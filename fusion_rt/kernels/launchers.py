@@ -218,10 +218,17 @@ class LiftKernel(Kernel):
 class BevWarpKernel(Kernel):
     """The previous canvas seen from the present ego frame; zero where it saw nothing."""
 
+    _held: tuple[Array, Array] | None = None  # what is being read and written
+
     def __call__(self, state: Array, T_prev_now: Array, grid: GridLike, out: Array) -> None:
         """state (ny, nx, C), T_prev_now (2, 3): present x, y -> previous x, y -> out (ny, nx, C).
 
         Bilinear between the cells' centres; what lies outside counts as 0."""
+        self.begin(state, T_prev_now, grid, out)
+        self.wait()
+
+    def begin(self, state: Array, T_prev_now: Array, grid: GridLike, out: Array) -> None:
+        """The same beside whatever comes next. Until `wait` state and out must be left alone."""
         canvas = check_grid(grid)
         check("state", state, np.float32, (grid.ny, grid.nx, None))
         check("T_prev_now", T_prev_now, np.float32, (2, 3))
@@ -229,7 +236,18 @@ class BevWarpKernel(Kernel):
         if np.may_share_memory(state, out):
             raise DeviceError("state and out share memory: the warp cannot work in place")
         channels = state.shape[2]
+        self.wait()
+        self._held = state, out
         self.library.frt_bev_warp(self.threads, ptr(state), channels, ptr(T_prev_now), canvas, ptr(out))
+
+    def wait(self) -> None:
+        """Until what was begun is done."""
+        if self._held is not None:
+            self.library.frt_wait(self.threads)
+            self._held = None
+
+    def __del__(self) -> None:
+        self.wait()  # the memory is not given back before
 
 
 KERNELS: dict[str, type[Kernel]] = {

@@ -44,7 +44,26 @@ class Pool {
     while (!soon(done, 5)) std::this_thread::yield();
   }
 
+  // A job beside whatever comes next, for one thread: a worker's if it is free before `wait`, else the caller's. Where
+  // one is under way already, it is waited for.
+  void post(std::function<void()> job) {
+    wait();
+    job_ = std::move(job);
+    posted_.store(POSTED);
+    if (threads_.empty()) return wait();
+    keep_apart();
+    rouse();
+  }
+
+  // Until what was posted is done.
+  void wait() {
+    if (take_posted()) return;
+    const auto done = [this] { return posted_.load() == NONE; };
+    while (!soon(done, 5)) std::this_thread::yield();
+  }
+
   ~Pool() {
+    wait();
     stopping_ = true;
     next_round();
     for (auto& thread : threads_) thread.join();
@@ -101,6 +120,10 @@ class Pool {
   // each writes its own before it reads the other's, all in one order.
   void next_round() {
     ticket_.store(((ticket_.load() >> 32) + 1) << 32);
+    rouse();
+  }
+
+  void rouse() {
     if (sleepers_.load() == 0) return;
     { std::lock_guard<std::mutex> lock(mutex_); }  // a sleeper between its look and its sleep
     wake_.notify_all();
@@ -119,10 +142,22 @@ class Pool {
     return true;
   }
 
+  // Does the posted job, unless another does; false where there was none to do.
+  bool take_posted() {
+    int posted = POSTED;
+    if (!posted_.compare_exchange_strong(posted, TAKEN)) return false;
+    frt_worker = {0, 1};
+    job_();
+    posted_.store(NONE);
+    return true;
+  }
+
   bool left(unsigned long long ticket) const { return (ticket >> 32) != 0 && int(ticket & 0xffffffffu) < size_; }
 
   void work() {
-    const auto called = [this] { return stopping_.load() || left(ticket_.load()); };
+    const auto called = [this] {
+      return stopping_.load() || left(ticket_.load()) || posted_.load() == POSTED;
+    };
     while (true) {
       if (!soon(called, 100)) {  // the kernels of one answer follow each other closely
         std::unique_lock<std::mutex> lock(mutex_);
@@ -131,7 +166,7 @@ class Pool {
         sleepers_.fetch_sub(1);
       }
       if (stopping_) return;
-      take_one();
+      if (!take_posted()) take_one();
     }
   }
 
@@ -144,6 +179,9 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   const std::function<void()>* kernel_ = nullptr;
+  enum { NONE, POSTED, TAKEN };
+  std::function<void()> job_;
+  std::atomic<int> posted_{NONE};
   std::atomic<unsigned long long> ticket_{0};  // the round, and below it the next slice
   std::atomic<int> pending_{0}, sleepers_{0};
   std::atomic<bool> stopping_{false};

@@ -8,6 +8,7 @@ they are what the bus and nothing else sends.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
@@ -28,6 +29,7 @@ Stamp: TypeAlias = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # int6
 
 IMAGE_ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg", "png")
 PROTOCOL_VERSION = 1
+_U1, _U2, _I2, _F4 = (np.dtype(name) for name in ("u1", "<u2", "<i2", "<f4"))
 SWEEP_S = 0.5  # a point farther from its sweep's stamp has a wrong time
 
 
@@ -76,11 +78,11 @@ class Image(Struct, frozen=True, kw_only=True, tag="image"):
                 f" {', '.join(IMAGE_ENCODINGS)}"
             )
         if self.encoding in ("jpeg", "png"):
-            _expect(self, "data", np.uint8, (None,))
+            _expect(self, "data", _U1, (None,))
         elif self.encoding == "mono8":
-            _expect(self, "data", np.uint8, (self.height, self.width))
+            _expect(self, "data", _U1, (self.height, self.width))
         else:
-            _expect(self, "data", np.uint8, (self.height, self.width, 3))
+            _expect(self, "data", _U1, (self.height, self.width, 3))
 
 
 class PointCloud(Struct, frozen=True, kw_only=True, tag="points"):
@@ -99,11 +101,11 @@ class PointCloud(Struct, frozen=True, kw_only=True, tag="points"):
     ring: NDArray[np.uint16]
 
     def __post_init__(self) -> None:
-        _expect(self, "xyz", np.float32, (None, 3))
+        _expect(self, "xyz", _F4, (None, 3))
         n = self.xyz.shape[0]
-        _expect(self, "intensity", np.float32, (n,))
-        _expect(self, "t", np.float32, (n,))
-        _expect(self, "ring", np.uint16, (n,))
+        _expect(self, "intensity", _F4, (n,))
+        _expect(self, "t", _F4, (n,))
+        _expect(self, "ring", _U2, (n,))
 
 
 class GnssFix(Struct, frozen=True, kw_only=True, tag="gnss"):
@@ -149,7 +151,7 @@ class AudioChunk(Struct, frozen=True, kw_only=True, tag="audio"):
     pcm: NDArray[np.int16]
 
     def __post_init__(self) -> None:
-        _expect(self, "pcm", np.int16, (None,))
+        _expect(self, "pcm", _I2, (None,))
 
 
 class HomeReading(Struct, frozen=True, kw_only=True, tag="home"):
@@ -350,7 +352,7 @@ class _ArrayRef(Struct, frozen=True, array_like=True):
     shape: tuple[Index, ...]
 
 
-_DTYPES = {np.dtype(t).str: np.dtype(t) for t in ("u1", "<u2", "<i2", "<f4")}
+_DTYPES = {dtype.str: dtype for dtype in (_U1, _U2, _I2, _F4)}
 
 
 def pack(message: Message) -> tuple[bytes, list[NDArray[Any]]]:
@@ -391,27 +393,31 @@ class _Decoder(threading.local):
         self.decode = msgspec.msgpack.Decoder(Message, dec_hook=self._view).decode
 
     def _view(self, _: type, value: Any) -> Any:
-        ref = msgspec.convert(value, _ArrayRef)
-        dtype = _DTYPES.get(ref.dtype)
-        if dtype is None:
-            raise MessageError(f"dtype {ref.dtype!r} is not one of {', '.join(_DTYPES)}")
-        if ref.index >= len(self.arrays):
-            raise MessageError(f"array {ref.index} is referred to, {len(self.arrays)} came")
-        flat = np.frombuffer(self.arrays[ref.index], dtype=np.uint8)
-        expected = dtype.itemsize
-        for extent in ref.shape:
-            expected *= extent  # Python integers: cannot overflow
-        if flat.nbytes != expected:
-            raise MessageError(
-                f"array {ref.index} has {flat.nbytes} bytes, shape {ref.shape} needs {expected}"
-            )
-        array = flat.view(dtype)
-        if not array.flags.aligned:
-            array = array.copy()  # only a foreign sender packs so tightly; the kernels want alignment
-        return array.reshape(ref.shape)
+        return _view(self.arrays, value)
 
 
 _decoder = _Decoder()
+
+
+def _view(arrays: Sequence[Any], value: Any) -> NDArray[Any]:
+    """The array that `value`, out of a header, says is in the buffers. Raises MessageError."""
+    if type(value) is not list or len(value) != 3:
+        raise MessageError(f"{str(value)[:80]} is not [index, dtype, shape]")
+    index, name, shape = value
+    dtype = _DTYPES.get(name) if type(name) is str else None
+    if dtype is None:
+        raise MessageError(f"dtype {str(name)[:80]!r} is not one of {', '.join(_DTYPES)}")
+    if type(index) is not int or not 0 <= index < len(arrays):
+        raise MessageError(f"array {str(index)[:80]} is referred to, {len(arrays)} came")
+    if type(shape) is not list:
+        raise MessageError(f"{str(shape)[:80]} is not a shape")
+    buffer = arrays[index]
+    nbytes = memoryview(buffer).nbytes
+    expected = math.prod(shape) * dtype.itemsize  # Python integers: cannot overflow
+    if nbytes != expected:
+        raise MessageError(f"array {index} has {nbytes} bytes, shape {shape} needs {expected}")
+    array: NDArray[Any] = np.ndarray(shape, dtype, buffer)  # refuses what is no number, and less than 0
+    return array if array.flags.aligned else array.copy()  # only a foreign sender packs so tightly
 
 
 def _expect(message: Any, field: str, dtype: Any, shape: tuple[int | None, ...]) -> None:

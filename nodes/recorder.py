@@ -21,6 +21,7 @@ from fusion_rt.logs.losses import Loss
 from fusion_rt.logs.parts import LogParts, free_path, parse_size
 from fusion_rt.logs.snapshots import Snapshots
 from fusion_rt.messages import Command, Message
+from fusion_rt.payloads import H264
 from fusion_rt.rig import Rig
 from fusion_rt.scenario import load_rig
 
@@ -35,6 +36,8 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     buffer_mb      what may wait for a slow disk, or how much a snapshot may hold; beyond it messages are
                    lost, and the log says which
     compression    lz4 takes a third of zstd's time from what runs beside it, for two fifths more of the disk
+    h264           keep images as H.264 (extra `video`): {crf, max_mbit_s, key_every, preset}, {} for the
+                   usual values. Encoding that does not keep up loses messages as a slow disk does
     split_size     a new file, NAME_000.mcap, NAME_001.mcap, ..., before one is larger: 1GB
     split_seconds  and before one is longer
     snapshot_s     write nothing but keep so many seconds in memory, and save them to NAME-<time>.mcap on
@@ -48,6 +51,7 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     topics: tuple[str, ...] = ()
     buffer_mb: Annotated[int, Meta(ge=1)] = 512
     compression: Literal["lz4", "zstd", "none"] = "lz4"
+    h264: H264 | None = None
     split_size: str | None = None
     split_seconds: Annotated[float, Meta(gt=0)] | None = None
     snapshot_s: Annotated[float, Meta(gt=0)] | None = None
@@ -81,6 +85,7 @@ def _record(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path
         path if config.split_size or config.split_seconds else free_path(path),
         rig,
         compression=config.compression,
+        video=config.h264,
         split_bytes=parse_size(config.split_size) if config.split_size else None,
         split_ns=round(config.split_seconds * 1e9) if config.split_seconds else None,
     )
@@ -106,6 +111,7 @@ def _snapshots(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, p
         seconds=config.snapshot_s,
         limit_bytes=config.buffer_mb << 20,
         compression=config.compression,
+        video=config.h264,
     )
     look_at = 0.0
     with bus.subscriber((config.commands, *config.snapshot_on)) as events, _on_signal() as asked:

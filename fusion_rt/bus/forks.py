@@ -8,8 +8,13 @@ description stays open there. A program that is started (`exec`) inherits none o
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fusion_rt.errors import BusError
+
+_Owner = TypeVar("_Owner")
 
 
 class Descriptor:
@@ -37,10 +42,19 @@ def check(owner_pid: int, what: str) -> None:
         )
 
 
+def close_in_child(owner: _Owner, close: Callable[[_Owner], None]) -> None:
+    """Have `close(owner)` called in every forked child while the owner lives; it may take no lock."""
+    _owners[owner] = close
+
+
 def _close_in_child() -> None:
     for descriptor in list(_open):
         descriptor.close()
+    for owner, close in list(_owners.items()):
+        close(owner)
+    _owners.clear()
 
 
 _open: set[Descriptor] = set()
+_owners: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
 os.register_at_fork(after_in_child=_close_in_child)

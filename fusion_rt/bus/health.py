@@ -53,7 +53,7 @@ def pack(health: NodeHealth) -> tuple[bytes, list[Any]]:
     return msgspec.msgpack.encode(health), []
 
 
-def unpack(header: bytes, arrays: list[Any]) -> NodeHealth:
+def unpack(header: bytes | memoryview, arrays: list[Any]) -> NodeHealth:
     """As messages.unpack; raises MessageError."""
     try:
         return msgspec.msgpack.decode(header, type=NodeHealth)

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from fusion_rt.bus.locks import lock_shared, unlock
 from fusion_rt.bus.ring import FOLDER, HEAD, MAGIC, MAX_SLOTS, NAME, PAGE, slot_byte
@@ -40,9 +39,8 @@ class Segment:
             raise MessageError(f"{name} has a broken head")
         if status.st_blocks * 512 < status.st_size:
             raise MessageError(f"{name} has holes: to map it would take memory that its writer never took")
-        self._map = mmap(self._fd, status.st_size, flags=MAP_SHARED | MAP_POPULATE, prot=PROT_READ)
-        self._generations = memoryview(self._map)[HEAD.size : HEAD.size + 8 * self.slots].cast("Q")
-        self._address = int(np.frombuffer(self._map, np.uint8).__array_interface__["data"][0])
+        self.memory = mmap(self._fd, status.st_size, flags=MAP_SHARED | MAP_POPULATE, prot=PROT_READ)
+        self._generations = memoryview(self.memory)[HEAD.size : HEAD.size + 8 * self.slots].cast("Q")
         # Through /proc, since the name may be gone while the segment lives on in this mapping.
         self._path = f"/proc/self/fd/{self._fd}"
         self._idle: list[int] = []  # descriptions without a lock: to open one costs more than to lock it
@@ -51,12 +49,9 @@ class Segment:
         """Hold the slot; None when it no longer, or not yet, holds this generation."""
         if slot >= self.slots:
             raise MessageError(f"slot {slot} of a ring of {self.slots}")
-        try:
-            fd = self._idle.pop()
-        except IndexError:
-            fd = _open(self._path, follow=True)
+        fd = self.description()
         if not lock_shared(fd, slot_byte(slot)):
-            self._idle.append(fd)
+            self.put_back(fd)
             return None
         lease = Lease(self, fd, slot)
         if self._generations[slot] == generation:
@@ -64,14 +59,30 @@ class Segment:
         lease.release()
         return None
 
-    def address(self, slot: int) -> int:
-        """Where the slot is mapped."""
-        return self._address + PAGE + slot * self.slot_bytes
+    def start(self, slot: int) -> int:
+        """Where the slot begins in `memory`."""
+        return PAGE + slot * self.slot_bytes
 
     def give_back(self, fd: int, slot: int) -> None:
         """The lease on the slot ends; its description may serve another."""
         unlock(fd, slot_byte(slot))
+        self.put_back(fd)
+
+    def description(self) -> int:
+        """One without a lock, for a lease. Raises BusError where no file can be opened any more."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return _open(self._path, follow=True)
+
+    def put_back(self, fd: int) -> None:
+        """It has no lock, and may serve another lease."""
         self._idle.append(fd)
+
+    @property
+    def generations(self) -> int:
+        """The address of the generation of slot 0."""
+        return int(np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]) + HEAD.size
 
     def __del__(self) -> None:
         for fd in (getattr(self, "_fd", -1), *getattr(self, "_idle", ())):
@@ -94,18 +105,17 @@ def _open(path: str, *, follow: bool = False) -> int:
 class Lease:
     """A slot that the writer passes over until `release`, or until the last array of it is collected."""
 
-    __slots__ = ("_address", "_fd", "_pid", "_segment", "_slot", "nbytes")
+    __slots__ = ("_fd", "_pid", "_segment", "_slot", "_start", "nbytes")
 
     def __init__(self, segment: Segment, fd: int, slot: int):
         self._segment, self._fd, self._slot, self._pid = segment, fd, slot, os.getpid()
-        self._address, self.nbytes = segment.address(slot), segment.slot_bytes
+        self._start, self.nbytes = segment.start(slot), segment.slot_bytes
 
-    def view(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
-        """Bytes of the slot, read-only. Raises MessageError beyond its end."""
-        if offset + nbytes > self.nbytes:
-            raise MessageError(f"bytes {offset} to {offset + nbytes} of a slot of {self.nbytes}")
-        array: NDArray[np.uint8] = np.asarray(_View(self, self._address + offset, nbytes))
-        return array
+    def memory(self) -> memoryview:
+        """The slot's bytes, read-only. The lease lives as long as this, or any array over a part of it."""
+        slot = _Slot((self.nbytes,), np.uint8, self._segment.memory, self._start)
+        slot.lease = self
+        return memoryview(slot)
 
     def release(self) -> None:
         """End the lease; later calls do nothing, nor do a fork's: the lock is its parent's."""
@@ -117,26 +127,17 @@ class Lease:
         self.release()
 
 
-class _View:
+class _Slot(np.ndarray[Any, np.dtype[np.uint8]]):
     """What numpy keeps as the base of every array of a lease."""
 
-    __slots__ = ("__array_interface__", "lease")
-
-    def __init__(self, lease: Lease, address: int, nbytes: int):
-        self.lease = lease
-        self.__array_interface__ = {
-            "version": 3,
-            "typestr": "|u1",
-            "shape": (nbytes,),
-            "data": (address, True),
-        }
+    lease: Lease
 
 
 def release(message: msgspec.Struct) -> None:
     """End the message's lease now. Its arrays must not be read afterwards: the writer may reuse them."""
     for field in message.__struct_fields__:
         base: Any = getattr(message, field)
-        while base is not None and not isinstance(base, _View):
+        while base is not None and not isinstance(base, _Slot):
             base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
         if base is not None:
             base.lease.release()

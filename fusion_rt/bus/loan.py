@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,19 @@ class Hold:
     """A slot that is being written. It is the base of every array of a loan, so a loan that was lost gives
     its slot back when the last of them is collected, and not before."""
 
-    __slots__ = ("__array_interface__", "_done", "ring", "slot")
+    __slots__ = ("_done", "address", "ring", "slot")
 
     def __init__(self, ring: Ring, slot: int):
         self.ring, self.slot, self._done = ring, slot, False
-        self.__array_interface__ = {
+        self.address = ring.address(slot)
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return {
             "version": 3,
             "typestr": "|u1",
-            "shape": (ring.slot_bytes,),
-            "data": (ring.address(slot), False),
+            "shape": (self.ring.slot_bytes,),
+            "data": (self.address, False),
         }
 
     def memory(self) -> NDArray[np.uint8]:
@@ -37,8 +42,7 @@ class Hold:
 
     def offset(self, array: NDArray[Any]) -> int | None:
         """Where the array lies in the slot; None: elsewhere."""
-        address, _ = array.__array_interface__["data"]
-        offset = int(address) - self.ring.address(self.slot)
+        offset = address(array) - self.address
         return offset if 0 <= offset <= self.ring.slot_bytes - array.nbytes else None
 
     def commit(self) -> int:
@@ -56,6 +60,11 @@ class Hold:
         self.abandon()
 
 
+def address(array: NDArray[Any]) -> int:
+    """Where the array's data is."""
+    return int(array.__array_interface__["data"][0])
+
+
 class Loan:
     """Memory of the ring, to be filled and published; leaving the `with` block unpublished gives it back.
 
@@ -69,8 +78,10 @@ class Loan:
         publisher: Publisher,
         hold: Hold | None,
         arrays: list[NDArray[Any]],
+        offsets: list[int],
     ):
         self.arrays = arrays
+        self._lent = tuple(zip(arrays, offsets))
         self._publisher, self._hold = publisher, hold
         self._open = True
 
@@ -89,6 +100,19 @@ class Loan:
         for array in self.arrays:
             array.flags.writeable = False  # readers look at it now
         return sent
+
+    def offsets(self, arrays: Sequence[NDArray[Any]]) -> list[int | None]:
+        """Where in the slot these arrays lie; None: elsewhere."""
+        if self._hold is None:
+            return [None] * len(arrays)
+        offsets: list[int | None] = []
+        for position, array in enumerate(arrays):
+            # Nearly always the arrays as they were lent, and to ask numpy for an address takes a while.
+            if position < len(self._lent) and array is self._lent[position][0]:
+                offsets.append(self._lent[position][1])
+            else:
+                offsets.append(self._hold.offset(array))
+        return offsets
 
     def close(self) -> None:
         """Give the memory back unpublished: it must not be written any more. Later calls do nothing."""

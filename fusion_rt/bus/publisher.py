@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import secrets
@@ -19,20 +20,19 @@ import zmq
 from numpy.typing import DTypeLike, NDArray
 
 from fusion_rt import messages
-from fusion_rt.bus import endpoints, forks, tcp, wire
+from fusion_rt.bus import endpoints, forks, wire
 from fusion_rt.bus.counters import Sent
 from fusion_rt.bus.forks import Descriptor
 from fusion_rt.bus.keys import Curve
-from fusion_rt.bus.loan import Hold, Loan
+from fusion_rt.bus.loan import Hold, Loan, address
+from fusion_rt.bus.local_outbox import LocalOutbox
+from fusion_rt.bus.native import copy
+from fusion_rt.bus.outbox import Outbox, ZmqOutbox
 from fusion_rt.bus.ring import Ring, layout
 from fusion_rt.bus.wire import Kind, Place, Slot
 from fusion_rt.errors import BusError
 
 INLINE_BYTES = 16 << 10  # below it, a copy through the socket costs less than a slot
-QUEUED = 1000  # messages that wait for one subscriber
-LINGER_MS = 250  # what was sent may still leave when the publisher closes
-LOG_WAIT_MS = 1000  # how long a `log` publisher waits for a reader to make room
-COUNT_NS = 1_000_000_000  # between looks at who listens
 GROWTH = 1.25  # point clouds vary in size: the ring is made a little larger than asked
 
 Pack = Callable[[Any], tuple[bytes, list[NDArray[Any]]]]
@@ -48,12 +48,12 @@ class Publisher:
                 everything else
     slots       of the ring
     slot_bytes  of the ring's first segment; None: from the first message
-    context     whose owner closes it; None: an own one
+    context     for sockets to other hosts and of `log` topics, whose owner closes it; None: an own one
     curve       keys, needed beyond loopback; with a foreign context its owner runs the doorkeeper
     pack        makes a message a header and arrays
     newest      each peer of a tcp endpoint is sent the newest when it can take another, and nothing waits
                 behind it; `subscribers` is then not known, and 0
-    queued      messages that wait for one subscriber; None: 1000, and on a tcp endpoint `tcp.QUEUED`
+    queued      messages that wait for one subscriber; None: `outbox.QUEUED`, on a tcp endpoint `tcp.QUEUED`
 
     Any thread may publish; the messages of one thread keep their order. A fork may not: its calls raise
     BusError, apart from `close`. Raises BusError: the endpoint is in use or not allowed, no shared memory."""
@@ -76,7 +76,6 @@ class Publisher:
             raise BusError(f"{topic}: kind {kind!r} is not one of {', '.join(get_args(Kind))}")
         endpoints.check(endpoint, secured=curve is not None)
         self.endpoint, self.topic, self.kind = endpoint, topic, kind
-        self._newest, self._queued = newest, queued
         self.counters = Sent()
         self._name = f"publisher of {topic!r}"
         self._prefix = wire.prefix(topic)
@@ -84,8 +83,7 @@ class Publisher:
         self._pack = pack
         self._instance = secrets.randbits(63)
         self._seq = 0
-        self._subscribers = 0
-        self._count_ns = 0
+        self._closed = False
         self._slots, self._slot_bytes = slots, slot_bytes
         self._ring: Ring | None = None
         self._outgrown: deque[Ring] = deque()
@@ -93,35 +91,25 @@ class Publisher:
         self._pid = os.getpid()
         self._local = endpoints.ipc_path(endpoint) is not None
         self._claim = _claim(endpoint, topic)
-        self._own_context = zmq.Context() if context is None else None
-        self._doorkeeper: Any = None
-        context = context or self._own_context
-        assert context is not None
-        self._socket: zmq.Socket[bytes] = context.socket(zmq.PUB if newest else zmq.XPUB)
         try:
-            self._socket.linger = LINGER_MS
-            if newest:
-                self._socket.setsockopt(zmq.CONFLATE, 1)
+            path = endpoints.ipc_path(endpoint)
+            if path is not None and kind != "log" and not newest:
+                self._outbox: Outbox = LocalOutbox(path, self._prefix, queued=queued)
             else:
-                self._socket.sndhwm = queued or QUEUED
-                self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            if kind == "log":
-                self._socket.setsockopt(zmq.XPUB_NODROP, 1)
-                self._socket.sndtimeo = LOG_WAIT_MS
-            self._curve = None if self._local else curve
-            if not self._local:
-                tcp.tune(self._socket)
-            if self._curve is not None:
-                self._curve.serve(self._socket)
-                self._revocations = self._curve.revocations
-                if self._own_context is not None:
-                    self._doorkeeper = self._curve.doorkeeper(context)
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
+                self._outbox = ZmqOutbox(
+                    endpoint,
+                    self._prefix,
+                    waits=kind == "log",
+                    newest=newest,
+                    queued=queued,
+                    context=context,
+                    curve=curve,
+                )
+        except (OSError, zmq.ZMQError) as error:
+            self._release()
             raise BusError(_why_not(endpoint, topic, error)) from error
         except BaseException:
-            self.close()
+            self._release()
             raise
 
     def send(self, message: Any) -> bool:
@@ -136,9 +124,8 @@ class Publisher:
         hold = self._take(size)
         if hold is None:
             return self._drop()
-        memory = hold.memory()
         for array, offset in zip(arrays, offsets):
-            memory[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
+            copy(hold.address + offset, address(array), array.nbytes)
         places = tuple(Place(True, offset, array.nbytes) for array, offset in zip(arrays, offsets))
         return self._put(message, header, places, (), hold)
 
@@ -157,53 +144,43 @@ class Publisher:
             memory[offset : offset + nbytes].view(d).reshape(s)
             for (s, d), nbytes, offset in zip(specs, sizes, offsets)
         ]
-        return Loan(self, hold, arrays)
+        return Loan(self, hold, arrays, offsets)
 
     @property
     def subscribers(self) -> int:
         """How many listen to the topic now."""
         forks.check(self._pid, self._name)
         with self._lock:
-            return self._count_subscribers()
-
-    def _count_subscribers(self) -> int:
-        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            change = self._socket.recv(zmq.NOBLOCK)
-            if change[1:] == self._prefix:
-                self._subscribers += 1 if change[0] else -1
-        self.counters.readers = self._subscribers
-        self._count_ns = time.monotonic_ns() + COUNT_NS
-        return self._subscribers
+            self.counters.readers = self._outbox.subscribers
+        return self.counters.readers
 
     def wait_for_subscribers(self, count: int, timeout_s: float) -> bool:
         """Until `count` listen; False after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while self.subscribers < count:
-            remaining_ms = (deadline - time.monotonic()) * 1000
-            if remaining_ms <= 0:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
                 return False
-            with self._lock:  # for short times, so that other threads may publish meanwhile
-                self._socket.poll(int(min(remaining_ms, 20)) + 1, zmq.POLLIN)
+            self._outbox.wait(remaining_s)
         return True
 
     def close(self) -> None:
         """Unbind and remove the ring; what was sent may take 250 ms to leave. Later calls do nothing, nor
         does one in a fork."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self._pid or self._closed:
             return
         with self._lock:
-            self._socket.close()
-        if self._doorkeeper is not None:
-            self._doorkeeper.stop()
-            self._doorkeeper = None
-        if self._own_context is not None:
-            self._own_context.term()
-            self._own_context = None
+            self._closed = True
+        self._outbox.close()
         for ring in (self._ring, *self._outgrown):
             if ring is not None:
                 ring.close()
         self._ring = None
         self._outgrown.clear()
+        self._release()
+
+    def _release(self) -> None:
+        """The topic may be published again, by anyone."""
         path, lock = endpoints.ipc_path(self.endpoint), _lock_path(self.endpoint)
         if self._claim is not None and path is not None and lock is not None:
             Path(path).unlink(missing_ok=True)
@@ -245,7 +222,7 @@ class Publisher:
         hold = loan._hold
         if hold is None and self._ringed:
             return self._drop()
-        inside = [None if hold is None else hold.offset(array) for array in arrays]
+        inside = loan.offsets(arrays)
         outside = [array for array, offset in zip(arrays, inside) if offset is None]
         inline = iter(wire.inline_places(outside) if outside else ())
         places = tuple(
@@ -264,33 +241,23 @@ class Publisher:
     ) -> bool:
         kind = self.kind or _KINDS.get(type(message), "event")
         with self._lock:
+            if self._closed:
+                raise BusError(f"{self._name} is closed")
             slot = None if hold is None else Slot(hold.ring.name, hold.slot, hold.commit())
             envelope = wire.Envelope(
                 kind, self._instance, self._seq, time.monotonic_ns(), self._host, header, places, slot
             )
-            if not self._local:
-                if self._seq == 0 and not self._newest and self._queued is None:
-                    self._socket.sndhwm = tcp.QUEUED[kind]
-                self._cut_off_the_revoked()
             self._seq += 1  # also where it is dropped: a gap that every subscriber sees
             try:
-                self._socket.send(wire.encode(self._prefix, envelope, inline))
-            except zmq.Again:
-                self.counters.dropped += 1
-                return False
+                if not self._outbox.send(wire.encode(self._prefix, envelope, inline), kind):
+                    self.counters.dropped += 1
+                    return False
             except zmq.ZMQError as error:
                 raise BusError(f"{self.endpoint}: {self.topic!r} cannot be sent: {error.strerror}") from error
             self.counters.published += 1
             self.counters.bytes += sum(place.nbytes for place in places)
-            if self._seq % 64 == 0 or envelope.published_ns > self._count_ns:
-                self._count_subscribers()  # takes what subscribers said out of the socket's queue
+            self.counters.readers = self._outbox.subscribers
         return True
-
-    def _cut_off_the_revoked(self) -> None:
-        """Whose key was withdrawn is sent nothing from here on."""
-        if self._curve is not None and self._curve.revocations != self._revocations:
-            self._revocations = self._curve.revocations
-            tcp.rebind(self._socket, self.endpoint)
 
     def _drop(self) -> bool:
         with self._lock:
@@ -322,7 +289,7 @@ def _lock_path(endpoint: str) -> Path | None:
     return None if path is None else Path(f"{path}.lock")
 
 
-def _why_not(endpoint: str, topic: str, error: zmq.ZMQError) -> str:
-    if error.errno == zmq.EADDRINUSE:
+def _why_not(endpoint: str, topic: str, error: OSError | zmq.ZMQError) -> str:
+    if error.errno == errno.EADDRINUSE:
         return f"{endpoint}: in use, {topic!r} cannot be published: stop the other program or change the port"
     return f"{endpoint}: {topic!r} cannot be published there: {error.strerror}"

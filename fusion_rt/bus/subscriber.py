@@ -16,21 +16,22 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from fusion_rt import messages
-from fusion_rt.bus import endpoints, forks, tcp, wire
+from fusion_rt.bus import endpoints, forks, wire
 from fusion_rt.bus.clocks import Clock, local_ns
 from fusion_rt.bus.counters import Received
+from fusion_rt.bus.inbox import Inbox, ZmqInbox
 from fusion_rt.bus.keys import Curve
 from fusion_rt.bus.lease import Segment
+from fusion_rt.bus.local_inbox import LocalInbox
+from fusion_rt.bus.receiving import Usual
 from fusion_rt.errors import BusError, MessageError
 from fusion_rt.messages import TracePoint
 
-QUEUED = 1000  # messages that wait in the socket, and at most as many taken out of it
+QUEUED = 1000  # messages that wait in the sockets, and at most as many taken out of them
 QUEUED_ALL = 100_000  # in the socket of a subscriber that keeps everything
-RECONNECT_MS = 50  # until a publisher is there, or there again
 SEGMENTS = 32  # mapped at a time; a publisher has one, and a new one when it restarts or grows
-MAX_FRAME_BYTES = 256 << 20
 
-Unpack = Callable[[bytes, list[Any]], Any]
+Unpack = Callable[[bytes | memoryview, list[Any]], Any]
 
 
 class _Pending(Struct):
@@ -49,7 +50,7 @@ class Subscriber:
     busy_poll  look again and again instead of sleeping: the core stays awake, at its full clock and with warm
                caches, and what follows a message is done sooner; it is a whole core's work
     unpack     makes a header and buffers a message, or raises MessageError
-    queued     messages that wait in the socket; None: 1000, or 100,000 to keep all
+    queued     messages that wait in the socket, through libzmq; None: 1000, or 100,000 to keep all
     clocks     other hosts' clocks, as they are known at each message: the ages of what these hosts sent
 
     counters  topic -> Received
@@ -75,7 +76,6 @@ class Subscriber:
             endpoints.check(endpoint, secured=curve is not None)
         self.counters = {topic: Received() for topic in topics}
         self._keep_all, self._busy_poll, self._unpack = keep_all, busy_poll, unpack
-        self._wait_ms = -1  # what the socket is told, as it begins
         self._in_use = threading.Lock()
         self._pid = os.getpid()
         self._host = system.gethostname()
@@ -84,32 +84,18 @@ class Subscriber:
         self._waiting: dict[str, deque[_Pending]] = {topic: deque() for topic in topics}
         self._queued = 0  # in all of them
         self._segments: OrderedDict[str, Segment] = OrderedDict()
-        self._own_context = zmq.Context() if context is None else None
-        context = context or self._own_context
-        assert context is not None
-        self._socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
-        try:
-            self._socket.linger = 0
-            self._socket.rcvhwm = queued or (QUEUED_ALL if keep_all else QUEUED)
-            self._socket.maxmsgsize = MAX_FRAME_BYTES
-            self._socket.reconnect_ivl = RECONNECT_MS
-            if any(endpoints.ipc_path(endpoint) is None for endpoint in topics.values()):
-                tcp.tune(self._socket)
-            for topic, endpoint in topics.items():
-                self._socket.subscribe(wire.prefix(topic))
-                if curve is not None and endpoint.startswith("tcp://") and endpoint in curve.servers:
-                    curve.join(self._socket, endpoint)
-                elif curve is not None:
-                    endpoints.check(endpoint, secured=False)
-                self._socket.connect(endpoint)
-            self._poller = zmq.Poller()
-            self._poller.register(self._socket, zmq.POLLIN)
-        except zmq.ZMQError as error:
-            self.close()
-            raise BusError(f"{endpoint}: cannot be subscribed to: {error.strerror}") from error
-        except BaseException:
-            self.close()
-            raise
+        self._newest: tuple[str, Segment | None] = "", None  # of the segments
+        self._sole = ""  # the topic, where there is only one
+        self._usual: Usual | None = None
+        if keep_all or queued is not None or any(endpoints.ipc_path(e) is None for e in topics.values()):
+            self._inbox: Inbox | None = ZmqInbox(
+                topics, queued=queued or (QUEUED_ALL if keep_all else QUEUED), context=context, curve=curve
+            )
+        else:
+            self._inbox = LocalInbox(topics)
+            if len(topics) == 1:
+                self._sole = next(iter(topics))
+                self._usual = Usual(wire.prefix(self._sole), self._host)
 
     def recv(self, timeout_s: float | None = None) -> Any:
         """The next message, or None when none came in `timeout_s` (None: wait as long as it takes).
@@ -126,25 +112,29 @@ class Subscriber:
 
     def _recv(self, timeout_s: float | None) -> Any:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        wait_s = 0.0
         while True:
-            self._drain()
+            self._fill(wait_s)
+            if self._usual is not None and self._usual.arrived:
+                message = self._take_usual(self._usual)
+                if message is not None:
+                    return message
             topic = self._earliest()
             if topic is not None:
                 self._queued -= 1
                 message = self._open(topic, self._waiting[topic].popleft())
                 if message is not None:
                     return message
+                wait_s = 0.0
                 continue
-            wait_ms = -1
             if deadline is not None:
-                remaining_ms = (deadline - time.monotonic()) * 1000
-                if remaining_ms <= 0:
+                wait_s = deadline - time.monotonic()
+                if wait_s <= 0:
                     return None
-                wait_ms = int(remaining_ms) + 1
-            if self._busy_poll:
-                self._poller.poll(0)
             else:
-                self._wait(wait_ms)
+                wait_s = -1.0
+            if self._busy_poll:
+                wait_s = 0.0
 
     def close(self) -> None:
         """Disconnect; messages already given stay valid. Later calls do nothing, nor does one in a fork.
@@ -153,12 +143,14 @@ class Subscriber:
             return
         if not self._in_use.acquire(blocking=False):
             raise BusError("another thread is in recv of this subscriber: end its loop first")
-        self._socket.close()
+        inbox, self._inbox = self._inbox, None
         self._in_use.release()
+        if inbox is not None:
+            inbox.close()
+        self._newest = "", None
+        if self._usual is not None:
+            self._usual.forget()
         self._segments.clear()
-        if self._own_context is not None:
-            self._own_context.term()
-            self._own_context = None
 
     def __enter__(self) -> Subscriber:
         return self
@@ -168,32 +160,26 @@ class Subscriber:
     ) -> None:
         self.close()
 
-    def _drain(self) -> None:
-        """Take what has come out of the socket. What does not fit stays there, and makes `log` publishers
-        wait."""
-        room = 1 if self._keep_all else QUEUED
-        # Asked first, since pyzmq's exception for "nothing" costs more than a message.
-        while self._queued < room and int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._take(*self._receive(zmq.NOBLOCK))
+    def _fill(self, wait_s: float) -> None:
+        """Take what has come out of the sockets, or wait for it. What does not fit stays there, and makes
+        `log` publishers wait."""
+        if self._inbox is None:
+            raise BusError("this subscriber is closed")
+        room = (1 if self._keep_all else QUEUED) - self._queued
+        if self._usual is None or self._queued:
+            taken = self._inbox.take(wait_s, room)
+        else:
+            self._usual.expect(self._next.get(self._sole), *self._newest)
+            taken = self._inbox.take(wait_s, room, self._usual)
+        for frame, parts in taken:
+            self._take(frame, parts)
 
-    def _wait(self, wait_ms: int) -> None:
-        """Until a message came, which is taken, or for so long; -1: without end."""
-        if wait_ms != self._wait_ms:
-            self._socket.setsockopt(zmq.RCVTIMEO, wait_ms)
-            self._wait_ms = wait_ms
-        try:
-            frame, parts = self._receive(0)
-        except zmq.Again:
-            return
-        self._take(frame, parts)
-
-    def _receive(self, flags: int) -> tuple[bytes, int]:
-        """The first part of the next message, and how many it has. Raises zmq.Again."""
-        frame, parts = self._socket.recv(flags), 1
-        while self._socket.getsockopt(zmq.RCVMORE):
-            self._socket.recv(zmq.NOBLOCK)  # all parts of a message are here, or none
-            parts += 1
-        return frame, parts
+    def _take_usual(self, usual: Usual) -> Any:
+        """The message, or None where it is not one: counted."""
+        instance, seq = self._next[self._sole]
+        self._next[self._sole] = (instance, seq + 1)
+        published_ns, header, arrays = usual.take()
+        return self._unpacked(self.counters[self._sole], header, arrays, published_ns, self._host)
 
     def _take(self, frame: bytes, parts: int = 1) -> None:
         """Queue the first of a message's parts, of which there must be one."""
@@ -231,6 +217,8 @@ class Subscriber:
     def _earliest(self) -> str | None:
         if not self._queued:
             return None
+        if len(self._waiting) == 1:
+            return next(iter(self._waiting))
         heads = ((queue[0].order_ns, topic) for topic, queue in self._waiting.items() if queue)
         return min(heads)[1]
 
@@ -242,20 +230,34 @@ class Subscriber:
             if buffers is None:
                 counters.wrong_generation += 1
                 return None
-            message = self._unpack(envelope.header, buffers)
+        except MessageError as error:
+            counters.refuse(error)
+            return None
+        return self._unpacked(counters, envelope.header, buffers, envelope.published_ns, envelope.host)
+
+    def _unpacked(
+        self,
+        counters: Received,
+        packed: bytes | memoryview,
+        buffers: list[Any],
+        published_ns: int,
+        host: str,
+    ) -> Any:
+        try:
+            message = self._unpack(packed, buffers)
         except MessageError as error:
             counters.refuse(error)
             return None
         now = time.monotonic_ns()
         counters.received += 1
-        sent_ns: int | None = envelope.published_ns
-        if envelope.host != self._host:
-            sent_ns = local_ns(self._clocks, envelope.host, envelope.published_ns)
+        sent_ns: int | None = published_ns
+        if host != self._host:
+            sent_ns = local_ns(self._clocks, host, published_ns)
         if sent_ns is not None:
             counters.age_s = (now - sent_ns) / 1e9
             counters.age_max_s = max(counters.age_s, counters.age_max_s or 0.0)
         points = (
-            TracePoint("published", envelope.published_ns, envelope.host),
+            TracePoint("published", published_ns, host),
             TracePoint("received", now, self._host),
         )
         header = message.header
@@ -264,7 +266,7 @@ class Subscriber:
 
     def _buffers(self, envelope: wire.Envelope, body: memoryview) -> list[Any] | None:
         """The arrays' bytes in order; None where the ring has moved on. Raises MessageError."""
-        lease = None
+        memory = None
         if envelope.slot is not None:
             try:
                 segment = self._segment(envelope.slot.segment)
@@ -273,17 +275,21 @@ class Subscriber:
             lease = segment.lease(envelope.slot.index, envelope.slot.generation)
             if lease is None:
                 return None
+            memory = lease.memory()
         buffers: list[Any] = []
         for place in envelope.arrays:
             if not place.in_slot:
                 buffers.append(wire.inline_view(body, place))
-            elif lease is None:
+            elif memory is None:
                 raise MessageError("an array in a slot, and no slot")
+            elif place.offset + place.nbytes > len(memory):
+                raise MessageError(f"{place.nbytes} bytes from {place.offset} on, in a slot of {len(memory)}")
             else:
-                buffers.append(lease.view(place.offset, place.nbytes))
+                buffers.append(memory[place.offset : place.offset + place.nbytes])
         return buffers
 
     def _segment(self, name: str) -> Segment:
+        self._newest = name, None
         segment = self._segments.get(name)
         if segment is None:
             segment = self._segments[name] = Segment(name)
@@ -291,4 +297,5 @@ class Subscriber:
                 self._segments.popitem(last=False)
         else:
             self._segments.move_to_end(name)
+        self._newest = name, segment
         return segment

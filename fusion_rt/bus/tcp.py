@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import zmq
@@ -12,6 +13,7 @@ GONE_S = 10  # without a sign from the other kernel: the connection is ended, an
 KEEPALIVE_S = 2
 HANDSHAKE_MS = 2000
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 2000
+REBIND_S = 1.0
 SEND_BYTES = 128 << 10  # in the kernel: what is in there is not the newest any more when it arrives
 # Messages that wait for one slow peer; beyond them the newest is lost to it. Of what is measured anew all the
 # time only as many as may come at once. (A bridge has nothing wait: `Publisher(newest=True)`.)
@@ -40,4 +42,13 @@ def rebind(socket: zmq.Socket[Any], endpoint: str) -> None:
     is withdrawn takes effect: ZeroMQ ends the connections of an endpoint that is unbound, and whoever is
     still allowed comes again at once."""
     socket.unbind(str(socket.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0"))
-    socket.bind(endpoint)
+    end = time.monotonic() + REBIND_S
+    while True:
+        try:
+            socket.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            # ZeroMQ's own thread closes the old one, a moment after it was told to.
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > end:
+                raise
+            time.sleep(0.001)

@@ -114,19 +114,18 @@ def decode(frame: bytes, start: int) -> tuple[Envelope, memoryview]:
     Raises MessageError for anything that `encode` does not make."""
     if not start or len(frame) < start + _LENGTH.size:
         raise MessageError(f"a frame of {len(frame)} bytes without a topic or a length")
-    version, length = _LENGTH.unpack_from(frame, start)
+    version, length = frame[start], int.from_bytes(frame[start + 1 : start + 5], "little")
     if version != PROTOCOL_VERSION:
         raise MessageError(f"protocol {version}, this is {PROTOCOL_VERSION}: update the older side")
     start += _LENGTH.size
     if start + length > len(frame):
         raise MessageError(f"an envelope of {length} bytes in a frame of {len(frame)}")
-    view = memoryview(frame)
+    stop = start + length
     try:
-        envelope = _decoder.decode(view[start : start + length])
+        envelope = _decoder.decode(frame[start:stop])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MessageError(f"not an envelope: {error}") from error
-    stop = start + length
-    return envelope, view[stop + -stop % INLINE_ALIGN :]
+    return envelope, memoryview(frame)[stop + -stop % INLINE_ALIGN :]
 
 
 def inline_view(body: memoryview, place: Place) -> memoryview:

@@ -177,6 +177,32 @@ def ouster(
     _report(result.logs, recording.notes, result.errors, json)
 
 
+@importers.command()
+def velodyne(
+    capture: Annotated[Path, typer.Argument(help="A .pcap or .pcapng file with the sensor's UDP packets.")],
+    out: Out,
+    calibration: Annotated[Path | None, typer.Option(help="Of an HDL-64E: its db.xml.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="To which its packets went.")] = 2368,
+    lidar_height: LidarHeight = None,
+    json: Json = False,
+) -> None:
+    """A packet capture of a Velodyne lidar: its sweeps, each point with its own time.
+
+    VLP-16, Puck LITE, Puck Hi-Res and HDL-32E as they are, HDL-64E with its calibration.
+
+    fusion-rt import velodyne capture.pcap -o drive.mcap
+
+    fusion-rt import velodyne capture.pcap -o drive.mcap --calibration db.xml
+    """
+    from fusion_rt.logs.importing import import_recording
+    from fusion_rt.logs.velodyne import VelodyneCapture
+
+    recording = VelodyneCapture(capture, port=port, calibration=calibration, lidar_height_m=lidar_height)
+    with progress(f"importing {capture.name}") as advance:
+        result = import_recording(recording, out, advance)
+    _report(result.logs, recording.notes, result.errors, json)
+
+
 def convert(
     log: Annotated[str, typer.Argument(help="A recording, or bundled:drive.mcap.")],
     to: Annotated[

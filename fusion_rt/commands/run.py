@@ -235,6 +235,12 @@ def record(
     compression: Annotated[
         Literal["lz4", "zstd", "none"], typer.Option(help="none is the fastest, zstd the smallest.")
     ] = "lz4",
+    h264: Annotated[
+        bool, typer.Option("--h264", help="Keep images as H.264: smaller, not exact, a camera a core.")
+    ] = False,
+    crf: Annotated[
+        int, typer.Option(min=0, max=51, help="Quality with --h264: 18 visually lossless, 28 visibly less.")
+    ] = 23,
     buffer_mb: Annotated[
         int, typer.Option(min=1, help="May wait for a slow disk, or be in a snapshot.")
     ] = 512,
@@ -257,6 +263,7 @@ def record(
     from fusion_rt import scenario, telling
     from fusion_rt.bus import Bus
     from fusion_rt.nodes import recorder
+    from fusion_rt.payloads import H264
 
     path = scenario.find_file(config)
     loaded = scenario.load(path)
@@ -266,6 +273,7 @@ def record(
         topics=tuple(topic or ()),
         buffer_mb=buffer_mb,
         compression=compression,
+        h264=H264(crf=crf) if h264 else None,
         split_size=split_size,
         split_seconds=split_seconds,
         snapshot_s=snapshot,

@@ -17,9 +17,13 @@ from fusion_rt.logs.pcd import write_cloud
 from fusion_rt.logs.rosbag_writer import RosBagWriter
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Packet, PointCloud
+from fusion_rt.payloads import H264
 from fusion_rt.rig import Rig
 
 FORMATS = ("rosbag2", "rosbag1", "pcd", "kitti", "kitti-object", "mcap")
+
+
+VIDEO = H264(crf=20, preset="veryfast")  # crf 18 is called visually lossless
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -136,7 +140,7 @@ class _McapWriter:
     """Our own format again."""
 
     def __init__(self, out: Path, rig: Rig, video: bool) -> None:
-        self._log = LogWriter(out, rig, video=video)
+        self._log = LogWriter(out, rig, video=VIDEO if video else None)
 
     def write(self, packet: Packet) -> bool:
         self._log.write(packet)

@@ -7,7 +7,7 @@ skip it, we read it back, and the round trip is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,11 +24,11 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fusion_rt.errors import LogError
+from fusion_rt.errors import LogError, MessageError
 from fusion_rt.images import decode_image
 from fusion_rt.logs.records import Buffer
-from fusion_rt.logs.video import VideoDecoder, VideoEncoder
-from fusion_rt.messages import AudioChunk, GnssFix, Header, Image, Packet, PointCloud, pack, unpack
+from fusion_rt.messages import AudioChunk, GnssFix, Image, Packet, PointCloud, pack, unpack
+from fusion_rt.payloads.video import VideoDecoder, VideoEncoder
 
 _VIDEO = CompressedVideo.DESCRIPTOR.full_name
 _VIDEO_FORMAT = CompressedVideo.DESCRIPTOR.fields_by_name["format"].number
@@ -61,15 +61,15 @@ def _varint(n: int) -> bytes:
 _OWN_TAG = _varint(OWN_FIELD << 3 | 2)  # wire type 2: bytes with their length
 
 
-def encode(packet: Packet, videos: MutableMapping[str, VideoEncoder] | None = None) -> bytes:
+def encode(packet: Packet, videos: Mapping[str, VideoEncoder] | None = None) -> bytes:
     """The packet as a serialised message of `schema(packet)`.
 
-    videos: where given, images become H.264, by the encoder of their sensor, which is made for the first."""
+    videos: where given, images become H.264, by the encoder of their sensor."""
     return b"".join(encode_parts(packet, videos))
 
 
 def encode_parts(
-    packet: Packet, videos: MutableMapping[str, VideoEncoder] | None = None
+    packet: Packet, videos: Mapping[str, VideoEncoder] | None = None
 ) -> list[bytes | memoryview]:
     """`encode`'s bytes in parts: what is large is the packet's own memory, where it lies there in order."""
     if isinstance(packet, Image) and videos is not None:
@@ -189,22 +189,26 @@ def _image(packet: Image) -> tuple[Any, Any]:
     return message, packet.data
 
 
-def _video(packet: Image, videos: MutableMapping[str, VideoEncoder]) -> tuple[Image, Any, Any]:
+def _video(packet: Image, videos: Mapping[str, VideoEncoder]) -> tuple[Image, Any, Any]:
     """The image as bgr8, which is what reading gives back, its message and the message's data."""
-    pixels = decode_image(packet)
-    if packet.encoding == "rgb8":
-        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-    sensor = packet.header.sensor_id
-    if sensor not in videos:
-        videos[sensor] = VideoEncoder(packet.width, packet.height)
-    data = np.frombuffer(videos[sensor].encode(pixels), np.uint8)
+    header = packet.header
+    try:
+        pixels = decode_image(packet)
+        if packet.encoding == "rgb8":
+            pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+        frame, _ = videos[header.sensor_id].encode(pixels, "bgr8")
+    except MessageError as error:
+        raise LogError(f"{header.sensor_id}: image {header.seq} cannot be in a video: {error}") from error
+    data = np.frombuffer(frame, np.uint8)
     return replace(packet, encoding="bgr8", data=pixels), CompressedVideo(format="h264"), data
 
 
 def _video_pixels(data: memoryview, encoding: str, video: VideoDecoder, own: memoryview) -> Any:
     """The frame's pixels as bytes, without the column or row that made the size even."""
-    header = Header(sensor_id="", frame_id="", seq=0, stamp_ns=0)
-    decoded = video.image(bytes(data), encoding, header, "video").data
+    images = video.decode(bytes(data), encoding)
+    if not images:
+        raise MessageError(f"a {encoding} frame before the first key frame: it refers to what is not there")
+    decoded = images[-1]
     size = msgspec.msgpack.decode(own, type=_Size)
     return np.ascontiguousarray(decoded[: size.height, : size.width]).reshape(-1)
 

@@ -11,6 +11,7 @@ from fusion_rt.errors import ConfigError, LogError
 from fusion_rt.logs.losses import Loss
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Message
+from fusion_rt.payloads import H264
 from fusion_rt.rig import Rig
 
 MIN_SPLIT_BYTES = 1 << 20
@@ -22,6 +23,7 @@ _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 class LogParts:
     """Opens `path`, or with a limit NAME_000.mcap, NAME_001.mcap, ...; nothing that exists is overwritten.
 
+    video        as `LogWriter` has it; each file begins with a key frame
     split_bytes  no file becomes larger, unless by one message
     split_ns     no file's stamps span more than about this
 
@@ -38,6 +40,7 @@ class LogParts:
         rig: Rig,
         *,
         compression: str = "zstd",
+        video: H264 | None = None,
         split_bytes: int | None = None,
         split_ns: int | None = None,
     ) -> None:
@@ -46,7 +49,7 @@ class LogParts:
         self.paths: list[Path] = []
         self.refused = False
         self.unwritten: list[Loss] = []
-        self._rig, self._compression = rig, compression
+        self._rig, self._compression, self._video = rig, compression, video
         self._split_bytes, self._split_ns = split_bytes, split_ns
         self._numbered = split_bytes is not None or split_ns is not None
         self._path = _free_stem(path) if self._numbered else path
@@ -136,7 +139,7 @@ class LogParts:
             path = path.with_stem(f"{path.stem}_{len(self.paths):03d}")
         path = free_path(path)
         try:
-            log = LogWriter(path, self._rig, compression=self._compression)
+            log = LogWriter(path, self._rig, compression=self._compression, video=self._video)
         except LogError:
             if path.is_file():
                 path.unlink()  # it holds nothing

@@ -21,8 +21,8 @@ from fusion_rt.logs.chunks import Contents, McapFile, Place, read_chunk, read_in
 from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
 from fusion_rt.logs.records import MAGIC
 from fusion_rt.logs.records import Message as RawMessage
-from fusion_rt.logs.video import VideoDecoder
 from fusion_rt.messages import Message, Packet, Prediction
+from fusion_rt.payloads.video import VideoDecoder
 from fusion_rt.rig import Rig
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fusion_rt.errors import LogError
+from fusion_rt.errors import LogError, MessageError
 from fusion_rt.messages import Header, Image
+from fusion_rt.payloads.video import VideoDecoder
 from fusion_rt.transforms import Array
 
 LARGEST_PX = 1 << 15
@@ -51,6 +52,20 @@ def compressed_bytes(data: Array, header: Header, where: str, said: str = "") ->
         raise LogError(f"{where}: {data.size} bytes of {encoding} do not decode; damaged or cut short")
     height, width = pixels.shape[:2]
     return Image(header=header, height=height, width=width, encoding=encoding, data=data)
+
+
+def video_image(message: Any, header: Header, where: str, video: VideoDecoder) -> Image:
+    """A foxglove_msgs/CompressedVideo, `video` the decoder of its topic, as bgr8. Raises LogError: no key
+    frame yet, damaged, or a format that is not known; ConfigError: PyAV is missing."""
+    try:
+        images = video.decode(bytes(message.data), message.format)
+    except MessageError as error:
+        raise LogError(f"{where}: {error}") from error
+    if not images:
+        raise LogError(f"{where}: a frame before the first key frame: it refers to what is not there")
+    pixels = images[-1]
+    height, width = pixels.shape[:2]
+    return Image(header=header, height=height, width=width, encoding="bgr8", data=pixels)
 
 
 def _rows(message: Any, where: str) -> Array:

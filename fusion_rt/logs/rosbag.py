@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,8 @@ from fusion_rt.logs.left_out import LeftOut
 from fusion_rt.logs.point_columns import full_scale, sweep
 from fusion_rt.logs.ros_building import RigBuilder
 from fusion_rt.logs.ros_reader import BagReader
-from fusion_rt.logs.video import VideoDecoder
 from fusion_rt.messages import Header, Packet
+from fusion_rt.payloads.video import VideoDecoder
 from fusion_rt.rig import Rig
 
 OWN_RIG = "/fusion_rt/rig"  # std_msgs/String with the rig's YAML: bags that we wrote say it exactly
@@ -77,7 +78,7 @@ class RosBag:
         by_topic = {source.topic: source for source in self._sources}
         seqs = dict.fromkeys(by_topic, 0)
         velocities = {s.topic: self._velocities(s.topic) for s in self._sources if s.kind == "gnss"}
-        videos: dict[str, VideoDecoder] = {}
+        videos: defaultdict[str, VideoDecoder] = defaultdict(VideoDecoder)
         for topic, came_ns, message in self._reader.messages(set(by_topic)):
             source = by_topic[topic]
             stamp_ns = ros_packets.stamp_of(message, came_ns)
@@ -96,8 +97,7 @@ class RosBag:
                 elif source.type == ros_topics.COMPRESSED:
                     yield ros_images.compressed_image(message, header, where)
                 elif source.type == ros_topics.VIDEO:
-                    video = videos.setdefault(topic, VideoDecoder())
-                    yield video.image(bytes(message.data), message.format, header, where)
+                    yield ros_images.video_image(message, header, where, videos[topic])
                 elif source.type == ros_topics.FIX:
                     yield ros_packets.fix(message, header, where, velocities[topic].get(stamp_ns))
                 else:

@@ -14,6 +14,7 @@ from fusion_rt.logs.losses import Loss
 from fusion_rt.logs.parts import free_path, nbytes
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Message
+from fusion_rt.payloads import H264
 from fusion_rt.rig import Rig
 
 
@@ -27,12 +28,20 @@ class Snapshots:
     held, held_s  what is in memory now"""
 
     def __init__(
-        self, path: Path, rig: Rig, *, seconds: float, limit_bytes: int, compression: str = "lz4"
+        self,
+        path: Path,
+        rig: Rig,
+        *,
+        seconds: float,
+        limit_bytes: int,
+        compression: str = "lz4",
+        video: H264 | None = None,
     ) -> None:
         self.paths: list[Path] = []
         self.errors: list[LogError] = []
         self.written = 0
-        self._path, self._rig, self._compression = path, rig, compression
+        self._path, self._rig = path, rig
+        self._compression, self._video = compression, video
         self._seconds, self._limit = seconds, limit_bytes
         self._kept: deque[tuple[float, Message, int]] = deque()
         self._missing: deque[tuple[float, Loss]] = deque()
@@ -79,7 +88,7 @@ class Snapshots:
         now = datetime.now(timezone.utc)
         path = free_path(self._path.with_stem(f"{self._path.stem}-{now:%Y%m%dT%H%M%SZ}"))
         try:
-            log = LogWriter(path, self._rig, compression=self._compression)
+            log = LogWriter(path, self._rig, compression=self._compression, video=self._video)
         except LogError as error:
             self._failed(error)
             return None

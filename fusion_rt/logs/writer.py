@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,9 @@ from fusion_rt.logs.losses import ENDED, LOST, Cause, Ended, Loss, losses_json
 from fusion_rt.logs.mcap_writer import COMPRESSIONS, McapWriter
 from fusion_rt.logs.records import Buffer
 from fusion_rt.logs.records import Message as RawMessage
-from fusion_rt.logs.video import VideoEncoder
 from fusion_rt.messages import Message, Packet, Prediction, complete_ns, kind
+from fusion_rt.payloads import H264
+from fusion_rt.payloads.video import VideoEncoder, library
 from fusion_rt.rig import Rig
 
 
@@ -29,7 +31,7 @@ class LogWriter:
 
     Topics are the sensor_ids; log times are the stamps. Before the first message where the sensors sit is
     written for viewers, unless `place_sensors` is False. With `video`, images are kept as H.264: smaller, and
-    not exactly what they were.
+    not exactly what they were; then ConfigError is raised where PyAV is missing.
 
     counts     topic without its / -> packets and predictions written
     unwritten  after an error: what was accepted and did not reach the file
@@ -45,7 +47,7 @@ class LogWriter:
         *,
         compression: str = "zstd",
         place_sensors: bool = True,
-        video: bool = False,
+        video: H264 | None = None,
     ) -> None:
         if compression not in COMPRESSIONS:
             raise LogError(f"compression {compression!r} is not one of {', '.join(COMPRESSIONS)}")
@@ -56,7 +58,10 @@ class LogWriter:
         self._channels: dict[tuple[str, str], int] = {}
         self._schemas: dict[str, int] = {}
         self._topics: dict[int, str] = {}  # of the channels that have messages of ours
-        self._videos: dict[str, VideoEncoder] | None = {} if video else None
+        self._videos: Mapping[str, VideoEncoder] | None = None
+        if video is not None:
+            library()  # to say now that it is missing
+            self._videos = defaultdict(lambda: VideoEncoder(video))
         self._placed = not place_sensors
         self.ended = False
         try:

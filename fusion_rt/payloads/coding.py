@@ -83,7 +83,7 @@ def pack(message: Any) -> tuple[bytes, list[NDArray[Any]]]:
     return msgspec.msgpack.encode(message, enc_hook=lambda array: None), [message.data]
 
 
-def unpack(header: bytes, arrays: list[Any]) -> Any:
+def unpack(header: bytes | memoryview, arrays: list[Any]) -> Any:
     """As messages.unpack, for what `pack` gives."""
     try:
         if _tag.decode(header).type not in _TAGS:

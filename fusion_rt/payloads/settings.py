@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -23,11 +23,13 @@ class H264(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     crf         quality: 18 hardly to be told from the original, 23 good, 28 visibly less
     max_mbit_s  a bound on the rate, over about a second, at the cost of quality; null: none
     key_every   at least one in so many frames can be begun with; others that join ask for one at once
+    preset      x264's: how much work for how few bytes
     """
 
     crf: Annotated[int, Meta(ge=0, le=51)] = 23
     max_mbit_s: Annotated[float, Meta(gt=0)] | None = None
     key_every: Annotated[int, Meta(ge=1, le=1000)] = 30
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
 
 
 class Points(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="codec", tag="points"):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_a_child_that_closes_takes_nothing_away(run_dir, samples):
 
 
 def test_a_child_that_lives_on_does_not_hold_its_dead_parents_topic(run_dir, samples):
-    """The parent is killed, its child is not: the topic is free and the segment can be swept."""
+    """The parent is killed, its child is not: the topic is free, the segment can be swept, and a reader sees that
+    its connection has ended."""
     endpoint = f"ipc://{run_dir}/cam"
     told, tell = os.pipe()
     parent = os.fork()
@@ -73,20 +75,29 @@ def test_a_child_that_lives_on_does_not_hold_its_dead_parents_topic(run_dir, sam
         publisher.send(samples.image(0))
         child = os.fork()
         if child == 0:
+            os.write(tell, f"{os.getpid()} {publisher._ring.name}".encode())
             signal.pause()
             os._exit(0)
-        os.write(tell, f"{child} {publisher._ring.name}".encode())
         signal.pause()
         os._exit(0)
     child, name = os.read(told, 100).decode().split()
     try:
         assert name in ring.segments()
-        os.kill(parent, signal.SIGKILL)
-        os.waitpid(parent, 0)
-        assert Path(f"/proc/{child}").exists()
-        Publisher(endpoint, "cam").close()
-        ring.sweep()
-        assert name not in ring.segments()
+        with Subscriber({"cam": endpoint}) as reader:
+            for _ in range(1000):
+                if reader._inbox._streams:
+                    break
+                time.sleep(0.01)
+            assert reader._inbox._streams
+            os.kill(parent, signal.SIGKILL)
+            os.waitpid(parent, 0)
+            assert Path(f"/proc/{child}").exists()
+            with Publisher(endpoint, "cam") as publisher:
+                ring.sweep()
+                assert name not in ring.segments()
+                assert publisher.wait_for_subscribers(1, 10)
+                publisher.send(samples.imu(1))
+                assert reader.recv(10).header.seq == 1
     finally:
         os.kill(int(child), signal.SIGKILL)
         os.close(told)

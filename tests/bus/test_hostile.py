@@ -57,14 +57,14 @@ ARRAYS = [  # dtype, shape of 57,600 bytes
 ]
 
 
-@pytest.fixture
-def raw(run_dir, samples):
-    """A socket that sends any bytes as topic cam, and its subscriber."""
+@pytest.fixture(params=[True, False], ids=["through-libzmq", "without"])
+def raw(request, run_dir, samples):
+    """A socket that sends any bytes as topic cam, and its subscriber, of either kind."""
     endpoint = f"ipc://{run_dir}/cam"
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.linger = 0
         socket.bind(endpoint)
-        with Subscriber({"cam": endpoint}, keep_all=True) as subscriber:
+        with Subscriber({"cam": endpoint}, keep_all=request.param) as subscriber:
             assert socket.poll(10_000)
             socket.recv()
             yield socket, subscriber
@@ -129,7 +129,7 @@ def test_a_replay_is_refused(raw, real):
     socket, subscriber = raw
     header, name, nbytes = real
     for seq in (5, 5, 4, 6):
-        socket.send(frame(envelope(header, [name, 0, 1], [[True, 0, nbytes]], seq=seq)))
+        socket.send(frame(envelope(header, [name, 0, 1], [[True, 0, nbytes]], seq=seq, kind="event")))
     got = [subscriber.recv(10), subscriber.recv(10)]
     assert None not in got
     counters = subscriber.counters["cam"]

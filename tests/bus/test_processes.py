@@ -80,7 +80,7 @@ def test_a_slow_reader_sees_the_newest(run_dir, child):
         assert first is not None
         assert writer.stdout.readline() == "bound\n"
         assert writer.stdout.readline() == "sent\n"  # the reader slept through all the others
-        until(lambda: subscriber._drain() or subscriber.counters["cam"].skipped >= 198 - first.header.seq)
+        until(lambda: subscriber._fill(0) or subscriber.counters["cam"].skipped >= 198 - first.header.seq)
         last = subscriber.recv(10)
         assert last.header.seq == 199
         assert (last.data == 199).all()

@@ -14,7 +14,7 @@ def endpoints(run_dir):
 def settle(subscriber, topic, count):
     """Until `count` messages of the topic have come into the socket or beyond."""
     for _ in range(1000):
-        subscriber._drain()
+        subscriber._fill(0)
         if len(subscriber._waiting[topic]) + subscriber.counters[topic].skipped >= count:
             return
         time.sleep(0.005)
@@ -33,25 +33,25 @@ def test_one_that_polls_busily_never_sleeps(endpoints, samples):
         Subscriber({"imu": endpoints["imu"]}, busy_poll=True) as subscriber,
     ):
         assert imu.wait_for_subscribers(1, 10)
-        waits = Recorded(subscriber._poller)
-        subscriber._poller = waits
+        waits = Recorded(subscriber._inbox)
+        subscriber._inbox = waits
         began = time.monotonic()
         assert subscriber.recv(0.1) is None
         assert time.monotonic() - began >= 0.1
-        assert set(waits.ms) == {0}
+        assert set(waits.seconds) == {0}
         imu.send(samples.imu(7))
         assert subscriber.recv(10).header.seq == 7
 
 
 class Recorded:
-    """A poller that remembers how long it was told to wait."""
+    """An inbox that remembers how long it was told to wait."""
 
-    def __init__(self, poller):
-        self.poller, self.ms = poller, []
+    def __init__(self, inbox):
+        self._inbox, self.seconds, self.close = inbox, [], inbox.close
 
-    def poll(self, timeout):
-        self.ms.append(timeout)
-        return self.poller.poll(timeout)
+    def take(self, wait_s, room, usual=None):
+        self.seconds.append(wait_s)
+        return self._inbox.take(wait_s, room, usual)
 
 
 def test_sensors_give_the_newest_and_events_everything_in_order(endpoints, samples):
@@ -90,7 +90,7 @@ def test_one_who_keeps_all_skips_nothing(endpoints, samples):
 
 
 def test_a_log_topic_waits_for_its_reader(endpoints, samples):
-    count = 3000  # more than the sockets hold
+    count = 3000  # more than the sockets hold, which is a thousand
     with (
         Publisher(endpoints["imu"], "imu", kind="log") as publisher,
         Subscriber({"imu": endpoints["imu"]}) as subscriber,
@@ -99,7 +99,7 @@ def test_a_log_topic_waits_for_its_reader(endpoints, samples):
         sent = 0
         got = []
         while len(got) < count:
-            for _ in range(min(1500, count - sent)):
+            for _ in range(min(1000, count - sent)):
                 sent += publisher.send(samples.imu(sent))
             for _ in range(1500):
                 message = subscriber.recv(0.05)

@@ -9,8 +9,9 @@ from foxglove import messages as fg
 from fusion_rt.errors import LogError
 from fusion_rt.logs.foxglove_reader import FoxgloveReader
 from fusion_rt.logs.rosbag import RosBag
-from fusion_rt.logs.video import VideoEncoder
 from fusion_rt.messages import GnssFix, Image, PointCloud
+from fusion_rt.payloads import H264
+from fusion_rt.payloads.video import VideoEncoder
 
 START_S = 1_700_000_000
 HALF = 0.5
@@ -24,7 +25,7 @@ def picture(k):
 def path(tmp_path):
     file = tmp_path / "other.mcap"
     context = foxglove.Context()
-    encoder = VideoEncoder(20, 12)
+    encoder = VideoEncoder(H264())
     with foxglove.open_mcap(file, context=context):
         log = {}
 
@@ -95,7 +96,7 @@ def path(tmp_path):
                 ),
                 k,
             )  # fmt: skip
-            frame = encoder.encode(pixels)
+            frame, _ = encoder.encode(pixels, "bgr8")
             say(
                 "/VIDEO/image",
                 fg.CompressedVideo(timestamp=time(k), frame_id="CAM", data=frame, format="h264"),

@@ -17,8 +17,9 @@ from fusion_rt.logs.exporting import Options, export
 from fusion_rt.logs.importing import import_recording
 from fusion_rt.logs.kitti_raw import KittiDrive
 from fusion_rt.logs.rosbag import OWN_RIG, RosBag
-from fusion_rt.logs.video import VideoEncoder
 from fusion_rt.messages import GnssFix, Image, ImuSample, PointCloud
+from fusion_rt.payloads import H264
+from fusion_rt.payloads.video import VideoEncoder
 from fusion_rt.pipeline import PipelineConfig
 from fusion_rt.rig import Camera, Lidar, Pose, Rig
 
@@ -381,7 +382,7 @@ def test_image_encodings(tmp_path):
 
 
 def test_compressed_images_and_video(tmp_path):
-    encoder = VideoEncoder(20, 12)
+    encoder = VideoEncoder(H264(crf=20))
     frames = [cv2.GaussianBlur(colours(k), (0, 0), 4) for k in range(3)]
     with Bag(tmp_path / "bag") as bag:
         bag.place(("velodyne", "optical", (0, 0, 0), OPTICAL))
@@ -402,7 +403,7 @@ def test_compressed_images_and_video(tmp_path):
             video = bag.store.types[VIDEO[1]](
                 timestamp=stamp,
                 frame_id="optical",
-                data=np.frombuffer(encoder.encode(pixels), np.uint8),
+                data=np.frombuffer(encoder.encode(pixels, "bgr8")[0], np.uint8),
                 format="h264",
             )
             bag.add("/left/video", video, k)

@@ -5,13 +5,16 @@ import signal
 import threading
 import time
 
+import cv2
+import numpy as np
 import pytest
 from fusion_rt.nodes import recorder
 
 from fusion_rt import logs, telling
 from fusion_rt.bus import Bus, BusConfig
 from fusion_rt.errors import ConfigError
-from fusion_rt.messages import Header, ImuSample
+from fusion_rt.messages import Header, Image, ImuSample
+from fusion_rt.payloads import H264
 from fusion_rt.rig import Imu, Rig
 
 START_NS = 1_700_000_000_000_000_000
@@ -91,6 +94,49 @@ def test_files_are_split_by_time_and_each_can_be_read_alone(bus, tmp_path, rig_f
         list(range(100, 200)),
         list(range(200, 250)),
     ]
+
+
+def picture(seq, encoding="bgr8"):
+    y, x = np.mgrid[:62, :81]
+    pixels = np.stack([128 + 90 * np.sin((x + 3 * seq) / 9), 2 * x + 40, 255 - 3 * y], axis=2)
+    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    data = pixels if encoding == "bgr8" else cv2.imencode(".jpg", pixels)[1].reshape(-1)
+    header = Header(sensor_id="cam", frame_id="cam", seq=seq, stamp_ns=START_NS + seq * 100_000_000)
+    return pixels, Image(header=header, height=62, width=81, encoding=encoding, data=data)
+
+
+def test_images_as_h264(bus, tmp_path, rig_file, capsys):
+    """Each file begins with a key frame, so it can be read alone; what is no image is lost, and said."""
+    pytest.importorskip("av", reason="PyAV is not installed (extra video)")
+    output = bus.publisher("cam", "log")
+    config = {"path": str(tmp_path / "a.mcap"), "rig": rig_file, "split_seconds": 2.0, "topics": ("cam",)}
+    frames = [picture(seq, "jpeg" if seq % 2 else "bgr8") for seq in range(40)]
+    broken = Image(
+        header=Header(sensor_id="cam", frame_id="cam", seq=40, stamp_ns=frames[-1][1].header.stamp_ns + 1),
+        height=62,
+        width=81,
+        encoding="jpeg",
+        data=np.full(100, 255, np.uint8),
+    )
+    with Recording(bus, h264=H264(crf=18), **config) as recording:
+        assert output.wait_for_subscribers(1, 10)
+        for _, image in frames:
+            output.send(image)
+        output.send(broken)
+    assert "cam: image 40 cannot be in a video" in capsys.readouterr().err
+    assert len(recording.paths) == 2
+    got = []
+    for path in recording.paths:
+        with logs.open(path) as log:
+            got += [packet for packet in log if isinstance(packet, Image)]
+            assert not log.skipped
+            (channel,) = {c.topic for s, c, _ in log.records() if s.name == "foxglove.CompressedVideo"}
+            assert channel == "/cam"
+    for (pixels, image), packet in zip(frames, got, strict=True):
+        assert (packet.header.seq, packet.encoding) == (image.header.seq, "bgr8")
+        assert np.abs(packet.data.astype(int) - pixels).mean() < 3
+    with logs.open(recording.paths[-1]) as log:
+        assert [(loss.cause, loss.first, loss.messages) for loss in log.losses] == [("refused", 40, 1)]
 
 
 def test_a_snapshot_by_command_and_by_event(bus, tmp_path, rig_file):

@@ -46,6 +46,19 @@ def test_images_come_back(payload, encoding):
         assert psnr(pixels, decode_image(image)) > 33
 
 
+@pytest.mark.parametrize("encoding", ["bgr8", "rgb8", "mono8"])
+def test_video_keeps_the_brightness(encoding):
+    """Neither darker nor of another tint, over the whole range."""
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    data = ramp if encoding == "mono8" else np.stack([ramp, ramp, ramp], axis=-1)
+    header = Header(sensor_id="cam", frame_id="cam", seq=0, stamp_ns=0)
+    image = Image(header=header, height=64, width=256, encoding=encoding, data=data)
+    got = payloads.Decoder().decode(payloads.Encoder(payloads.H264(crf=1), 1).encode(image))
+    error = got.data.astype(int) - data
+    assert np.abs(error.mean(axis=(0, 1))).max() < 0.3
+    assert np.abs(error).max() <= 3
+
+
 def test_a_cameras_jpeg_goes_as_it_came():
     image = picture(0, encoding="jpeg")
     assert payloads.Encoder(payloads.Jpeg(quality=1), 0).encode(image) is image

@@ -1,0 +1,79 @@
+"""The usual message of a subscriber with one topic, received by receiving.cpp: the next number of the
+publisher, alone, small or in the segment that is mapped. All else goes the subscriber's own, general way."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from fusion_rt.bus import native
+from fusion_rt.bus.lease import Lease, Segment
+from fusion_rt.errors import BusError
+from fusion_rt.messages import PROTOCOL_VERSION
+
+CHUNK = 64 << 10  # read at a time; of descriptors some two hundred
+
+
+class Usual:
+    """What is expected, and where it is received. For one thread at a time.
+
+    arrived  the usual message is here: `take` it before the next `receive`"""
+
+    def __init__(self, prefix: bytes, host: str):
+        self.arrived = False
+        self._receive = native.library().frt_receive
+        self._expected = native.Expected(lock=-1, protocol=PROTOCOL_VERSION, seq=-1)
+        self._expected.put("prefix", prefix)
+        self._expected.put("host", host.encode())
+        self._segment: Segment | None = None
+        self._arrived = native.Arrived()
+        self._bytes = bytearray(CHUNK)
+        self._view = memoryview(self._bytes).toreadonly()
+        memory = (ctypes.c_uint8 * CHUNK).from_buffer(self._bytes)
+        self._arguments = memory, CHUNK, ctypes.byref(self._expected), self._arrived
+
+    def expect(self, next_: tuple[int, int] | None, name: str, segment: Segment | None) -> None:
+        """The instance and number that come next, and the segment that has held the newest message."""
+        expected = self._expected
+        expected.instance, expected.seq = next_ or (0, -1)
+        if segment is not self._segment:
+            self.forget()
+            self._segment = segment
+            if segment is not None:
+                expected.put("segment", name.encode())
+                expected.slots, expected.slot_bytes = segment.slots, segment.slot_bytes
+                expected.generations = segment.generations
+        if self._segment is not None and expected.lock < 0:
+            try:
+                expected.lock = self._segment.description()
+            except BusError:
+                return  # too many files: the general way says so, where it matters
+
+    def forget(self) -> None:
+        """Let go of the segment."""
+        if self._segment is not None and self._expected.lock >= 0:
+            self._segment.put_back(self._expected.lock)
+        self._segment, self._expected.lock = None, -1
+
+    def receive(self, fd: int, flags: int) -> bytes:
+        """What came, or, where `arrived`, nothing. Raises OSError, as recv does."""
+        size = self._receive(fd, flags, *self._arguments)
+        if size < 0:
+            raise OSError(-size, os.strerror(-size))
+        if self._arrived[0]:
+            self.arrived = True
+            return b""
+        return bytes(self._view[:size])
+
+    def take(self) -> tuple[int, memoryview, list[memoryview]]:
+        """When the message was published, its header (until the next `receive`) and its arrays."""
+        self.arrived = False
+        _, published_ns, slot, at, size, count, *places = self._arrived[:]
+        arrays = []
+        if slot >= 0:
+            assert self._segment is not None
+            memory = Lease(self._segment, self._expected.lock, slot).memory()
+            self._expected.lock = -1
+            for i in range(0, 2 * count, 2):
+                arrays.append(memory[places[i] : places[i] + places[i + 1]])
+        return published_ns, self._view[at : at + size], arrays

@@ -120,8 +120,8 @@ class Perception:
         return seen
 
     def detect(self, sweeps: Sequence[Sweep], views: Sequence[View], motion: Motion) -> Perceived:
-        """Objects in the ego frame at the answer's time, from whatever there is; both may be empty. Sooner where
-        `recall` was given this motion."""
+        """Objects in the ego frame at the answer's time, from whatever there is; both may be empty. Sooner
+        where `recall` was given this motion."""
         if motion is not self._motion:
             self.recall(motion)
         points_in, dropped = self._encode_points(sweeps)

@@ -65,8 +65,8 @@ def test_a_child_that_closes_takes_nothing_away(run_dir, samples):
 
 
 def test_a_child_that_lives_on_does_not_hold_its_dead_parents_topic(run_dir, samples):
-    """The parent is killed, its child is not: the topic is free, the segment can be swept, and a reader sees that
-    its connection has ended."""
+    """The parent is killed, its child is not: the topic is free, the segment can be swept, and a reader sees
+    that its connection has ended."""
     endpoint = f"ipc://{run_dir}/cam"
     told, tell = os.pipe()
     parent = os.fork()

@@ -9,6 +9,8 @@ from rich.markup import escape
 
 from fusion_rt.commands import (
     bench,
+    build,
+    cuda,
     detectors,
     doctor,
     evaluate,
@@ -46,9 +48,11 @@ app.command(rich_help_panel="Recordings")(schema.schema)
 app.add_typer(learn.simulations, name="sim", rich_help_panel="Learn")
 app.command(rich_help_panel="Learn")(learn.train)
 app.command(rich_help_panel="Learn")(learn.export)
+app.command(rich_help_panel="Learn")(build.build)
 app.command(rich_help_panel="Learn")(learn.calibrate)
 app.command(rich_help_panel="Learn")(learn.adapt)
 app.add_typer(detectors.models, name="model", rich_help_panel="Learn")
+app.add_typer(cuda.cuda, name="cuda", rich_help_panel="Other machines")
 app.add_typer(evaluate.evaluations, name="eval", rich_help_panel="Judge")
 app.add_typer(bench.benchmarks, name="bench", rich_help_panel="Judge")
 app.command(rich_help_panel="Judge")(doctor.doctor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import platform
@@ -12,19 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-from msgspec import Struct
 
+from fusion_rt import doctor_nvidia
+from fusion_rt.doctor_nvidia import Finding
 from fusion_rt.errors import FusionError
-
-
-class Finding(Struct, frozen=True):
-    """One row: `state` is "ok", "absent" (optional, not there) or "wrong" (needed, does not work)."""
-
-    part: str
-    state: str
-    detail: str
-    remedy: str = ""
-
 
 # distribution -> (what it gives, the extra that installs it; "" = always installed)
 _PACKAGES = {
@@ -51,7 +41,7 @@ _PACKAGES = {
 
 def examine() -> list[Finding]:
     """Every finding, in a fixed order. Reads the machine, changes nothing."""
-    return [*_machine(), *_packages(), _kernels(), _model(), *_nvidia()]
+    return [*_machine(), *_packages(), _kernels(), _model(), *doctor_nvidia.examine()]
 
 
 def _machine() -> Iterator[Finding]:
@@ -114,20 +104,3 @@ def _model() -> Finding:
         return Finding("model driving-s", "ok", package.identity)
     except FusionError as error:
         return Finding("model driving-s", "wrong", str(error), "fusion-rt train, then fusion-rt export")
-
-
-def _nvidia() -> Iterator[Finding]:
-    """The driver is asked through the library that every CUDA program loads, not through a package."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        yield Finding("NVIDIA driver", "absent", "no libcuda.so.1: the pipeline runs on the CPU")
-        return
-    version, count = ctypes.c_int(), ctypes.c_int()
-    status = cuda.cuInit(0) or cuda.cuDriverGetVersion(ctypes.byref(version))
-    status = status or cuda.cuDeviceGetCount(ctypes.byref(count))
-    if status:
-        yield Finding("NVIDIA driver", "wrong", f"cuInit: error {status}", "is the driver loaded? nvidia-smi")
-        return
-    detail = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}, {count.value} device(s)"
-    yield Finding("NVIDIA driver", "ok", detail + "; this version of fusion_rt runs on the CPU")

@@ -285,6 +285,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     detectors            detectors beside the model whose boxes entered the answer: name -> identity
     rung                 the rung of the ladder that answered: "all", "in_time", "lidar_only",
                          "camera_only", "coasting", "none"
+    engine_reason        why a better engine than `engine` did not look: it failed, is being built, ...
     """
 
     sensors: tuple[SensorUse, ...]
@@ -295,6 +296,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     model: str
     detectors: dict[str, str] = {}
     engine: str
+    engine_reason: str = ""
     precision: str
     device: str
     stage_ms: dict[str, float]

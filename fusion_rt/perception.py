@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from fusion_rt import engine
-from fusion_rt.device import Device
+from fusion_rt.device import Device, load_engine
+from fusion_rt.device.cpu_decoder import CLASS, SCORE, cells_under, shares_at
+from fusion_rt.device.protocol import Answer
 from fusion_rt.images import camera_pixels, network_intrinsics
 from fusion_rt.messages import Image
 from fusion_rt.models.package import ModelPackage
@@ -23,14 +26,11 @@ from fusion_rt.transforms import Array
 
 MODALITIES = ("lidar", "camera", "memory")
 LIDAR_ALONE = np.array([name == "lidar" for name in MODALITIES], np.float32)  # shares of the evidence
-_KERNELS = (
-    *("image", "deskew", "pillars", "lift", "bev_warp", "decode", "nms"),
-    *("roi_sample", "roi_points", "box_context", "box_refine"),
-)
+_KERNELS = ("image", "deskew", "pillars", "lift", "bev_warp")
 # What the network is given of each modality, and which slots of the context tell of it.
 _CANVASES = {"lidar": ("pillars",), "camera": ("camera_bev", "camera_depth"), "memory": ("state",)}
 _CONTEXT = {"lidar": (4,), "camera": (5,), "memory": (6, 7)}
-SCORE, CLASS, SIGMA = 9, 10, slice(11, 16)  # columns of a decoded row
+SIGMA = slice(11, 16)  # columns of a decoded row
 
 Lap = Callable[[str], None]
 
@@ -51,38 +51,39 @@ class Perception:
         lap: Lap = lambda stage: None,
     ) -> None:
         self.package, self.spec, self._lap = package, package.spec, lap
-        self.precision = precision or self.spec.precision
+        self.precision, self._device = precision or self.spec.precision, device
         self._camera, self._bev, self._refine = (
-            self._load(part, runtime, device.threads) for part in ("camera", "bev", "refine")
+            self._load(part, runtime, device) for part in ("camera", "bev", "refine")
         )
         self._kernels: dict[str, Any] = {name: device.kernel(name) for name in _KERNELS}
-        self._device = device
         self._xyz = device.empty((1 << 17, 3), np.float32)
-        self._rows = device.empty((self.spec.max_objects, 16), np.float32)
-        self._refined = device.empty((self.spec.max_objects, 16), np.float32)
-        self._keep = device.empty((self.spec.max_objects,), np.int32)
-        fits = [self.spec.scores[label] for label in self.spec.classes]
-        self._fits = np.array([(fit.gain, fit.offset) for fit in fits], np.float32)
-        self._nms_iou = [self.spec.nms_iou[label] for label in self.spec.classes]
+        self._decoder = device.decoder(package)
         self._points = self._xyz[:0], np.empty(0, np.float32)
-        self._decoded = 0
+        self._depth = self._bev.inputs["camera_depth"].reshape(self.spec.head.ny, self.spec.head.nx)
         self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
+        self._looked = False  # before the first answer there is nothing to remember
         self._lifted: tuple[list[ImageFeatures], Array] | None = None  # what lies on the camera's canvas
         self._in_step = False  # whether the last answer was for the very time of its only image
-        for part in (self._camera, self._bev, self._refine):
-            part.run()  # the first run is slow: better now than under the first packet
 
-    def _load(self, part: str, runtime: str, threads: int) -> engine.Engine:
+    def _load(self, part: str, runtime: str, device: Device) -> engine.Engine:
         tensors = self.spec.tensors[part]
-        return engine.load(
-            self.package.path(part, self.precision),
-            runtime=runtime,
-            precision=self.package.held(part, self.precision),
-            threads=threads,
-            inputs=tensors.inputs,
-            outputs=tensors.outputs,
-        )
+        with device.on("camera" if part == "camera" else "main"):  # where it will run
+            loaded = load_engine(
+                self.package.path(part, self.precision),
+                device=device,
+                runtime=runtime,
+                precision=self.package.held(part, self.precision),
+                inputs=tensors.inputs,
+                outputs=tensors.outputs,
+            )
+            loaded.run()  # the first run is slow: better now than under the first packet
+        return loaded
+
+    @property
+    def device_name(self) -> str:
+        """As the certificate names it."""
+        return str(self._device)
 
     @property
     def engine_identity(self) -> str:
@@ -97,6 +98,10 @@ class Perception:
 
     def encode(self, pixels: Array, camera: Camera, *, bgr: bool) -> ImageFeatures:
         """Encode the pixels (h, w, 3) uint8 of an image; bgr: the order of their channels."""
+        with self._device.on("camera"):
+            return self._encode(pixels, camera, bgr=bgr)
+
+    def _encode(self, pixels: Array, camera: Camera, *, bgr: bool) -> ImageFeatures:
         spec = self.spec.image
         K = network_intrinsics(camera, spec.width, spec.height)
         self._kernels["image"](
@@ -110,11 +115,11 @@ class Perception:
             std=spec.std,
         )
         self._lap("image")
-        self._camera.run()
+        self._run("camera", self._camera)
         self._lap("camera_encode")
         K = np.diag([1 / spec.stride, 1 / spec.stride, 1.0]) @ K
         P = (K @ camera.T_camera_ego[:3]).astype(np.float32)
-        seen = ImageFeatures(self._camera.outputs["features"][0].copy(), K, P)
+        seen = ImageFeatures(self._device.clone(self._camera.outputs["features"][0]), K, P)
         if self._in_step:  # a camera that the lidar triggers: the next answer will be the same
             self._lift([seen], P[None])
         return seen
@@ -122,74 +127,86 @@ class Perception:
     def detect(self, sweeps: Sequence[Sweep], views: Sequence[View], motion: Motion) -> Perceived:
         """Objects in the ego frame at the answer's time, from whatever there is; both may be empty. Sooner
         where `recall` was given this motion."""
+        with self._device.on("main"):
+            return self._detect(sweeps, views, motion)
+
+    def _detect(self, sweeps: Sequence[Sweep], views: Sequence[View], motion: Motion) -> Perceived:
         if motion is not self._motion:
-            self.recall(motion)
-        points_in, dropped = self._encode_points(sweeps)
+            self._recall(motion)
+        points_in = self._encode_points(sweeps)
+        self._device.join("camera")
         self._encode_views(views)
         self._kernels["bev_warp"].wait()
+        if not self._looked:
+            motion = replace(motion, T_prev_now=None, since_prev_s=0.0)
         self._motion, self._recalled = None, motion.T_prev_now is not None
         self._lap("warp")
-        self._bev.inputs["context"][0] = self._context(motion, bool(sweeps), bool(views))
-        self._bev.run()
+        context = self._context(motion, bool(sweeps), bool(views))
+        self._device.upload(context, self._bev.inputs["context"][0])
+        self._run("bev", self._bev)
         self._lap("fuse")
-        rows = self._decode()
-        rows = self._look_again(rows)
-        rows = self._suppress(rows)
+        found = self._look_twice()
         self._lap("decode")
-        counts = self._kernels["decode"].counts
-        boxes_dropped = {cause: counts[cause] for cause in ("overflow", "broken") if counts[cause]}
-        return Perceived(self._as_detections(rows), points_in, dropped, boxes_dropped)
+        counts, dropped = self._decoder.counts, self._kernels["pillars"].counts
+        self._looked = True
+        return Perceived(
+            self._as_detections(found),
+            points_in,
+            {cause: dropped[cause] for cause in ("not_finite", "outside") if dropped[cause]},
+            {cause: counts[cause] for cause in ("overflow", "broken") if counts[cause]},
+        )
+
+    def _run(self, part: str, network: engine.Engine) -> None:
+        network.run()
+        self._device.expect_finite(part, network.outputs)
 
     @property
     def first_look(self) -> FirstLook:
         """Copies of what the last second look was given."""
         features, camera_bev = self._bev.outputs["features"], self._bev.inputs["camera_bev"]
         xyz, intensity = self._points
-        return FirstLook(
-            rows=self._rows[: self._decoded].copy(),
-            features=features[0].copy(),
-            camera_bev=camera_bev[0].copy(),
-            xyz=xyz.copy(),
-            intensity=intensity.copy(),
-        )
+        with self._device.on("main"):
+            return FirstLook(
+                rows=self._decoder.rows,
+                features=self._device.fetch(features[0]),
+                camera_bev=self._device.fetch(camera_bev[0]),
+                xyz=self._device.fetch(xyz),
+                intensity=intensity.copy(),
+            )
 
     def explain(self) -> Explanation:
         """Of the last answer: looks three times more, each without a modality. What the next answer remembers
         is as it was."""
-        given = {name: array.copy() for name, array in self._bev.inputs.items()}
-        without = []
+        with self._device.on("main"):
+            return self._explain()
+
+    def _explain(self) -> Explanation:
+        device, inputs = self._device, self._bev.inputs
+        given = {name: device.clone(buffer) for name, buffer in inputs.items()}
+        context, without = device.fetch(inputs["context"]), []
         for modality in MODALITIES:
-            for name, array in self._bev.inputs.items():
-                array[...] = 0 if name in _CANVASES[modality] else given[name]
-            for slot in _CONTEXT[modality]:
-                self._bev.inputs["context"][0, slot] = 0
-            self._bev.run()
-            without.append(self._bev.outputs["heatmap"][0].copy())
-        for name, array in self._bev.inputs.items():
-            array[...] = given[name]
-        self._bev.run()
-        rows, heatmap = self._rows[: self._decoded].copy(), self._bev.outputs["heatmap"][0]
-        iy, ix = self._cells(rows)
+            for name, buffer in inputs.items():
+                if name in _CANVASES[modality]:
+                    device.zero(buffer)
+                else:
+                    device.copy(given[name], buffer)
+            told = context.copy()
+            told[0, list(_CONTEXT[modality])] = 0
+            device.upload(told, inputs["context"])
+            self._run("bev", self._bev)
+            without.append(device.fetch(self._bev.outputs["heatmap"][0]))
+        for name, buffer in inputs.items():
+            device.copy(given[name], buffer)
+        self._run("bev", self._bev)
+        rows, heatmap = self._decoder.rows, device.fetch(self._bev.outputs["heatmap"][0])
+        iy, ix = cells_under(rows, self.spec.head)
         kind = rows[:, CLASS].astype(np.intp)
         drops = np.stack([heatmap[kind, iy, ix] - other[kind, iy, ix] for other in without], axis=1)
-        return Explanation(rows, self._shares(iy, ix), drops, sigmoid(heatmap))
+        contribution = device.fetch(self._bev.outputs["contribution"][0])
+        return Explanation(rows, shares_at(contribution, iy, ix, self.spec.head.ny), drops, sigmoid(heatmap))
 
-    def _cells(self, rows: Array) -> tuple[Array, Array]:
-        """(n,), (n,) row and column of the head's canvas under each box; the nearest for one outside."""
-        head = self.spec.head
-        x, y = (rows[:, 0] - head.x_min) / head.cell_m, (rows[:, 1] - head.y_min) / head.cell_m
-        ix = np.minimum(np.maximum(x, 0), head.nx - 1).astype(np.intp)
-        iy = np.minimum(np.maximum(y, 0), head.ny - 1).astype(np.intp)
-        return iy, ix
-
-    def _shares(self, iy: Array, ix: Array) -> Array:
-        """(n, 3) what lidar, camera and memory contribute at these cells of the head's canvas."""
-        contribution = self._bev.outputs["contribution"][0]
-        step = -(-self.spec.head.ny // len(contribution))  # it may be coarser than the canvas
-        shares: Array = contribution[iy // step, ix // step]
-        return shares
-
-    def _encode_points(self, sweeps: Sequence[Sweep]) -> tuple[int, dict[str, int]]:
+    def _encode_points(self, sweeps: Sequence[Sweep]) -> int:
+        """Onto the lidar's canvas; how many there are."""
         total = sum(len(s.cloud.xyz) for s in sweeps)
         if total > len(self._xyz):  # rare: a denser lidar than before
             size = 1 << (total - 1).bit_length()
@@ -206,7 +223,7 @@ class Perception:
         intensity = intensities[0] if one else np.concatenate([np.empty(0, np.float32), *intensities])
         self._lap("deskew")
         W, b = self.package.pillars
-        counts = self._kernels["pillars"](
+        self._kernels["pillars"](
             self._xyz[:start],
             intensity,
             W,
@@ -218,12 +235,12 @@ class Perception:
         )
         self._points = self._xyz[:start], intensity
         self._lap("pillars")
-        return total, {cause: counts[cause] for cause in ("not_finite", "outside") if counts[cause]}
+        return total
 
     def _encode_views(self, views: Sequence[View]) -> None:
         if not views:
-            self._bev.inputs["camera_bev"][...] = 0
-            self._bev.inputs["camera_depth"][...] = 0
+            self._device.zero(self._bev.inputs["camera_bev"])
+            self._device.zero(self._bev.inputs["camera_depth"])
             self._lifted = None
             return
         images = [v.image for v in views]
@@ -234,23 +251,27 @@ class Perception:
 
     def _lift(self, images: list[ImageFeatures], P: Array) -> None:
         """Onto the camera's canvas; P (n, 3, 4) ego frame at the answer -> feature pixel."""
-        canvas, depth = self._bev.inputs["camera_bev"][0], self._bev.inputs["camera_depth"][0, :, :, 0]
-        features = images[0].features[None] if len(images) == 1 else np.stack([i.features for i in images])
-        self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, depth)
+        features = self._device.stack([i.features for i in images])
+        canvas = self._bev.inputs["camera_bev"][0]
+        self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, self._depth)
         self._lifted = images, P
         self._lap("lift")
 
     def recall(self, motion: Motion) -> None:
         """Begin to look back, beside whatever is done before `detect` with the same motion."""
+        with self._device.on("main"):
+            self._recall(motion)
+
+    def _recall(self, motion: Motion) -> None:
         state = self._bev.inputs["state"][0]
-        self._motion = motion
-        if motion.T_prev_now is None:
+        if motion.T_prev_now is None or not self._looked:
             self._kernels["bev_warp"].wait()
-            state[...] = 0
+            self._device.zero(state)
         else:
             # The engine's output of the last run still stands.
             before = self._bev.outputs["next_state"][0]
             self._kernels["bev_warp"].begin(before, motion.T_prev_now, self.spec.head, state)
+        self._motion = motion
 
     def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:
         """(16,) as model.yaml's `context` lists it, scaled to about -1..1."""
@@ -268,64 +289,25 @@ class Perception:
         )
         return out
 
-    def _decode(self) -> Array:
-        n = self._kernels["decode"](
-            self._bev.outputs["heatmap"][0],
-            self._bev.outputs["boxes"][0],
-            self.spec.head,
-            self.spec.decode_threshold,
-            self.spec.max_objects,
-            self._rows,
-        )
-        self._decoded = n
-        return self._rows[:n]
-
-    def _look_again(self, rows: Array) -> Array:
+    def _look_twice(self) -> Answer:
         """h(E, D(E)): the features around each first answer, and the points in it, correct it."""
-        if len(rows) == 0:
-            return rows
-        inputs, n = self._refine.inputs, len(rows)
-        boxes = np.ascontiguousarray(rows[:, :7])
-        for name, canvas in (
-            ("roi", self._bev.outputs["features"]),
-            ("camera_roi", self._bev.inputs["camera_bev"]),
-        ):
-            self._kernels["roi_sample"](canvas[0], boxes, self.spec.head, inputs[name][:n])
-        self._kernels["roi_points"](
+        something = self._decoder.first_look(
+            self._bev.outputs,
+            self._bev.inputs["camera_bev"][0],
             self._kernels["pillars"].grouped,
-            rows,
-            self.spec.points_margin_m,
-            self.spec.points_most,
-            *self.package.points,
-            inputs["points"][:n],
+            self._refine.inputs,
         )
-        self._kernels["box_context"](rows, inputs["box"][:n])
-        for given in inputs.values():
-            given[n:] = 0
-        self._lap("decode")
-        self._refine.run()
-        self._lap("refine")
-        answer = (output[:n] for output in self._refine.outputs.values())
-        self._kernels["box_refine"](rows, self._fits, *answer, self._refined[:n])
-        return self._refined[:n]
+        if something:
+            self._lap("decode")
+            self._run("refine", self._refine)
+            self._lap("refine")
+        return self._decoder.second_look(self._refine.outputs if something else None)
 
-    def _suppress(self, rows: Array) -> Array:
-        """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
-        rows = rows.take((-rows[:, SCORE]).argsort(kind="stable"), axis=0)
-        n = self._kernels["nms"](
-            np.ascontiguousarray(rows[:, :7]),
-            np.ascontiguousarray(rows[:, SCORE]),
-            rows[:, CLASS].astype(np.int32),
-            self._nms_iou,
-            self._keep,
-        )
-        return rows.take(self._keep[:n], axis=0)
-
-    def _as_detections(self, rows: Array) -> Detections:
-        iy, ix = self._cells(rows)
+    def _as_detections(self, found: Answer) -> Detections:
+        rows = found.rows
         kind = rows[:, CLASS].astype(np.intp)
         # Each class's first score at the same cell, the decoded class with its refined one.
-        scores = sigmoid(self._bev.outputs["heatmap"][0][:, iy, ix].T)
+        scores = sigmoid(found.logits)
         scores[np.arange(len(rows)), kind] = rows[:, SCORE]
         return Detections(
             boxes=rows[:, :7],
@@ -333,7 +315,7 @@ class Perception:
             scores=scores,
             labels=kind,
             std=rows[:, SIGMA],
-            contributions=self._shares(iy, ix),
+            contributions=found.shares,
             velocity_known=np.full(len(rows), self._recalled and self.spec.measures_velocity),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from fusion_rt.messages import PointCloud
@@ -12,12 +14,12 @@ from fusion_rt.transforms import Array
 class ImageFeatures(Struct, frozen=True, eq=False):
     """An encoded image, waiting for the trigger.
 
-    features  (h, w, C) float32
+    features  (h, w, C) float32, a buffer of the device
     K         (3, 3) float64: camera ray -> feature pixel
     P         (3, 4) float32: ego frame at the image -> feature pixel
     """
 
-    features: Array
+    features: Any
     K: Array
     P: Array
 

@@ -9,9 +9,10 @@ The same object serves the live node, offline replay, evaluation and the golden 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -19,11 +20,13 @@ from msgspec import Meta, Struct
 from fusion_rt.align.aligner import AlignConfig, Aligner, Snapshot
 from fusion_rt.detectors.lookout import DetectorUse, Lookout
 from fusion_rt.detectors.merging import merged
-from fusion_rt.device import CpuDevice, Device
+from fusion_rt.device import CpuDevice
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.filter import EgoFilter
 from fusion_rt.ego.lidar_odometry import LidarOdometry
-from fusion_rt.errors import ConfigError, MessageError
+from fusion_rt.engine import CARD_RUNTIMES
+from fusion_rt.engine_ladder import AUTO, CardDevice, EngineLadder, find_gpu, rungs
+from fusion_rt.errors import ConfigError, DeviceError, EngineError, MessageError
 from fusion_rt.images import camera_pixels
 from fusion_rt.messages import (
     Certificate,
@@ -56,15 +59,18 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The engine: `fusion:` in a scenario.
 
     model      a preset's name or a folder with a model package
-    runtime    "openvino", "onnxruntime" or "torch"
-    precision  "int8", "f32"; null: the model package's own choice
-    threads    of the kernels and of the network
+    runtime    "auto": the fastest that works on this machine; or one by its name: "openvino", "onnxruntime",
+               "torch", and on an NVIDIA card "tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda"
+    precision  "int8", "f16", "f32"; null: the model package's own choice, on a GPU "f16"
+    device     of the kernels: "cpu"; "cuda", an NVIDIA card; "auto": the card with a runtime that runs on it
+    threads    of the kernels and of the network, on the CPU
     detectors  name -> a detector of your own beside it: docs/detectors.md
     """
 
     model: str = "driving-s"
-    runtime: str = "openvino"
+    runtime: str = AUTO
     precision: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
     align: AlignConfig = AlignConfig()
     ego: EgoConfig = EgoConfig()
@@ -81,16 +87,29 @@ class FusionPipeline:
         self,
         config: PipelineConfig,
         rig: Rig,
-        device: Device,
+        device: CpuDevice,
         package: ModelPackage,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.config, self.rig = config, rig
         self._watch = Stopwatch(clock)
-        self._perception = Perception(
-            package, device, runtime=config.runtime, precision=config.precision, lap=self._watch.lap
+        card, why = _card(config)
+        self._engines = EngineLadder(
+            package,
+            device,
+            rungs(
+                config.runtime,
+                config.precision,
+                package,
+                card=card is not None,
+                only_card=config.device == "cuda",
+            ),
+            card=card,
+            why_no_card=why,
+            wait=clock is None,  # the same answers each time
+            strict=config.runtime != AUTO,
+            lap=self._watch.lap,
         )
-        self._device = str(device)
         self._modality = rig.modalities()
         if not rig.lidars and not rig.cameras:
             raise ConfigError("the rig has neither a lidar nor a camera: there is nothing to perceive with")
@@ -107,7 +126,7 @@ class FusionPipeline:
         self._classes = package.spec.classes
         self._same_iou = [package.spec.nms_iou[label] for label in self._classes]
         self._lookout = Lookout(config.detectors, rig, classes=self._classes, device=device)
-        self._features: dict[str, ImageFeatures] = {}
+        self._features: dict[str, tuple[Perception, ImageFeatures]] = {}  # and who encoded it
         self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image
         self._seq = 0
         self._remembered: EgoState | None = None  # where we were when the network last looked
@@ -140,17 +159,18 @@ class FusionPipeline:
 
     def explain(self) -> Explanation:
         """Why the network said what it last said; takes as long as three more looks."""
-        return self._perception.explain()
+        return self._engines.perception.explain()
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
-        """Packets accepted and dropped, by sensor and cause; "ego", "odometry", "tracker" and "detectors"
-        count what they refused."""
+        """Packets accepted and dropped, by sensor and cause; "ego", "odometry", "tracker",
+        "detectors" and "engine" count what they refused."""
         own = {
             "ego": dict(self._ego.counters),
             "odometry": {} if self._odometry is None else dict(self._odometry.counters),
             "tracker": {k: n for k, n in self._tracker.refused.items() if n},
             "detectors": dict(self._lookout.refused),
+            "engine": {k: n for k, n in self._engines.counters.items() if n},
         }
         return {**self._aligner.counters, **{name: counts for name, counts in own.items() if counts}}
 
@@ -174,7 +194,11 @@ class FusionPipeline:
             self._aligner.refuse(image, "malformed")
             return
         self._watch.lap("image_decode")
-        self._features[sensor] = self._perception.encode(pixels, camera, bgr=bgr)
+        features = self._engines.attempt(lambda engine: engine.encode(pixels, camera, bgr=bgr))
+        if features is None:
+            self._aligner.refuse(image, "engine")
+            return
+        self._features[sensor] = self._engines.perception, features
         if self._lookout.watches(sensor):
             self._lookout.see(sensor, pixels, bgr=bgr)
             self._watch.lap("detect")
@@ -195,16 +219,21 @@ class FusionPipeline:
 
     def _answer(self, stamp_ns: int) -> Prediction:
         """align -> preprocess -> encode -> fuse -> decode -> track -> forecast."""
+        self._engines.climb()
         snapshot = self._aligner.snapshot(stamp_ns)
         ego = self._ego.state_at(stamp_ns)
         self._watch.lap("ego")
         motion = self._motion(ego)
-        self._perception.recall(motion)
+        with contextlib.suppress(DeviceError, EngineError):  # `detect` tries it again, and is told
+            self._engines.perception.recall(motion)
         sweeps, views = self._sweeps(snapshot, stamp_ns), self._views(snapshot, stamp_ns)
         perceived = None
         if sweeps or views:
-            perceived = self._perception.detect(sweeps, list(views.values()), motion)
-            self._remembered = ego
+            perceived = self._engines.attempt(
+                lambda engine: engine.detect(sweeps, self._shown(engine, snapshot, views), motion)
+            )
+            self._remembered = ego if perceived is not None else None
+        looked = perceived is not None
         found, detectors = self._find(perceived, sweeps)
         frame = self._ego.frame_at(stamp_ns)
         if frame != self._frame:  # without a pose it is the ego frame: nothing stays where it was
@@ -217,7 +246,7 @@ class FusionPipeline:
             stamp_ns=stamp_ns,
             T_map_ego=T_map_ego,
             images=images,
-            lidar=bool(sweeps),
+            lidar=looked and bool(sweeps),
         )
         self._watch.lap("track")
         objects = tracked_objects(
@@ -237,9 +266,21 @@ class FusionPipeline:
             objects=objects,
             ego=ego,
             certificate=self._certificate(
-                snapshot, ego, perceived, detectors | seeing, bool(sweeps), bool(views)
+                snapshot, ego, perceived, detectors | seeing, looked and bool(sweeps), looked and bool(views)
             ),
         )
+
+    def _shown(self, engine: Perception, snapshot: Snapshot, views: dict[str, View]) -> list[View]:
+        """The views for an engine. Images that another one encoded are encoded anew: what it made of them may
+        lie on a card that is lost."""
+        shown = []
+        for sensor, view in views.items():
+            if self._features[sensor][0] is not engine:
+                image = snapshot.packets[sensor]
+                assert isinstance(image, Image)
+                self._features[sensor] = engine, engine.see(image, self.rig.cameras[sensor])
+            shown.append(View(self._features[sensor][1], view.T_camera_ego))
+        return shown
 
     def _find(
         self, perceived: Perceived | None, sweeps: list[Sweep]
@@ -273,7 +314,7 @@ class FusionPipeline:
             image = snapshot.packets.get(sensor)
             if image is not None and sensor in self._features:
                 (T_then_now,) = self._ego.relative([stamp_ns], image.header.stamp_ns)
-                views[sensor] = View(self._features[sensor], T_camera_ego @ T_then_now)
+                views[sensor] = View(self._features[sensor][1], T_camera_ego @ T_then_now)
         return views
 
     def _motion(self, ego: EgoState) -> Motion:
@@ -306,6 +347,9 @@ class FusionPipeline:
         camera: bool,
     ) -> Certificate:
         rung, reason = ladder(snapshot, lidar, camera)
+        if perceived is None and self._engines.failure:
+            reason = ", ".join(filter(None, (reason, self._engines.failure)))
+        engine = self._engines.perception
         elapsed_s = self._watch.elapsed_s
         deadline_s = self.config.align.deadline_s
         return Certificate(
@@ -314,11 +358,12 @@ class FusionPipeline:
             points_in=perceived.points_in if perceived else 0,
             points_dropped=perceived.points_dropped if perceived else {},
             boxes_dropped=perceived.boxes_dropped if perceived else {},
-            model=self._perception.package.identity,
+            model=engine.package.identity,
             detectors=detectors,
-            engine=self._perception.engine_identity,
-            precision=self._perception.precision,
-            device=self._device,
+            engine=engine.engine_identity,
+            engine_reason=self._engines.reason,
+            precision=engine.precision,
+            device=engine.device_name,
             stage_ms=self._stages_ms(snapshot),
             deadline_s=deadline_s,
             deadline_met=None if elapsed_s is None else elapsed_s <= deadline_s,
@@ -334,6 +379,19 @@ class FusionPipeline:
             for stage, ms in stages.items():
                 total[stage] = round(total.get(stage, 0.0) + ms, 3)
         return total
+
+
+def _card(config: PipelineConfig) -> tuple[CardDevice | None, str]:
+    """The card, where one is asked for and there; else why not. Raises DeviceError where there must be
+    one."""
+    if config.device == "cpu" or (config.device == "auto" and config.runtime not in (AUTO, *CARD_RUNTIMES)):
+        return None, ""
+    card, why = find_gpu(config.threads)
+    if card is None and config.device == "cuda":
+        raise DeviceError(
+            f"{why or 'there is no NVIDIA card here'}; see `fusion-rt doctor`, or use `device: cpu`"
+        )
+    return card, why
 
 
 def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:

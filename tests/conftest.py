@@ -170,7 +170,8 @@ def float_package(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], M
         folder = tmp_path_factory.mktemp("model")
         export_float(net.net, folder)
         for part in PARTS:
-            (folder / f"{part}.int8.onnx").touch()  # described below, but not in this package
+            for precision in ("int8", "f16"):  # described below, but not in this package
+                (folder / f"{part}.{precision}.onnx").touch()
         thresholds = dict.fromkeys(net.preset.classes, 0.3)
         spec = describe(net.preset, folder, thresholds, "1", "nothing", measures_velocity=True)
         spec = msgspec.structs.replace(spec, precisions={"f32": spec.precisions["f32"]}, precision="f32")

@@ -18,10 +18,21 @@ LEVELS = [
     {"arrays", "errors", "config", "messages", "transforms", "rig", "outlines", "stopwatch", "images"},
     {"kernels", "engine"},
     {"align", "ego", "device", "models", "tracking", "logs", "metrics", "bus", "payloads"},
-    {"perception", "percepts", "detectors"},
+    {"perception", "percepts", "detectors", "engine_builds", "engine_ladder", "parity"},
     {"pipeline"},
     {"bridge", "introspection", "sinks"},
-    {"offline", "client", "node", "scenario", "processes", "monitor", "supervisor", "doctor", "live_table"},
+    {
+        "offline",
+        "client",
+        "node",
+        "scenario",
+        "processes",
+        "monitor",
+        "supervisor",
+        "doctor",
+        "doctor_nvidia",
+        "live_table",
+    },
     {"keyboard", "telling"},
     {"nodes", "bench", "batch", "sim", "train", "web"},
     {"evaluation"},
@@ -30,7 +41,7 @@ LEVELS = [
 ]
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 OFFLINE = {"sim", "train", "evaluation"}  # what makes and judges models: no runtime module needs it
-BULKY = ("av", "torch", "onnx", "embreex", "kiss_icp", "matplotlib", "paho", "ray", "zenoh")
+BULKY = ("av", "cuda", "pycuda", "torch", "onnx", "embreex", "kiss_icp", "matplotlib", "paho", "ray", "zenoh")
 HEAVY = (*BULKY, *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))
 
 
@@ -101,8 +112,12 @@ def test_there_is_no_circle():
 @pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) not in OFFLINE])
 def test_simulation_and_training_are_imported_on_demand_only(module):
     """engine.torch is itself imported on demand: it is the reference, not the runtime. So are the bench's
-    peers."""
-    if module in ("fusion_rt.engine.torch", "fusion_rt.bench.bus.transports.zenoh"):
+    peers, and what launches on a card."""
+    own = (
+        *("fusion_rt.bench.bus.transports.zenoh", "fusion_rt.device.launch_bindings"),
+        "fusion_rt.device.launch_pycuda",
+    )
+    if module in own or module.startswith("fusion_rt.engine.torch"):
         return
     for target in imports(module, also_on_demand=False):
         assert not any(target == h or target.startswith(h + ".") for h in HEAVY), f"{module} imports {target}"

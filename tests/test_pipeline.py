@@ -94,7 +94,7 @@ def test_everything_at_work(make, packets, rig):
     assert certificate.motion_compensation == last.ego.source == "imu+gnss"
     assert certificate.points_in == 3720
     assert certificate.points_dropped == {}
-    assert certificate.model == pipeline._perception.package.identity
+    assert certificate.model == pipeline._engines.perception.package.identity
     assert certificate.engine.startswith("openvino-")
     assert (certificate.precision, certificate.device) == ("f32", "cpu, 1 thread")
     assert (certificate.deadline_s, certificate.deadline_met, certificate.stage_ms) == (0.05, None, {})
@@ -273,8 +273,10 @@ def test_a_deadline_that_does_not_hold(make, packets):
 def seen(make, monkeypatch):
     """A pipeline, and what its perception is given at each answer."""
     pipeline, given_ = make(), []
-    detect = pipeline._perception.detect
-    monkeypatch.setattr(pipeline._perception, "detect", lambda *args: given_.append(args) or detect(*args))
+    detect = pipeline._engines.perception.detect
+    monkeypatch.setattr(
+        pipeline._engines.perception, "detect", lambda *args: given_.append(args) or detect(*args)
+    )
     return pipeline, given_
 
 

@@ -24,6 +24,7 @@ from fusion_rt.messages import Message
 class Segment:
     """A segment mapped for reading only.
 
+    mapping  its address and size, for a card that reads it by itself
     Raises MessageError where `name` is not one of ours, and FileNotFoundError where its writer has removed
     it."""
 
@@ -41,6 +42,8 @@ class Segment:
             raise MessageError(f"{name} has holes: to map it would take memory that its writer never took")
         self.memory = mmap(self._fd, status.st_size, flags=MAP_SHARED | MAP_POPULATE, prot=PROT_READ)
         self._generations = memoryview(self.memory)[HEAD.size : HEAD.size + 8 * self.slots].cast("Q")
+        base = np.frombuffer(self.memory, np.uint8)
+        self.mapping = int(base.__array_interface__["data"][0]), status.st_size
         # Through /proc, since the name may be gone while the segment lives on in this mapping.
         self._path = f"/proc/self/fd/{self._fd}"
         self._idle: list[int] = []  # descriptions without a lock: to open one costs more than to lock it
@@ -111,6 +114,10 @@ class Lease:
         self._segment, self._fd, self._slot, self._pid = segment, fd, slot, os.getpid()
         self._start, self.nbytes = segment.start(slot), segment.slot_bytes
 
+    @property
+    def segment(self) -> Segment:
+        return self._segment
+
     def memory(self) -> memoryview:
         """The slot's bytes, read-only. The lease lives as long as this, or any array over a part of it."""
         slot = _Slot((self.nbytes,), np.uint8, self._segment.memory, self._start)
@@ -136,11 +143,16 @@ class _Slot(np.ndarray[Any, np.dtype[np.uint8]]):
 def release(message: msgspec.Struct) -> None:
     """End the message's lease now. Its arrays must not be read afterwards: the writer may reuse them."""
     for field in message.__struct_fields__:
-        base: Any = getattr(message, field)
-        while base is not None and not isinstance(base, _Slot):
-            base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
-        if base is not None:
-            base.lease.release()
+        lease = lease_of(getattr(message, field))
+        if lease is not None:
+            lease.release()
+
+
+def lease_of(value: Any) -> Lease | None:
+    """What holds the memory of an array, or of a view of one; None where that is the array itself."""
+    while value is not None and not isinstance(value, _Slot):
+        value = value.obj if isinstance(value, memoryview) else getattr(value, "base", None)
+    return None if value is None else value.lease
 
 
 def detach(message: Message) -> Message:

@@ -17,8 +17,14 @@ errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Model = Annotated[str, typer.Option(help="A preset's name, or a folder with a model package.")]
-Runtime = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
-Precision = Annotated[str | None, typer.Option(help="int8 or f32; the model's own choice if not given.")]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        help="openvino, onnxruntime, torch; on NVIDIA tensorrt, tensorrt-rtx, torch-cuda, onnxruntime-cuda;"
+        " where a pipeline runs also auto, the fastest that works."
+    ),
+]
+Precision = Annotated[str | None, typer.Option(help="int8, f16 or f32; the model's own choice if not given.")]
 Odometry = Annotated[
     bool,
     typer.Option("--odometry", help="With the lidar's odometry in the ego filter (extra `odometry`)."),

@@ -18,7 +18,9 @@ def doctor(json: Json = False) -> None:
     if json:
         print_json(findings)
     else:
-        table = Table("part", "state", "detail", "remedy", box=None, header_style="bold")
+        table = Table(box=None, header_style="bold")
+        for name in ("part", "state", "detail", "remedy"):
+            table.add_column(name, overflow="fold")  # a command that is cut cannot be typed
         for f in findings:
             table.add_row(f.part, f"[{COLOURS[f.state]}]{f.state}", f.detail, f.remedy)
         console.print(table)

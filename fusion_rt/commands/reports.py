@@ -165,10 +165,19 @@ def explanation(engine: Engine, log: Path, *, at_s: float | None, draw: Path | N
 
 
 def perception(engine: Engine) -> Perception:
-    """The model on this machine's CPU."""
-    from fusion_rt.device import CpuDevice
+    """The model on this machine: on the card where the engine is one for cards."""
+    from fusion_rt.device import CpuDevice, Device
+    from fusion_rt.engine import CARD_RUNTIMES
+    from fusion_rt.engine_ladder import find_gpu
+    from fusion_rt.errors import EngineError
     from fusion_rt.models.package import ModelPackage
     from fusion_rt.perception import Perception
 
     package = ModelPackage.load(engine.model)
-    return Perception(package, CpuDevice(), runtime=engine.runtime, precision=engine.precision)
+    device: Device = CpuDevice()
+    if engine.runtime in CARD_RUNTIMES:
+        card, why = find_gpu()
+        if card is None:
+            raise EngineError(f"{why or 'there is no NVIDIA card here'}; see `fusion-rt doctor`")
+        device = card
+    return Perception(package, device, runtime=engine.runtime, precision=engine.precision)

@@ -105,7 +105,7 @@ def replay(
         ),
     ] = None,
     model: Model = "driving-s",
-    runtime: Runtime = "openvino",
+    runtime: Runtime = "auto",
     precision: Precision = None,
     odometry: Odometry = False,
     threads: Threads = None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,12 @@ from numpy.typing import NDArray
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
 from fusion_rt.kernels.launchers import KERNELS
+
+if TYPE_CHECKING:
+    from fusion_rt.device.protocol import Decoder
+    from fusion_rt.models.package import ModelPackage
+
+_NOW: AbstractContextManager[None] = nullcontext()
 
 
 class CpuDevice:
@@ -39,6 +46,52 @@ class CpuDevice:
         """Copies; shapes and dtypes must agree."""
         _same(buffer, out)
         np.copyto(out, buffer)
+
+    @property
+    def host(self) -> CpuDevice:
+        """Itself."""
+        return self
+
+    def fetch(self, buffer: NDArray[Any]) -> NDArray[Any]:
+        """A copy."""
+        return buffer.copy()
+
+    def zero(self, buffer: NDArray[Any]) -> None:
+        buffer[...] = 0
+
+    def copy(self, buffer: NDArray[Any], out: NDArray[Any]) -> None:
+        """Copies; shapes and dtypes must agree."""
+        _same(buffer, out)
+        np.copyto(out, buffer)
+
+    def clone(self, buffer: NDArray[Any]) -> NDArray[Any]:
+        """A copy."""
+        return buffer.copy()
+
+    def stack(self, buffers: list[NDArray[Any]]) -> NDArray[Any]:
+        """Along a new first axis; of a single one a view."""
+        return buffers[0][None] if len(buffers) == 1 else np.stack(buffers)
+
+    def on(self, stream: str) -> AbstractContextManager[None]:
+        """Everything is done at once, in the order of asking."""
+        return _NOW
+
+    def join(self, other: str) -> None:
+        """Nothing to wait for."""
+
+    def expect_finite(self, part: str, outputs: Mapping[str, NDArray[Any]]) -> None:
+        """The engines of the CPU see to it themselves."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def decoder(self, package: ModelPackage) -> Decoder:
+        from fusion_rt.device.cpu_decoder import CpuDecoder
+
+        return CpuDecoder(self, package)
+
+    def synchronize(self) -> None:
+        """Nothing waits: every call has done its work when it returns."""
 
     def kernel(self, name: str) -> Callable[..., Any]:
         """A launcher of fusion_rt.kernels.launchers, with scratch memory of its own."""

@@ -5,7 +5,10 @@
     engine.run()
     engine.outputs["features"]
 
-Buffers are made once, when the engine is; running allocates no arrays.
+Buffers are made once, when the engine is; running allocates no arrays. On a GPU they are the device's, and
+`run` enqueues on its stream:
+
+    engine = load(path, runtime="tensorrt", precision="f16", device=device)
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from fusion_rt.engine.gpu import DeviceEngine, GpuDevice, StagedEngine
 from fusion_rt.errors import EngineError
 
 RUNTIMES = ("openvino", "onnxruntime", "torch")
+# Those that run on an NVIDIA card, the fastest first.
+CARD_RUNTIMES = ("tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda")
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -26,10 +32,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Engine(Protocol):
     """A compiled network.
 
-    inputs, outputs  name -> float32 array; the same memory for the engine's life: fill the inputs in
-                     place, read the outputs after `run`
+    inputs, outputs  name -> float32 array, or device buffer; the same memory for the engine's life:
+                     fill the inputs in place, read the outputs after `run`
     name             "openvino", ...
-    precision        "f32" or "int8"
+    precision        "f32", "f16" or "int8"
     identity         runtime, its version, precision and the digest of the file
     """
 
@@ -38,10 +44,10 @@ class Engine(Protocol):
     identity: str
 
     @property
-    def inputs(self) -> Mapping[str, NDArray[Any]]: ...
+    def inputs(self) -> Mapping[str, Any]: ...
 
     @property
-    def outputs(self) -> Mapping[str, NDArray[Any]]: ...
+    def outputs(self) -> Mapping[str, Any]: ...
 
     def run(self) -> None:
         """Outputs from inputs. Raises EngineError when an output is not finite.
@@ -58,21 +64,35 @@ def load(
     threads: int = 2,
     inputs: Shapes | None = None,
     outputs: Shapes | None = None,
+    device: GpuDevice | None = None,
+    staged: bool = True,
 ) -> Engine:
     """Compile an ONNX file.
 
-    precision says what the file holds and is checked against it: "int8" has quantised layers, "f32"
-    has none. inputs, outputs: the names and shapes that the caller relies on.
+    device: the GPU, for the runtimes that need one; its buffers stay behind host arrays unless `staged` is
+    false, when inputs and outputs are the device's own and `run` waits for nothing.
+
+    precision says what the file holds and is checked against it: "int8" has quantised layers, "f16" weights
+    in half precision, "f32" neither. inputs, outputs: the names and shapes that the caller relies on.
     Raises EngineError: the runtime is unknown or not installed, the file is missing, damaged or of
     another precision, names or shapes differ.
     """
     path = Path(path)
     if not path.is_file():
         raise EngineError(f"{path}: no such model file; export it, or check the model's name")
-    engine = _create(path, runtime, precision, threads)
+    if runtime in CARD_RUNTIMES:
+        if device is None:
+            raise EngineError(
+                f"runtime {runtime!r} needs an NVIDIA GPU, none was found; see `fusion-rt doctor`"
+            )
+        on_device = _create_on(path, runtime, precision, device, inputs or {})
+        engine: Any = StagedEngine(on_device, device, path) if staged else on_device
+    else:
+        engine = _create(path, runtime, precision, threads)
     _expect(path, "input", inputs, engine.inputs)
     _expect(path, "output", outputs, engine.outputs)
-    return engine
+    checked: Engine = engine
+    return checked
 
 
 def _create(path: Path, runtime: str, precision: str, threads: int) -> Engine:
@@ -91,10 +111,36 @@ def _create(path: Path, runtime: str, precision: str, threads: int) -> Engine:
 
             return TorchEngine(path, precision, threads)
     except ImportError as error:
-        extra = {"onnxruntime": "onnxruntime", "torch": "train"}.get(runtime)
-        how = f"pip install 'fusion-rt[{extra}]'" if extra else "reinstall fusion-rt"
-        raise EngineError(f"runtime {runtime!r} is not installed ({error}); {how}") from error
-    raise EngineError(f"runtime {runtime!r} is not one of {', '.join(RUNTIMES)}")
+        raise _not_installed(runtime, error) from error
+    raise EngineError(f"runtime {runtime!r} is not one of {', '.join((*RUNTIMES, *CARD_RUNTIMES))}")
+
+
+def _create_on(path: Path, runtime: str, precision: str, device: GpuDevice, inputs: Shapes) -> DeviceEngine:
+    try:
+        if runtime == "torch-cuda":
+            from fusion_rt.engine.torch_cuda import TorchCudaEngine
+
+            return TorchCudaEngine(path, precision, device)
+        if runtime == "onnxruntime-cuda":
+            from fusion_rt.engine.onnxruntime_cuda import OnnxRuntimeCudaEngine
+
+            return OnnxRuntimeCudaEngine(path, precision, device)
+        from fusion_rt.engine.tensorrt import TensorRtEngine
+
+        return TensorRtEngine(path, precision, device, runtime=runtime, shapes=inputs)
+    except ImportError as error:
+        raise _not_installed(runtime, error) from error
+
+
+def _not_installed(runtime: str, error: ImportError) -> EngineError:
+    extra = {
+        "onnxruntime": "onnxruntime",
+        "onnxruntime-cuda": "onnxruntime-cuda",
+        "torch": "train",
+        "torch-cuda": "torch-cuda",
+    }.get(runtime)
+    how = f"pip install 'fusion-rt[{extra}]'" if extra else "reinstall fusion-rt"
+    return EngineError(f"runtime {runtime!r} is not installed ({error}); {how}")
 
 
 def _expect(path: Path, kind: str, wanted: Shapes | None, found: Mapping[str, NDArray[Any]]) -> None:

@@ -31,11 +31,11 @@ def identity(runtime: str, version: str, precision: str, path: Path) -> str:
     return f"{runtime}-{version}-{precision}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
-def check_precision(path: Path, precision: str, quantised: bool) -> None:
+def check_precision(path: Path, precision: str, *, quantised: bool, half: bool) -> None:
     """Raises EngineError where the file is not of the precision that was asked for."""
-    found = "int8" if quantised else "f32"
-    if precision not in ("int8", "f32"):
-        raise EngineError(f"precision {precision!r} is not one of int8, f32")
+    found = "int8" if quantised else "f16" if half else "f32"
+    if precision not in ("int8", "f16", "f32"):
+        raise EngineError(f"precision {precision!r} is not one of int8, f16, f32")
     if precision != found:
         raise EngineError(f"{path}: holds {found} layers, {precision} was asked for; give the matching file")
 

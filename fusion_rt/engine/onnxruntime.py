@@ -29,7 +29,7 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f"{path}: ONNX Runtime cannot load it ({error}); export the model again"
             ) from error
-        check_precision(path, precision, b"QuantizeLinear" in model)
+        check_precision(path, precision, **held_by(self._session, model))
         self.precision = precision
         self.identity = identity(self.name, onnxruntime.__version__, precision, path)
         self._path = path
@@ -44,3 +44,9 @@ class OnnxRuntimeEngine:
     def run(self) -> None:
         self._session.run_with_iobinding(self._binding)
         check_finite(self._path, self.outputs)
+
+
+def held_by(session: onnxruntime.InferenceSession, model: bytes) -> dict[str, bool]:
+    """Whether the file holds quantised layers or half precision; a session does not show its tensors."""
+    marks = session.get_modelmeta().custom_metadata_map
+    return {"quantised": b"QuantizeLinear" in model, "half": marks.get("precision") == "f16"}

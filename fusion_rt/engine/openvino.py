@@ -19,8 +19,16 @@ class OpenVinoEngine:
     def __init__(self, path: Path, precision: str, threads: int) -> None:
         try:
             model = shared_core().read_model(str(path))
-            quantised = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
-            check_precision(path, precision, quantised)
+            ops = model.get_ops()
+            check_precision(
+                path,
+                precision,
+                quantised=any(op.get_type_name() == "FakeQuantize" for op in ops),
+                half=any(
+                    op.get_type_name() == "Constant" and op.get_element_type() == openvino.Type.f16
+                    for op in ops
+                ),
+            )
             compiled = compiled_for_cpu(model, threads)
         except RuntimeError as error:
             what = " ".join(str(error).split())  # it comes in several lines

@@ -1,26 +1,13 @@
-"""torch runs the same ONNX file, operator by operator: the reference that the fast engines are held to.
-
-It knows the operators that our exports have and refuses any other. Quantised files run in float with
-every QuantizeLinear rounding as the standard says.
-"""
+"""torch on the CPU runs the same ONNX file: the reference that the fast engines are held to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import onnx
 import torch
-from google.protobuf.message import DecodeError
-from onnx import numpy_helper
-from torch import Tensor
-from torch.nn import functional as F
 
-from fusion_rt.engine.buffers import Buffers, check_finite, check_precision, identity, make_buffers
-from fusion_rt.errors import EngineError
-
-Attributes = dict[str, Any]
+from fusion_rt.engine.buffers import Buffers, check_finite, identity, make_buffers
+from fusion_rt.engine.torch_graph import TorchGraph
 
 
 class TorchEngine:
@@ -29,169 +16,21 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, path: Path, precision: str, threads: int) -> None:
-        try:
-            model = onnx.load(str(path))
-            onnx.checker.check_model(model)
-        except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-            raise EngineError(f"{path}: not an ONNX model ({error}); export the model again") from error
-        graph = model.graph
-        unknown = sorted({n.op_type for n in graph.node} - set(OPERATORS))
-        if unknown:
-            raise EngineError(f"{path}: torch cannot run {', '.join(unknown)}; use another runtime")
-        check_precision(path, precision, any(n.op_type == "QuantizeLinear" for n in graph.node))
+        self._graph = TorchGraph(path, precision)
         self.precision = precision
         self.identity = identity(self.name, torch.__version__, precision, path)
         self._path, self._threads = path, threads
-        self.inputs: Buffers = make_buffers(path, [(v.name, _shape(v)) for v in graph.input])
-        self.outputs: Buffers = make_buffers(path, [(v.name, _shape(v)) for v in graph.output])
-        self._constants = {
-            t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer
-        }
-        self._nodes = [
-            (
-                OPERATORS[n.op_type],
-                list(n.input),
-                list(n.output),
-                {a.name: _attribute(a) for a in n.attribute},
-            )
-            for n in graph.node
-        ]
+        self.inputs: Buffers = make_buffers(path, self._graph.inputs)
+        self.outputs: Buffers = make_buffers(path, self._graph.outputs)
 
     @torch.inference_mode()
     def run(self) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
-            values = {**self._constants, **{n: torch.from_numpy(a) for n, a in self.inputs.items()}}
-            for operator, inputs, names, attributes in self._nodes:
-                result = operator([values[i] if i else None for i in inputs], attributes)
-                values.update(zip(names, result if isinstance(result, tuple) else (result,)))
+            values = self._graph({name: torch.from_numpy(a) for name, a in self.inputs.items()})
             for name, array in self.outputs.items():
                 array[...] = values[name].numpy()
         finally:
             torch.set_num_threads(threads)
         check_finite(self._path, self.outputs)
-
-
-def _attribute(attribute: onnx.AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, onnx.TensorProto):
-        return torch.from_numpy(numpy_helper.to_array(value).copy())
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    return tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim)
-
-
-def _conv(x: list[Any], a: Attributes) -> Tensor:
-    top, left, bottom, right = a.get("pads", [0, 0, 0, 0])
-    padded = F.pad(x[0], (left, right, top, bottom))
-    bias = x[2] if len(x) > 2 else None
-    return F.conv2d(padded, x[1], bias, tuple(a.get("strides", (1, 1))), 0, 1, a.get("group", 1))
-
-
-def _gemm(x: list[Any], a: Attributes) -> Tensor:
-    left = x[0].T if a.get("transA") else x[0]
-    right = x[1].T if a.get("transB") else x[1]
-    out: Tensor = a.get("alpha", 1.0) * (left @ right)
-    return out + a.get("beta", 1.0) * x[2] if len(x) > 2 else out
-
-
-def _resize(x: list[Any], a: Attributes) -> Tensor:
-    if a.get("mode", "nearest") != "nearest":
-        raise EngineError(f"Resize by {a['mode']!r} is not one that our exports have; use another runtime")
-    size = [int(n) for n in x[3]] if len(x) > 3 else [int(n * s) for n, s in zip(x[0].shape, x[2])]
-    return F.interpolate(x[0], size=size[2:], mode="nearest")
-
-
-def _reduce_mean(x: list[Any], a: Attributes) -> Tensor:
-    axes = a["axes"] if "axes" in a else x[1].tolist()
-    out: Tensor = x[0].mean(tuple(axes), keepdim=bool(a.get("keepdims", 1)))
-    return out
-
-
-def _reduce_sum(x: list[Any], a: Attributes) -> Tensor:
-    axes = a["axes"] if "axes" in a else x[1].tolist()
-    out: Tensor = x[0].sum(tuple(axes), keepdim=bool(a.get("keepdims", 1)))
-    return out
-
-
-def _slice(x: list[Any], _: Attributes) -> Tensor:
-    out: Tensor = x[0]
-    axes = x[3].tolist() if len(x) > 3 else range(len(x[1]))
-    steps = x[4].tolist() if len(x) > 4 else [1] * len(x[1])
-    for axis, start, end, step in zip(axes, x[1].tolist(), x[2].tolist(), steps):
-        n = out.shape[axis]
-        rows = torch.arange(*slice(start, end, step).indices(n))
-        out = out.index_select(axis, rows)
-    return out
-
-
-def _split(x: list[Any], a: Attributes) -> tuple[Tensor, ...]:
-    sizes = x[1].tolist() if len(x) > 1 else a["split"]
-    return tuple(x[0].split(sizes, dim=a.get("axis", 0)))
-
-
-def _gather(x: list[Any], a: Attributes) -> Tensor:
-    axis = a.get("axis", 0)
-    index = x[1].long()
-    out: Tensor = x[0].index_select(axis, index.reshape(-1))
-    return out.reshape(*x[0].shape[:axis], *index.shape, *x[0].shape[axis:][1:])
-
-
-def _unsqueeze(x: list[Any], a: Attributes) -> Tensor:
-    out: Tensor = x[0]
-    for axis in sorted(a["axes"] if "axes" in a else x[1].tolist()):
-        out = out.unsqueeze(axis)
-    return out
-
-
-def _along(values: Tensor, like: Tensor, a: Attributes) -> Tensor:
-    """A scale or zero point, shaped to act along the axis of a per-channel quantisation."""
-    if values.ndim == 0 or values.numel() == 1:
-        return values.reshape(())
-    shape = [1] * like.ndim
-    shape[a.get("axis", 1)] = -1
-    return values.reshape(shape)
-
-
-def _quantise(x: list[Any], a: Attributes) -> Tensor:
-    scale, zero = _along(x[1], x[0], a), _along(x[2], x[0], a)
-    limits = torch.iinfo(zero.dtype)
-    return (torch.round(x[0] / scale) + zero).clamp(limits.min, limits.max).to(zero.dtype)
-
-
-def _dequantise(x: list[Any], a: Attributes) -> Tensor:
-    value = x[0].to(torch.float32)
-    if len(x) > 2:
-        value = value - _along(x[2], x[0], a).to(torch.float32)
-    return value * _along(x[1], x[0], a)
-
-
-OPERATORS: dict[str, Callable[[list[Any], Attributes], Any]] = {
-    "Abs": lambda x, a: x[0].abs(),
-    "Add": lambda x, a: x[0] + x[1],
-    "Clip": lambda x, a: x[0].clamp(x[1], x[2]),
-    "Concat": lambda x, a: torch.cat(x, dim=a["axis"]),
-    "Constant": lambda x, a: a["value"],
-    "Conv": _conv,
-    "DequantizeLinear": _dequantise,
-    "Div": lambda x, a: x[0] / x[1],
-    "Gather": _gather,
-    "Gemm": _gemm,
-    "Identity": lambda x, a: x[0],
-    "Log": lambda x, a: x[0].log(),
-    "MatMul": lambda x, a: x[0] @ x[1],
-    "Mul": lambda x, a: x[0] * x[1],
-    "QuantizeLinear": _quantise,
-    "ReduceMean": _reduce_mean,
-    "ReduceSum": _reduce_sum,
-    "Relu": lambda x, a: F.relu(x[0]),
-    "Reshape": lambda x, a: x[0].reshape([int(n) for n in x[1]]),
-    "Resize": _resize,
-    "Slice": _slice,
-    "Split": _split,
-    "Transpose": lambda x, a: x[0].permute(tuple(a["perm"])),
-    "Unsqueeze": _unsqueeze,
-}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,11 @@ class Grouped:
     """Points as the pillars kernel leaves them, by cell; they stand until its next call.
 
     points (M, 4) float32: x, y from the cell's centre and z (m), intensity; start, count (workers, cells)
-    int32; the canvas of the cells."""
+    int32; the canvas of the cells. On a card these are its buffers."""
 
-    points: Array
-    start: Array
-    count: Array
+    points: Any
+    start: Any
+    count: Any
     grid: GridLike
 
 
@@ -50,14 +51,13 @@ class DecodeKernel(Kernel):
         check("heatmap", heatmap, np.float32, (None, grid.ny, grid.nx))
         check("regression", regression, np.float32, (grid.ny, grid.nx, 15))
         check("out", out, np.float32, (k, 16), written=True)
-        if not 0 < threshold < 1:
-            raise DeviceError(f"threshold is {threshold}, expected a probability between 0 and 1")
+        logit = check_threshold(threshold)
         if self._candidate.size < heatmap.size:
             self._candidate = np.empty(heatmap.size, np.int32)
         rows = int(
             self.library.frt_decode(
                 self.threads, ptr(heatmap), ptr(regression), len(heatmap), canvas,
-                ctypes.c_float(np.log(threshold / (1 - threshold))), k, ptr(self._candidate),
+                ctypes.c_float(logit), k, ptr(self._candidate),
                 ptr(self._counters), ptr(out),
             )
         )  # fmt: skip
@@ -66,12 +66,19 @@ class DecodeKernel(Kernel):
         return rows
 
 
+def check_threshold(threshold: float) -> float:
+    """Its logit. Raises DeviceError unless it is a probability."""
+    if not 0 < threshold < 1:
+        raise DeviceError(f"threshold is {threshold}, expected a probability between 0 and 1")
+    return float(np.log(threshold / (1 - threshold)))
+
+
 class NmsKernel(Kernel):
     """Of boxes of one class that overlap too far for it, the best stays."""
 
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
-        self._overlap = np.empty(0, np.uint8)
+        self._overlap, self._gone = np.empty(0, np.uint8), np.empty(0, np.uint8)
         self._counters = np.zeros(1, np.int32)
 
     def __call__(self, boxes: Array, scores: Array, classes: Array, iou: Sequence[float], keep: Array) -> int:
@@ -90,21 +97,27 @@ class NmsKernel(Kernel):
             raise DeviceError(f"boxes has {n} rows; every pair is compared, so at most {native.MAX_EXTENT}")
         if not (scores[1:] <= scores[:-1]).all():
             raise DeviceError("scores must fall: sort the boxes, best first")
-        limits = floats("iou", iou, (len(iou),))
-        if not ((limits >= 0) & (limits <= 1)).all():
-            raise DeviceError(f"iou is {limits.tolist()}, expected 0 to 1 for each class")
+        limits = check_iou(iou)
         if n and not 0 <= classes.min() <= classes.max() < len(limits):
             raise DeviceError(
                 f"classes go from {classes.min()} to {classes.max()}, iou knows 0 to {len(limits) - 1}"
             )
         if self._overlap.size < n * n:
-            self._overlap = np.empty(n * n, np.uint8)
+            self._overlap, self._gone = np.empty(n * n, np.uint8), np.empty(n, np.uint8)
         return int(
             self.library.frt_nms(
-                self.threads, ptr(boxes), ptr(classes), n, ptr(limits), ptr(self._overlap), ptr(keep),
-                ptr(self._counters),
+                self.threads, ptr(boxes), ptr(classes), n, ptr(limits), ptr(self._overlap), ptr(self._gone),
+                ptr(keep), ptr(self._counters),
             )
         )  # fmt: skip
+
+
+def check_iou(iou: Sequence[float]) -> Array:
+    """As float32. Raises DeviceError unless each is a share."""
+    limits = floats("iou", iou, (len(iou),))
+    if not ((limits >= 0) & (limits <= 1)).all():
+        raise DeviceError(f"iou is {limits.tolist()}, expected 0 to 1 for each class")
+    return limits
 
 
 class RoiSampleKernel(Kernel):
@@ -166,12 +179,7 @@ class RoiPointsKernel(Kernel):
         channels, n = second.shape[1], len(rows)
         check("bias", bias, np.float32, (channels,))
         check("out", out, np.float32, (n, channels + 1), written=True)
-        if channels == 0 or channels % ROI_BLOCK:
-            raise DeviceError(f"second has {channels} channels, expected a multiple of {ROI_BLOCK}")
-        if not 0 <= margin_m <= native.MAX_REACH_M:
-            raise DeviceError(f"margin_m is {margin_m}, expected metres, 0 or more")
-        if not 1 <= most <= native.MAX_EXTENT:
-            raise DeviceError(f"most is {most}, expected 1 to {native.MAX_EXTENT} points")
+        check_roi(channels, margin_m, most)
         _check_classes(rows, len(kind), "kind")
         if self._inside.size < n:
             self._inside = np.empty(n, np.int32)
@@ -180,6 +188,16 @@ class RoiPointsKernel(Kernel):
             ptr(rows), n, ctypes.c_float(margin_m), most, ptr(at), ptr(size), ptr(kind), ptr(second),
             ptr(bias), channels, ptr(self._inside), ptr(out),
         )  # fmt: skip
+
+
+def check_roi(channels: int, margin_m: float, most: int) -> None:
+    """Raises DeviceError for what the kernel cannot work with."""
+    if channels == 0 or channels % ROI_BLOCK:
+        raise DeviceError(f"second has {channels} channels, expected a multiple of {ROI_BLOCK}")
+    if not 0 <= margin_m <= native.MAX_REACH_M:
+        raise DeviceError(f"margin_m is {margin_m}, expected metres, 0 or more")
+    if not 1 <= most <= native.MAX_EXTENT:
+        raise DeviceError(f"most is {most}, expected 1 to {native.MAX_EXTENT} points")
 
 
 class BoxContextKernel(Kernel):

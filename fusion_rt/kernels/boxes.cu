@@ -42,8 +42,8 @@ FRT_KERNEL(decode_peaks)(const float* heatmap, const float* regression, int clas
 
 // The rank of a candidate is the number of better ones: no order of arrival matters, and ties go to the first cell.
 FRT_KERNEL(decode_boxes)(const float* heatmap, const float* regression, Grid g, const int* candidate,
-                         int n, int k, float* rows) {
-  const int cells = g.nx * g.ny;
+                         const int* candidates, int k, float* rows) {
+  const int cells = g.nx * g.ny, n = *candidates;
   FRT_FOR(a, n) {
     const int i = candidate[a];
     const float value = heatmap[i];
@@ -122,8 +122,9 @@ FRT_DEVICE bool has_area(const float* box) {
 }
 
 // overlap (n, n) bytes: whether the earlier (row) box suppresses the later (column) one.
-FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, int n, const float* limits,
+FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, const int* rows, int room, const float* limits,
                         unsigned char* overlap) {
+  const int n = frt_held(rows, room);
   FRT_FOR(i, n * n) {
     const int a = i / n, b = i % n;
     bool hit = false;
@@ -140,15 +141,23 @@ FRT_KERNEL(nms_overlap)(const float* boxes, const int* classes, int n, const flo
   }
 }
 
-// Greedy, best first: boxes come ordered. One worker; n is at most a few hundred.
-FRT_KERNEL(nms_keep)(const unsigned char* overlap, int n, int* keep, int* counters) {
-  FRT_FOR(once, 1) {
+// Greedy, best first: boxes come ordered. One team, which marks together what each kept box suppresses; `gone` has a
+// byte for each box.
+FRT_KERNEL(nms_keep)(const unsigned char* overlap, const int* rows, int room, unsigned char* gone, int* keep,
+                     int* counters) {
+  const int n = frt_held(rows, room);
+  FRT_FOR_TEAM(once, 1) {
     int kept = 0;
-    for (int b = 0; b < n; ++b) {
-      bool free = true;
-      for (int k = 0; k < kept && free; ++k) free = !overlap[keep[k] * n + b];
-      if (free) keep[kept++] = b;
+    FRT_LANES(b, 0, n) gone[b] = 0;
+    FRT_SYNC();
+    for (int a = 0; a < n; ++a) {
+      if (gone[a]) continue;  // what a lane sees here, no lane writes before all have seen it
+      FRT_LANES(only, 0, 1) keep[kept] = a;
+      ++kept;
+      const unsigned char* mine = overlap + (long long)a * n;
+      FRT_LANES(b, a + 1, n) gone[b] |= mine[b];
+      FRT_SYNC();
     }
-    counters[0] = kept;
+    FRT_LANES(last, 0, 1) counters[0] = kept;
   }
 }

@@ -1,26 +1,25 @@
 // Onto and off the canvas: lift camera features, warp the memory, look at the features around a box.
 #include "frt.h"
 
-#define FRT_MAX_FEATURES 256
-
 // The features of up to four places and their weights.
 struct FourTaps {
   const float* at[4];
   float weight[4];
 };
 
-// sum += the weighted features. A tap without weight is not read: what lies there may be NaN.
+// sum += the weighted features, each lane of the team its own. A tap without weight is not read: what lies there may
+// be NaN.
 FRT_DEVICE void add_taps(const FourTaps& t, int channels, float* __restrict__ sum) {
   const float *a = t.at[0], *b = t.at[1], *c = t.at[2], *d = t.at[3];
   const float u = t.weight[0], v = t.weight[1], w = t.weight[2], x = t.weight[3];
   if (u > 0.0f && v > 0.0f && w > 0.0f && x > 0.0f) {  // nearly always: the sum is read and written once
-    for (int i = 0; i < channels; ++i)
+    FRT_LANES(i, 0, channels)
       sum[i] = frt_mad(x, d[i], frt_mad(w, c[i], frt_mad(v, b[i], frt_mad(u, a[i], sum[i]))));
     return;
   }
   for (int k = 0; k < 4; ++k)
     if (t.weight[k] > 0.0f)
-      for (int i = 0; i < channels; ++i) sum[i] = frt_mad(t.weight[k], t.at[k][i], sum[i]);
+      FRT_LANES(i, 0, channels) sum[i] = frt_mad(t.weight[k], t.at[k][i], sum[i]);
 }
 
 // Border pixels repeat: a sample in the outer half pixel belongs to the image.
@@ -35,14 +34,16 @@ FRT_DEVICE FourTaps image_taps(const float* map, int h, int w, int channels, flo
 }
 
 // Mean of the bilinear samples of every camera and height in which a cell is seen, and of their depths (m).
+// A team takes a cell, its lanes the channels: neighbours in memory.
 // features (cameras, h, w, channels); P (cameras, 3, 4) ego -> feature px; out (ny, nx, channels); depth (ny, nx).
 FRT_KERNEL(lift)(const float* features, int cameras, int channels, int h, int w, const float* P, Grid g,
                  const float* z, int levels, float* out, float* depth) {
   const int cells = g.nx * g.ny;
-  FRT_FOR(i, cells) {
+  FRT_FOR_TEAM(i, cells) {
     const float x = g.x_min + (float(i % g.nx) + 0.5f) * g.cell, y = g.y_min + (float(i / g.nx) + 0.5f) * g.cell;
-    float sum[FRT_MAX_FEATURES], far = 0.0f;
-    for (int c = 0; c < channels; ++c) sum[c] = 0.0f;
+    float* sum = out + (long long)i * channels;
+    float far = 0.0f;
+    FRT_LANES(c, 0, channels) sum[c] = 0.0f;
     int seen = 0;
     for (int k = 0; k < cameras; ++k) {
       const float* m = P + 12 * k;
@@ -59,8 +60,8 @@ FRT_KERNEL(lift)(const float* features, int cameras, int channels, int h, int w,
       }
     }
     const float share = seen ? 1.0f / float(seen) : 0.0f;
-    for (int c = 0; c < channels; ++c) out[(long long)i * channels + c] = sum[c] * share;
-    depth[i] = far * share;
+    FRT_LANES(c, 0, channels) sum[c] *= share;
+    FRT_LANES(once, 0, 1) depth[i] = far * share;
   }
 }
 
@@ -81,22 +82,24 @@ FRT_DEVICE FourTaps cell_taps(const float* canvas, int channels, Grid g, float x
 }
 
 FRT_DEVICE void sample(const float* canvas, int channels, Grid g, float x, float y, float* out) {
-  for (int c = 0; c < channels; ++c) out[c] = 0.0f;
+  FRT_LANES(c, 0, channels) out[c] = 0.0f;
   add_taps(cell_taps(canvas, channels, g, x, y), channels, out);
 }
 
 // The previous canvas seen from the present ego frame. T (2, 3): present x, y -> previous x, y.
 FRT_KERNEL(bev_warp)(const float* state, int channels, const float* T, Grid g, float* out) {
-  FRT_FOR(i, g.nx * g.ny) {
+  FRT_FOR_TEAM(i, g.nx * g.ny) {
     const float x = g.x_min + (float(i % g.nx) + 0.5f) * g.cell, y = g.y_min + (float(i / g.nx) + 0.5f) * g.cell;
     sample(state, channels, g, T[0] * x + T[1] * y + T[2], T[3] * x + T[4] * y + T[5], out + (long long)i * channels);
   }
 }
 
 // Features at a box's centre and the mid-points of its front, back, left and right edges: (n, 5, channels).
-FRT_KERNEL(roi_sample)(const float* features, int channels, const float* boxes, int n, Grid g, float* out) {
-  FRT_FOR(i, 5 * n) {
-    const float* box = boxes + 7 * (i / 5);
+// A box lies `stride` floats after the one before.
+FRT_KERNEL(roi_sample)(const float* features, int channels, const float* boxes, int stride, const int* rows, int room,
+                       Grid g, float* out) {
+  FRT_FOR_TEAM(i, 5 * frt_held(rows, room)) {
+    const float* box = boxes + (long long)stride * (i / 5);
     const int which = i % 5;
     const float along = which == 1 ? 0.5f : (which == 2 ? -0.5f : 0.0f);
     const float across = which == 3 ? 0.5f : (which == 4 ? -0.5f : 0.0f);

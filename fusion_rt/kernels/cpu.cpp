@@ -83,27 +83,26 @@ FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n,
   launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
 }
 
-// count, start and touched are (threads, cells). count and out are all zero outside `pillar[0 .. previous)`, the cells of the
-// last call; merged has 9 rows of the channels rounded up to sixteens, and counters a number more for each thread.
-// Returns the pillars.
+// count, start and touched are (threads, cells). count and out are all zero outside the cells of the
+// last call, which `pillar` and `counters` still hold; merged has 9 rows of the channels rounded up to sixteens, and
+// counters a number more for each thread. Returns the pillars.
 FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
-                           int channels, Grid grid, float z_min, float z_max, int previous, int* cell, float* grouped,
-                           int* count, int* start, int* touched, int* pillar, int* counters, float* merged, float* out) {
+                           int channels, Grid grid, float z_min, float z_max, int* cell, float* grouped, int* count,
+                           int* start, int* touched, int* pillar, int* counters, float* merged, float* out) {
   const int cells = grid.nx * grid.ny, wide = (channels + 15) / 16 * 16;
   Launch launch(threads);
-  launch([&] { pillars_clear(pillar, previous, channels + 1, threads, cells, out, count); });
+  launch([&] { pillars_clear(pillar, counters, channels + 1, threads, cells, out, count); });
   int* fresh = counters + COUNTERS;
   std::fill(counters, fresh + threads, 0);
   launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, count, touched, fresh, counters); });
   launch([&] { pillars_place(count, touched, fresh, threads, cells, start, pillar, counters); });
   launch([&] { pillars_group(xyz, intensity, cell, n, grid, start, grouped); });
-  const int pillars = counters[PILLARS];
   float crowds[FRT_CROWDS];
   launch.alone([&] { pillars_merge(W, b, channels, grid.cell, wide, merged, crowds); });
   launch([&] {
-    pillars_encode(grouped, start, count, threads, cells, pillar, pillars, merged, wide, channels, crowds, out);
+    pillars_encode(grouped, start, count, threads, cells, pillar, counters, merged, wide, channels, crowds, out);
   });
-  return pillars;
+  return counters[PILLARS];
 }
 
 FRT_EXPORT void frt_lift(int threads, const float* features, int cameras, int channels, int h, int w, const float* P,
@@ -134,19 +133,19 @@ FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regres
       return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
     });
   }
-  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, n, k, rows); });
+  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, &n, k, rows); });
   return n;
 }
 
 FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, const float* limits,
-                       unsigned char* overlap, int* keep, int* counters) {
+                       unsigned char* overlap, unsigned char* gone, int* keep, int* counters) {
   Launch launch(threads);
-  const auto overlaps = [&] { nms_overlap(boxes, classes, n, limits, overlap); };
+  const auto overlaps = [&] { nms_overlap(boxes, classes, &n, n, limits, overlap); };
   if (n < 64)
     launch.alone(overlaps);
   else
     launch(overlaps);
-  launch.alone([&] { nms_keep(overlap, n, keep, counters); });
+  launch.alone([&] { nms_keep(overlap, &n, n, gone, keep, counters); });
   return counters[0];
 }
 
@@ -157,7 +156,7 @@ FRT_EXPORT void frt_roi_points(int threads, const float* grouped, const int* sta
                                float* out) {
   Launch launch(threads);
   launch([&] {
-    roi_points(grouped, start, count, layers, grid, rows, n, margin, most, at, size, kind, second, bias, channels, inside,
+    roi_points(grouped, start, count, layers, grid, rows, &n, n, margin, most, at, size, kind, second, bias, channels, inside,
                out);
   });
 }
@@ -165,16 +164,16 @@ FRT_EXPORT void frt_roi_points(int threads, const float* grouped, const int* sta
 FRT_EXPORT void frt_roi_sample(int threads, const float* features, int channels, const float* boxes, int n, Grid grid,
                                float* out) {
   Launch launch(threads);
-  launch.alone([&] { roi_sample(features, channels, boxes, n, grid, out); });
+  launch.alone([&] { roi_sample(features, channels, boxes, 7, &n, n, grid, out); });
 }
 
 FRT_EXPORT void frt_box_context(int threads, const float* rows, int n, float* out) {
   Launch launch(threads);
-  launch.alone([&] { box_context(rows, n, out); });
+  launch.alone([&] { box_context(rows, &n, n, out); });
 }
 
 FRT_EXPORT void frt_box_refine(int threads, const float* rows, int n, const float* fits, const float* score,
                                const float* deltas, const float* facing, const float* log_sigma, float* out) {
   Launch launch(threads);
-  launch.alone([&] { box_refine(rows, n, fits, score, deltas, facing, log_sigma, out); });
+  launch.alone([&] { box_refine(rows, &n, n, fits, score, deltas, facing, log_sigma, out); });
 }

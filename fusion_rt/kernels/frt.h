@@ -4,6 +4,9 @@
 //
 // On the GPU, FRT_FOR is a grid-stride loop. On the CPU every worker runs the whole kernel function, and
 // FRT_FOR gives it one contiguous slice. No kernel may depend on the order of the iterations.
+//
+// How many rows, points or peaks there are is often known to the device alone: a kernel takes such a number by its
+// address, so that no one waits for it.
 #pragma once
 
 #ifdef __CUDACC__
@@ -62,7 +65,9 @@ FRT_DEVICE int frt_slice(int n, int k) { return int((long long)n * k / frt_worke
 #define FRT_TEAM frt_worker.index
 #define FRT_LANES(i, first, end) for (int i = (first); i < (end); ++i)
 #define FRT_SYNC() static_cast<void>(0)
+#ifndef FRT_LAYER
 #define FRT_LAYER frt_worker.index
+#endif
 #define FRT_PRAGMA(words) _Pragma(#words)
 #define FRT_UNROLL(n) FRT_PRAGMA(GCC unroll n)
 #define FRT_VECTOR(j, n) _Pragma("GCC unroll 1") for (int j = 0; j < (n); ++j)
@@ -82,6 +87,9 @@ FRT_DEVICE bool frt_finite(float a) { return fabsf(a) <= 3.402823466e38f; }
 
 // a * b + c, rounded twice: the same bits with and without a fused unit.
 FRT_DEVICE float frt_mad(float a, float b, float c) { return frt_sum(frt_mul(a, b), c); }
+
+// How many of `room` rows are there, where more may have been counted.
+FRT_DEVICE int frt_held(const int* n, int room) { return *n < room ? *n : room; }
 
 // A canvas over the ground: cell (iy, ix) covers [min + i * cell, min + (i + 1) * cell).
 struct Grid {

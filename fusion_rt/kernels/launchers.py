@@ -55,15 +55,8 @@ class ImageKernel(Kernel):
         check("src", src, np.uint8, (None, None, 3))
         check("out", out, np.float32, (3, None, None), written=True)
         (height, width), (h, w) = src.shape[:2], out.shape[1:]
-        if not (min(height, width) >= 1 and max(height, width, h, w) <= native.MAX_EXTENT):
-            raise DeviceError(
-                f"src is {src.shape}, out is {out.shape}; expected 1 to {native.MAX_EXTENT} rows and columns"
-            )
-        distortions = floats("distortion", distortion, (5,)).tolist()
-        lens = np.array([*_pinhole("K_src", K_src), *distortions, *_pinhole("K_dst", K_dst)], np.float32)
-        means, stds = floats("mean", mean, (3,)), floats("std", std, (3,))
-        if not min(stds.tolist()) > 0:
-            raise DeviceError(f"std is {stds.tolist()}, expected positive numbers")
+        numbers, means, stds = lens_of((height, width), (h, w), K_src, distortion, K_dst, mean, std)
+        lens = np.array(numbers, np.float32)
         rows = self.threads * max(3 * width, 5 * w)
         if self._tmp.size < rows:
             self._tmp = np.empty(rows, np.float32)
@@ -73,6 +66,30 @@ class ImageKernel(Kernel):
             self.threads, ptr(src), height, width, ptr(lens), h, w, int(bgr), ptr(means), ptr(stds),
             ptr(self._columns), ptr(self._tmp), ptr(out),
         )  # fmt: skip
+
+
+def lens_of(
+    src: tuple[int, ...],
+    out: tuple[int, ...],
+    K_src: Array,
+    distortion: Sequence[float],
+    K_dst: Array,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> tuple[tuple[float, ...], Array, Array]:
+    """`struct Lens` of image.cu, and mean and std (3,) float32; src and out are rows and columns.
+
+    Raises DeviceError for what the kernel cannot work with."""
+    if not (min(src) >= 1 and max(*src, *out) <= native.MAX_EXTENT):
+        raise DeviceError(
+            f"src is {(*src, 3)}, out is {(3, *out)}; expected 1 to {native.MAX_EXTENT} rows and columns"
+        )
+    distortions = floats("distortion", distortion, (5,)).tolist()
+    lens = (*_pinhole("K_src", K_src), *distortions, *_pinhole("K_dst", K_dst))
+    means, stds = floats("mean", mean, (3,)), floats("std", std, (3,))
+    if not min(stds.tolist()) > 0:
+        raise DeviceError(f"std is {stds.tolist()}, expected positive numbers")
+    return lens, means, stds
 
 
 def _pinhole(name: str, K: Array) -> list[float]:
@@ -96,13 +113,18 @@ class DeskewKernel(Kernel):
         check("knots_t", knots_t, np.float32, (None,))
         check("knots_T", knots_T, np.float32, (len(knots_t), 3, 4))
         check("out", out, np.float32, (len(xyz), 3), written=True)
-        times = knots_t.tolist()
-        increasing = all(a < b for a, b in itertools.pairwise(times))  # NaN is not
-        if not (times and increasing and math.isfinite(times[0]) and math.isfinite(times[-1])):
-            raise DeviceError(f"knots_t is {times}, expected increasing times, at least one")
+        check_knots(knots_t)
         self.library.frt_deskew(
             self.threads, ptr(xyz), ptr(t), len(xyz), ptr(knots_t), ptr(knots_T), len(knots_t), ptr(out)
         )
+
+
+def check_knots(knots_t: Array) -> None:
+    """Raises DeviceError unless the times increase, and are at least one."""
+    times = knots_t.tolist()
+    increasing = all(a < b for a, b in itertools.pairwise(times))  # NaN is not
+    if not (times and increasing and math.isfinite(times[0]) and math.isfinite(times[-1])):
+        raise DeviceError(f"knots_t is {times}, expected increasing times, at least one")
 
 
 class PillarsKernel(Kernel):
@@ -115,9 +137,9 @@ class PillarsKernel(Kernel):
         self._pillar = np.zeros(0, np.int32)
         self._counters = np.zeros(4 + threads, np.int32)
         self._merged = np.empty(0, np.float32)
-        self._pillars = 0
         self._written: Array | None = None  # held, so that its memory is not given to another
         self._grid: GridLike | None = None
+        self.counts = {"points_in": 0, "pillars": 0, "not_finite": 0, "outside": 0}  # of the last call
 
     def __call__(
         self,
@@ -139,14 +161,8 @@ class PillarsKernel(Kernel):
         Returns points_in, pillars, and the points left out: not_finite, outside."""
         check("xyz", xyz, np.float32, (None, 3))
         check("intensity", intensity, np.float32, (len(xyz),))
-        check("W", W, np.float32, (8, None))
-        channels, canvas = W.shape[1], check_grid(grid)
-        check("b", b, np.float32, (channels,))
+        channels, canvas = check_pillars(W, b, z_min, z_max), check_grid(grid)
         check("out", out, np.float32, (grid.ny, grid.nx, channels + 1), written=True)
-        if channels == 0:
-            raise DeviceError("W has 0 channels, expected at least one")
-        if not (-native.MAX_REACH_M <= z_min <= z_max <= native.MAX_REACH_M):
-            raise DeviceError(f"z_min, z_max are {z_min}, {z_max}; expected rising heights within 100 km")
         if len(xyz) > self._cell.size:
             self._cell = np.empty(2 * len(xyz), np.int32)
             self._grouped = np.empty((2 * len(xyz), 4), np.float32)
@@ -158,21 +174,23 @@ class PillarsKernel(Kernel):
             shape = self.threads, cells
             self._count, self._start, self._touched = (np.zeros(shape, np.int32) for _ in range(3))
             self._pillar = np.zeros(cells, np.int32)
-            self._pillars, self._written = 0, out
-        self._pillars = self.library.frt_pillars(
+            self._counters[:] = 0
+            self._written = out
+        pillars = self.library.frt_pillars(
             self.threads, ptr(xyz), ptr(intensity), len(xyz), ptr(W), ptr(b), channels, canvas,
-            ctypes.c_float(z_min), ctypes.c_float(z_max), self._pillars, ptr(self._cell), ptr(self._grouped),
+            ctypes.c_float(z_min), ctypes.c_float(z_max), ptr(self._cell), ptr(self._grouped),
             ptr(self._count), ptr(self._start), ptr(self._touched), ptr(self._pillar), ptr(self._counters),
             ptr(self._merged), ptr(out),
         )  # fmt: skip
         self._grid = grid
         not_finite, outside = int(self._counters[0]), int(self._counters[1])
-        return {
+        self.counts = {
             "points_in": len(xyz) - not_finite - outside,
-            "pillars": self._pillars,
+            "pillars": int(pillars),
             "not_finite": not_finite,
             "outside": outside,
         }
+        return self.counts
 
     @property
     def grouped(self) -> Grouped:
@@ -180,6 +198,18 @@ class PillarsKernel(Kernel):
         if self._grid is None:
             raise DeviceError("no points were given to the pillars yet")
         return Grouped(self._grouped, self._start, self._count, self._grid)
+
+
+def check_pillars(W: Array, b: Array, z_min: float, z_max: float) -> int:
+    """The channels. Raises DeviceError for a layer or heights that the kernel cannot work with."""
+    check("W", W, np.float32, (8, None))
+    channels: int = W.shape[1]
+    check("b", b, np.float32, (channels,))
+    if channels == 0:
+        raise DeviceError("W has 0 channels, expected at least one")
+    if not (-native.MAX_REACH_M <= z_min <= z_max <= native.MAX_REACH_M):
+        raise DeviceError(f"z_min, z_max are {z_min}, {z_max}; expected rising heights within 100 km")
+    return channels
 
 
 def _same_memory(a: Array | None, b: Array) -> bool:

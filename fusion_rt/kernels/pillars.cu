@@ -138,10 +138,10 @@ FRT_DEVICE void respond(const float* points, int n, const float* mean, float cro
 
 // merged as pillars_merge leaves it, out (ny, nx, channels + 1).
 FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* count, int layers, int cells,
-                           const int* pillar, int pillars, const float* merged, int wide, int channels, const float* crowds,
-                           float* out) {
+                           const int* pillar, const int* counters, const float* merged, int wide, int channels,
+                           const float* crowds, float* out) {
   const double quantum = 1.0 / 65536.0;  // m: sums of positions are exact integers
-  FRT_FOR(p, pillars) {
+  FRT_FOR(p, counters[PILLARS]) {
     const int c = pillar[p], n = points_of(count, layers, cells, c);
     const float* points = first_of(grouped, start, layers, cells, c, n);
     long long sum[3] = {0, 0, 0};
@@ -161,8 +161,9 @@ FRT_KERNEL(pillars_encode)(const float* grouped, const int* start, const int* co
 }
 
 // Undoes a call: only its own pillars are touched.
-FRT_KERNEL(pillars_clear)(const int* pillar, int pillars, int planes, int layers, int cells, float* out, int* count) {
-  FRT_FOR(p, pillars) {
+FRT_KERNEL(pillars_clear)(const int* pillar, const int* counters, int planes, int layers, int cells, float* out,
+                          int* count) {
+  FRT_FOR(p, counters[PILLARS]) {
     float* mine = out + (long long)pillar[p] * planes;
     for (int j = 0; j < planes; ++j) mine[j] = 0.0f;
     for (int k = 0; k < layers; ++k) count[(long long)k * cells + pillar[p]] = 0;

@@ -11,8 +11,8 @@ FRT_DEVICE float logit_of(float p) {
 }
 
 // out (n, 16): scaled box, score and class, as model.yaml's `box_context` lists them.
-FRT_KERNEL(box_context)(const float* rows, int n, float* out) {
-  FRT_FOR(i, n) {
+FRT_KERNEL(box_context)(const float* rows, const int* n, int room, float* out) {
+  FRT_FOR(i, frt_held(n, room)) {
     const float* row = rows + 16 * (long long)i;
     float* told = out + 16 * (long long)i;
     told[0] = row[0] / 70.0f;
@@ -34,9 +34,9 @@ FRT_KERNEL(box_context)(const float* rows, int n, float* out) {
 // probability. deltas (n, 8): along and across the box, up (m), log length, width, height, and of twice the turn the
 // sine and the cosine less one. facing (n): above 0 where the box is turned round. log_sigma (n, 5): on the logs of
 // the standard deviations.
-FRT_KERNEL(box_refine)(const float* rows, int n, const float* fits, const float* score, const float* deltas,
-                       const float* facing, const float* log_sigma, float* out) {
-  FRT_FOR(i, n) {
+FRT_KERNEL(box_refine)(const float* rows, const int* n, int room, const float* fits, const float* score,
+                       const float* deltas, const float* facing, const float* log_sigma, float* out) {
+  FRT_FOR(i, frt_held(n, room)) {
     const float* row = rows + 16 * (long long)i;
     const float* d = deltas + 8 * (long long)i;
     float* better = out + 16 * (long long)i;

@@ -74,9 +74,9 @@ FRT_DEVICE unsigned lot(const float* point) {
 // (hidden, channels) and `bias` (channels). out (n, channels + 1), last log(1 + count) / 5; `inside` has room for n
 // counts.
 FRT_KERNEL(roi_points)(const float* grouped, const int* start, const int* count, int layers, Grid g, const float* rows,
-                       int n, float margin, int most, const float* at, const float* size, const float* kind,
+                       const int* held, int room, float margin, int most, const float* at, const float* size, const float* kind,
                        const float* second, const float* bias, int channels, int* inside, float* out) {
-  const int cells = g.nx * g.ny;
+  const int cells = g.nx * g.ny, n = frt_held(held, room);
   FRT_FOR_TEAM(turn, n) {
     // The best boxes come first, and many of them are near and crowded: neighbours go to different workers.
     const int half = (n + 1) / 2, i = turn < half ? 2 * turn : 2 * (turn - half) + 1;

@@ -19,7 +19,7 @@ from fusion_rt.errors import ConfigError, EngineError
 from fusion_rt.transforms import Array
 
 PARTS = ("camera", "bev", "refine")
-PRECISIONS = ("int8", "f32")
+PRECISIONS = ("int8", "f16", "f32")
 LAYERS = ("pillars.npz", "points.npz")  # by the kernels that compute them
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -78,7 +78,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nms_iou            overlap above which the weaker box of a class goes, by class
     max_objects        boxes decoded at most
     measures_velocity  whether the boxes' velocities are good enough to measure with, where there is a memory
-    precisions         precision -> part -> file
+    precisions         precision -> part -> file: "f32"; "f16" (weights and activations in half, inputs and
+                       outputs float32); "int8" (symmetric S8 pairs around convolutions, the rest float)
     sha256             file -> digest
     precision          the one to use where nobody asks for another
     """
@@ -186,8 +187,9 @@ class ModelPackage:
             ) from None
 
     def held(self, part: str, precision: str) -> str:
-        """In which precision that file is: a part that gains nothing from INT8 is float in every one."""
-        return "int8" if self.path(part, precision).name.endswith(".int8.onnx") else "f32"
+        """In which precision that file is: a part that gains nothing from INT8 is float there, too."""
+        suffix = self.path(part, precision).name.split(".")[-2]
+        return suffix if suffix in PRECISIONS else "f32"
 
 
 def digest(path: Path) -> str:

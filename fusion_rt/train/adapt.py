@@ -21,6 +21,7 @@ from fusion_rt.percepts import FirstLook
 from fusion_rt.train.boxes import look_again, refine
 from fusion_rt.train.export import export_part, export_points
 from fusion_rt.train.geometry import Blocks, positions
+from fusion_rt.train.half import write_half
 from fusion_rt.train.losses import answer_losses, proposals, score_loss, weighted
 from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.samples import pillar_inputs
@@ -128,9 +129,13 @@ def write(
     if out.resolve() == package.folder.resolve():
         raise ConfigError(f"{out}: is the package that was adapted; name another folder")
     shutil.copytree(package.folder, out, dirs_exist_ok=True)
-    files = {package.path("refine", precision).name for precision in package.spec.precisions}
-    for name in files:
+    files = {
+        package.path("refine", held).name: package.held("refine", held) for held in package.spec.precisions
+    }
+    for name, held in files.items():
         export_part(net, "refine", out / name)
+        if held == "f16":
+            write_half(out / name, out / name)
     export_points(net, out / "points.npz")
     spec = replace(
         package.spec,

@@ -24,6 +24,7 @@ from fusion_rt.sim.frame_files import read_scene
 from fusion_rt.train.checkpoint import load_average, read_checkpoint, samples_of
 from fusion_rt.train.export import MAX_OBJECTS, export_float, tensor_shapes
 from fusion_rt.train.geometry import MOST_POINTS, NEAR_M
+from fusion_rt.train.half import write_half
 from fusion_rt.train.predict import DECODE_THRESHOLD, NMS_IOU
 from fusion_rt.train.quantize import QUANTISED, Feed, part_inputs, quantize_part
 from fusion_rt.train.samples import Use, collate, list_scenes, make_sample
@@ -100,6 +101,8 @@ def write_package(
         raise ConfigError(f"thresholds {tuple(thresholds)}: must be 0..1 for each of {', '.join(classes)}")
     list_scenes(frames)  # before anything is written
     export_float(model.net, out)
+    for part in PARTS:
+        write_half(out / f"{part}.onnx", out / f"{part}.f16.onnx")
     for part in QUANTISED:
         quantize_part(
             part, out / f"{part}.onnx", out / f"{part}.int8.onnx", calibration(model, part, frames, scenes)
@@ -135,6 +138,7 @@ def describe(
     p = preset
     precisions = {
         "int8": {part: f"{part}.int8.onnx" if part in QUANTISED else f"{part}.onnx" for part in PARTS},
+        "f16": {part: f"{part}.f16.onnx" for part in PARTS},
         "f32": {part: f"{part}.onnx" for part in PARTS},
     }
     files = sorted({name for names in precisions.values() for name in names.values()} | set(LAYERS))

@@ -107,9 +107,9 @@ def test_names_and_shapes_that_differ(package):
 def test_no_file_no_runtime_no_precision(package, tmp_path):
     with pytest.raises(EngineError, match=r"bev\.onnx: no such model file"):
         load(tmp_path / "bev.onnx")
-    with pytest.raises(EngineError, match="'tpu' is not one of openvino, onnxruntime, torch"):
+    with pytest.raises(EngineError, match="'tpu' is not one of openvino, onnxruntime, torch, tensorrt,"):
         load(package / "camera.onnx", runtime="tpu")
-    with pytest.raises(EngineError, match="'f8' is not one of int8, f32"):
+    with pytest.raises(EngineError, match="'f8' is not one of int8, f16, f32"):
         load(package / "camera.onnx", precision="f8")
 
 

@@ -228,7 +228,8 @@ def roi_points(kernel):
     from fusion_rt.kernels.launchers import PillarsKernel
 
     rng = np.random.default_rng(8)
-    encoder = PillarsKernel(kernel.threads)
+    # The points by cell are where the kernel itself works.
+    encoder = kernel.encoder() if hasattr(kernel, "encoder") else PillarsKernel(kernel.threads)
     canvas = np.empty((GRID.ny, GRID.nx, 2), np.float32)
     for n, boxes in ((3000, 40), (0, 3), (500, 0), (1, 1)):
         xyz = hostile_cloud(rng, n)

@@ -216,6 +216,7 @@ def test_ctrl_c_at_any_moment(scenario, environment, after_s):
     """In a terminal's way: to the whole process group."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, msgspec.json.encode(scenario()).decode()],
+        cwd=sys.prefix,  # not the checkout: what is installed is tested
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -234,6 +235,7 @@ def test_ctrl_c_at_any_moment(scenario, environment, after_s):
 def test_nodes_end_when_the_supervisor_is_killed(scenario, environment, run_dir):
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, msgspec.json.encode(scenario()).decode()],
+        cwd=sys.prefix,  # not the checkout: what is installed is tested
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

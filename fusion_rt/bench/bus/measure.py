@@ -28,7 +28,8 @@ from fusion_rt.errors import ConfigError
 
 Say = Callable[[str], None]
 LEAVE_S = 5.0
-COMMAND = (sys.executable, "-m", "fusion_rt.bench.bus.process")
+# Isolated: the package that runs, not a checkout in the present folder, which is not built.
+COMMAND = (sys.executable, "-I", "-m", "fusion_rt.bench.bus.process")
 
 
 class Share(Struct, frozen=True, kw_only=True):

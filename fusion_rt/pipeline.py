@@ -273,14 +273,16 @@ class FusionPipeline:
     def _shown(self, engine: Perception, snapshot: Snapshot, views: dict[str, View]) -> list[View]:
         """The views for an engine. Images that another one encoded are encoded anew: what it made of them may
         lie on a card that is lost."""
-        shown = []
+        shown = dict(views)
         for sensor, view in views.items():
-            if self._features[sensor][0] is not engine:
-                image = snapshot.packets[sensor]
-                assert isinstance(image, Image)
-                self._features[sensor] = engine, engine.see(image, self.rig.cameras[sensor])
-            shown.append(View(self._features[sensor][1], view.T_camera_ego))
-        return shown
+            if self._features[sensor][0] is engine:
+                continue
+            image = snapshot.packets[sensor]
+            assert isinstance(image, Image)
+            features = engine.see(image, self.rig.cameras[sensor])
+            self._features[sensor] = engine, features
+            shown[sensor] = View(features, view.T_camera_ego)
+        return list(shown.values())
 
     def _find(
         self, perceived: Perceived | None, sweeps: list[Sweep]

@@ -36,14 +36,17 @@ Arrived = c_int64 * (6 + 2 * MAX_ARRAYS)
 arrays, then offset and bytes of each in the slot."""
 
 
+_FUNCTIONS = {
+    "frt_copy": (None, (c_void_p, c_void_p, c_size_t)),
+    "frt_receive": (c_int64, (c_int, c_int, c_void_p, c_size_t, c_void_p, c_void_p)),
+}
+
+
 @functools.cache
 def library() -> ctypes.CDLL:
     """Raises DeviceError when it was not built."""
     lib = ctypes.CDLL(native.built("fusion_rt.bus._native"))
-    lib.frt_copy.restype = None
-    lib.frt_copy.argtypes = (c_void_p, c_void_p, c_size_t)
-    lib.frt_receive.restype = c_int64
-    lib.frt_receive.argtypes = (c_int, c_int, c_void_p, c_size_t, c_void_p, c_void_p)
+    native.declare(lib, _FUNCTIONS)
     return lib
 
 

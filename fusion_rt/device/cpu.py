@@ -47,11 +47,6 @@ class CpuDevice:
         _same(buffer, out)
         np.copyto(out, buffer)
 
-    @property
-    def host(self) -> CpuDevice:
-        """Itself."""
-        return self
-
     def fetch(self, buffer: NDArray[Any]) -> NDArray[Any]:
         """A copy."""
         return buffer.copy()

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from fusion_rt.device.buffers import Allocation, DeviceBuffer, Staging
 from fusion_rt.device.cards import Card, first_card
-from fusion_rt.device.cpu import CpuDevice
 from fusion_rt.device.launcher import Launcher, open_launcher
 from fusion_rt.device.pinning import Pins
 from fusion_rt.errors import DeviceError, EngineError
-from fusion_rt.kernels import cubins, sources
+from fusion_rt.kernels import cubins, native, sources
 
 if TYPE_CHECKING:
     from fusion_rt.device.protocol import Decoder
@@ -40,7 +39,7 @@ _STRUCTURES = {"Grid": "fffii", "Lens": "13f"}  # frt.h, image.cu
 
 
 class CudaDevice:
-    """The card, and `threads` of the host beside it for what stays there (`host`).
+    """The card; `threads` of the host are for networks without a runtime on it.
 
     launcher  "cuda-bindings", "pycuda", or "" for the first that is installed
     cache     a folder for compiled kernels; None: the user's
@@ -50,8 +49,7 @@ class CudaDevice:
     def __init__(
         self, threads: int = 2, *, card: Card | None = None, launcher: str = "", cache: Path | None = None
     ) -> None:
-        self.host = CpuDevice(threads)
-        self.threads = threads
+        self.threads = native.check_threads(threads)
         self.card = card or first_card()
         found = cubins.load(self.card.architecture, cache)
         self.warnings = found.warnings

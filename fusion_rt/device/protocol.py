@@ -10,7 +10,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fusion_rt.device.cpu import CpuDevice
     from fusion_rt.models.package import ModelPackage
 
 
@@ -22,11 +21,6 @@ class Device(Protocol):
     `download`, `fetch` and a decoder's answer wait for it."""
 
     threads: int
-
-    @property
-    def host(self) -> CpuDevice:
-        """For what stays on the host beside it."""
-        ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A buffer of the device, zeroed."""

@@ -13,7 +13,8 @@ import functools
 import numpy as np
 
 from fusion_rt.ego.config import ImuNoise
-from fusion_rt.ego.core import address, library
+from fusion_rt.ego.core import library
+from fusion_rt.kernels.native import address
 from fusion_rt.transforms import Array
 
 P, V, THETA, BG, BA = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12), slice(12, 15)

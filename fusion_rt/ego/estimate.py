@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusion_rt.ego.core import address, library
+from fusion_rt.ego.core import library
 from fusion_rt.ego.error_state import BG, THETA, P, V, skew
 from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrix
+from fusion_rt.kernels.native import address
 from fusion_rt.messages import EgoState, Vec3
 from fusion_rt.transforms import Array
 

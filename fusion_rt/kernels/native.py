@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import itertools
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,6 +75,13 @@ def built(name: str) -> str:
     if spec is None or spec.origin is None:
         raise DeviceError(f"{name} was not built: pip install . in the checkout (needs a C++ compiler)")
     return spec.origin
+
+
+def declare(lib: ctypes.CDLL, functions: Mapping[str, tuple[Any, Sequence[Any]]]) -> None:
+    """Tell ctypes what a library's functions return and take: name -> result, arguments."""
+    for name, (result, arguments) in functions.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
 
 
 def load(path: str) -> ctypes.CDLL:
@@ -157,9 +164,14 @@ def floats(name: str, values: Any, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(array, np.float32)
 
 
+def address(array: Array) -> int:
+    """Of the array's data."""
+    return array.ctypes.data
+
+
 def ptr(array: Array) -> ctypes.c_void_p:
-    """The address of the array's data."""
-    return ctypes.c_void_p(array.ctypes.data)
+    """The same for a function whose arguments are not declared."""
+    return ctypes.c_void_p(address(array))
 
 
 class Kernel:

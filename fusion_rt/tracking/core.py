@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fusion_rt.kernels import native
+from fusion_rt.kernels.native import address as address
 from fusion_rt.tracking.config import TrackerConfig
 from fusion_rt.transforms import Array
 
@@ -61,9 +62,7 @@ def load(path: str) -> ctypes.PyDLL:
     """A build of core.cpp."""
     # With the interpreter's lock held: the calls take microseconds, to get it back may take longer.
     lib = ctypes.PyDLL(path)
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, arguments
+    native.declare(lib, _FUNCTIONS)
     return lib
 
 
@@ -71,11 +70,6 @@ def settings(config: TrackerConfig, motions: Array, modalities: int) -> Settings
     """motions (classes, 6) float64: `struct Motion` of tracks.h; it must outlive the settings."""
     shared = {name: getattr(config, name) for name in ("confirm_hits", *_CONFIGURED)}
     return Settings(classes=len(motions), modalities=modalities, motions=address(motions), **shared)
-
-
-def address(array: Array) -> int:
-    """Of the array's data."""
-    return array.ctypes.data
 
 
 def new_rows(n: int, dtype: np.dtype[Any]) -> tuple[Array, int]:

@@ -18,44 +18,14 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from fusion_rt.arrays import mismatch
 from fusion_rt.errors import MessageError
-
-Vec2: TypeAlias = tuple[float, float]
-Vec3: TypeAlias = tuple[float, float, float]
-Vec4: TypeAlias = tuple[float, float, float, float]
-Index: TypeAlias = Annotated[int, Meta(ge=0)]
-Stamp: TypeAlias = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # int64
+from fusion_rt.header import F4, I2, U1, U2, Header, Index, TracePoint, Vec2, Vec3, Vec4, expect
+from fusion_rt.home_packets import HomeReading, RadarPoints, Sight, Sound
+from fusion_rt.scene import Scene
 
 IMAGE_ENCODINGS = ("bgr8", "rgb8", "mono8", "jpeg", "png")
 PROTOCOL_VERSION = 1
-_U1, _U2, _I2, _F4 = (np.dtype(name) for name in ("u1", "<u2", "<i2", "<f4"))
 SWEEP_S = 0.5  # a point farther from its sweep's stamp has a wrong time
-
-
-class TracePoint(Struct, frozen=True, array_like=True):
-    """A message passed `stage` at `monotonic_ns` (CLOCK_MONOTONIC) on `host`."""
-
-    stage: str
-    monotonic_ns: int
-    host: str = ""
-
-
-class Header(Struct, frozen=True, kw_only=True):
-    """What every message carries.
-
-    sensor_id  who measured it, the key into the rig
-    frame_id   the frame its numbers are in
-    seq        counts up by one a message and sensor
-    stamp_ns   UNIX epoch ns at which the world was measured, never the time of receipt
-    trace      where it has been, oldest first
-    """
-
-    sensor_id: str
-    frame_id: str
-    seq: Index
-    stamp_ns: Stamp
-    trace: tuple[TracePoint, ...] = ()
 
 
 class Image(Struct, frozen=True, kw_only=True, tag="image"):
@@ -78,11 +48,11 @@ class Image(Struct, frozen=True, kw_only=True, tag="image"):
                 f" {', '.join(IMAGE_ENCODINGS)}"
             )
         if self.encoding in ("jpeg", "png"):
-            _expect(self, "data", _U1, (None,))
+            expect(self, "data", U1, (None,))
         elif self.encoding == "mono8":
-            _expect(self, "data", _U1, (self.height, self.width))
+            expect(self, "data", U1, (self.height, self.width))
         else:
-            _expect(self, "data", _U1, (self.height, self.width, 3))
+            expect(self, "data", U1, (self.height, self.width, 3))
 
 
 class PointCloud(Struct, frozen=True, kw_only=True, tag="points"):
@@ -101,11 +71,11 @@ class PointCloud(Struct, frozen=True, kw_only=True, tag="points"):
     ring: NDArray[np.uint16]
 
     def __post_init__(self) -> None:
-        _expect(self, "xyz", _F4, (None, 3))
+        expect(self, "xyz", F4, (None, 3))
         n = self.xyz.shape[0]
-        _expect(self, "intensity", _F4, (n,))
-        _expect(self, "t", _F4, (n,))
-        _expect(self, "ring", _U2, (n,))
+        expect(self, "intensity", F4, (n,))
+        expect(self, "t", F4, (n,))
+        expect(self, "ring", U2, (n,))
 
 
 class GnssFix(Struct, frozen=True, kw_only=True, tag="gnss"):
@@ -151,17 +121,7 @@ class AudioChunk(Struct, frozen=True, kw_only=True, tag="audio"):
     pcm: NDArray[np.int16]
 
     def __post_init__(self) -> None:
-        _expect(self, "pcm", _I2, (None,))
-
-
-class HomeReading(Struct, frozen=True, kw_only=True, tag="home"):
-    """One reading of a household sensor: `kind` such as motion, contact, temperature, co2."""
-
-    header: Header
-    entity: str
-    kind: str
-    value: float
-    unit: str
+        expect(self, "pcm", I2, (None,))
 
 
 class Command(Struct, frozen=True, kw_only=True, tag="command"):
@@ -173,7 +133,18 @@ class Command(Struct, frozen=True, kw_only=True, tag="command"):
     slots: dict[str, str] = {}
 
 
-Packet: TypeAlias = Image | PointCloud | GnssFix | ImuSample | AudioChunk | HomeReading | Command
+Packet: TypeAlias = (
+    Image
+    | PointCloud
+    | GnssFix
+    | ImuSample
+    | AudioChunk
+    | HomeReading
+    | RadarPoints
+    | Sight
+    | Sound
+    | Command
+)
 
 
 class ForecastPoint(Struct, frozen=True, array_like=True, gc=False):
@@ -315,7 +286,7 @@ class Prediction(Struct, frozen=True, kw_only=True, tag="prediction"):
     certificate: Certificate
 
 
-Message: TypeAlias = Packet | Prediction
+Message: TypeAlias = Packet | Prediction | Scene
 
 
 def kind(message: Message) -> str:
@@ -354,7 +325,7 @@ class _ArrayRef(Struct, frozen=True, array_like=True):
     shape: tuple[Index, ...]
 
 
-_DTYPES = {dtype.str: dtype for dtype in (_U1, _U2, _I2, _F4)}
+_DTYPES = {dtype.str: dtype for dtype in (U1, U2, I2, F4)}
 
 
 def pack(message: Message) -> tuple[bytes, list[NDArray[Any]]]:
@@ -420,8 +391,3 @@ def _view(arrays: Sequence[Any], value: Any) -> NDArray[Any]:
         raise MessageError(f"array {index} has {nbytes} bytes, shape {shape} needs {expected}")
     array: NDArray[Any] = np.ndarray(shape, dtype, buffer)  # refuses what is no number, and less than 0
     return array if array.flags.aligned else array.copy()  # only a foreign sender packs so tightly
-
-
-def _expect(message: Any, field: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
-    if wrong := mismatch(getattr(message, field), dtype, shape):
-        raise MessageError(f"{message.header.sensor_id}: {type(message).__name__}.{field} {wrong}")

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from fusion_rt.errors import LogError, MessageError
 from fusion_rt.images import decode_image
 from fusion_rt.logs.records import Buffer
-from fusion_rt.messages import AudioChunk, GnssFix, Image, Packet, PointCloud, pack, unpack
+from fusion_rt.messages import AudioChunk, GnssFix, Image, Message, Packet, PointCloud, pack, unpack
 from fusion_rt.payloads.video import VideoDecoder, VideoEncoder
 
 _VIDEO = CompressedVideo.DESCRIPTOR.full_name
@@ -61,7 +61,7 @@ def _varint(n: int) -> bytes:
 _OWN_TAG = _varint(OWN_FIELD << 3 | 2)  # wire type 2: bytes with their length
 
 
-def encode(packet: Packet, videos: Mapping[str, VideoEncoder] | None = None) -> bytes:
+def encode(packet: Message, videos: Mapping[str, VideoEncoder] | None = None) -> bytes:
     """The packet as a serialised message of `schema(packet)`.
 
     videos: where given, images become H.264, by the encoder of their sensor."""
@@ -69,7 +69,7 @@ def encode(packet: Packet, videos: Mapping[str, VideoEncoder] | None = None) -> 
 
 
 def encode_parts(
-    packet: Packet, videos: Mapping[str, VideoEncoder] | None = None
+    packet: Message, videos: Mapping[str, VideoEncoder] | None = None
 ) -> list[bytes | memoryview]:
     """`encode`'s bytes in parts: what is large is the packet's own memory, where it lies there in order."""
     if isinstance(packet, Image) and videos is not None:
@@ -113,7 +113,7 @@ def decode(schema: str, data: Buffer, video: VideoDecoder | None = None) -> Pack
     return unpack(own, arrays)  # type: ignore[return-value]
 
 
-def schema(packet: Packet, *, video: bool = False) -> Any:
+def schema(packet: Message, *, video: bool = False) -> Any:
     """The protobuf class of a packet's Foxglove message; None for kinds that Foxglove has none for."""
     if isinstance(packet, Image):
         if video:

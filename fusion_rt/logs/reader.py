@@ -21,7 +21,7 @@ from fusion_rt.logs.chunks import Contents, McapFile, Place, read_chunk, read_in
 from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
 from fusion_rt.logs.records import MAGIC
 from fusion_rt.logs.records import Message as RawMessage
-from fusion_rt.messages import Message, Packet, Prediction
+from fusion_rt.messages import Message, Packet, Prediction, Scene
 from fusion_rt.payloads.video import VideoDecoder
 from fusion_rt.rig import Rig
 
@@ -75,7 +75,7 @@ class Log:
     def packets(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Packet]:
         """Packets that were complete from a time on, and before another."""
         for message in self._decoded(start_ns, end_ns):
-            if not isinstance(message, Prediction):
+            if not isinstance(message, (Prediction, Scene)):
                 yield message
 
     def predictions(self) -> Iterator[Prediction]:

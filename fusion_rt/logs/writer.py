@@ -20,7 +20,7 @@ from fusion_rt.logs.losses import ENDED, LOST, Cause, Ended, Loss, losses_json
 from fusion_rt.logs.mcap_writer import COMPRESSIONS, McapWriter
 from fusion_rt.logs.records import Buffer
 from fusion_rt.logs.records import Message as RawMessage
-from fusion_rt.messages import Message, Packet, Prediction, complete_ns, kind
+from fusion_rt.messages import Message, Packet, Prediction, Scene, complete_ns, kind
 from fusion_rt.payloads import H264
 from fusion_rt.payloads.video import VideoEncoder, library
 from fusion_rt.rig import Rig
@@ -191,7 +191,7 @@ class LogWriter:
         with suppress(OSError):
             self._writer.close()
 
-    def _write_packet(self, packet: Packet, came_ns: int | None) -> None:
+    def _write_packet(self, packet: Packet | Scene, came_ns: int | None) -> None:
         header = packet.header
         came_ns = complete_ns(packet) if came_ns is None else came_ns
         message_class = foxglove.schema(packet, video=self._videos is not None)

@@ -293,7 +293,7 @@ class Perception:
         """h(E, D(E)): the features around each first answer, and the points in it, correct it."""
         something = self._decoder.first_look(
             self._bev.outputs,
-            self._bev.inputs["camera_bev"][0],
+            self._bev.inputs["camera_bev"],
             self._kernels["pillars"].grouped,
             self._refine.inputs,
         )

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "answer.cu"
 #include "boxes.cu"
 #include "canvas.cu"
 #include "deskew.cu"
@@ -45,6 +46,32 @@ class Launch {
   std::lock_guard<std::mutex> lock_;
   Pool& pool_;
 };
+
+int decode(Launch& launch, const float* heatmap, const float* regression, int classes, Grid grid,
+           float threshold_logit, int k, int* candidate, int* counters, float* rows) {
+  std::fill(counters, counters + DECODE_COUNTERS, 0);
+  launch.alone([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
+  const int peaks = counters[PEAKS], n = std::min(peaks, k);
+  // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
+  if (peaks > k) {
+    std::nth_element(candidate, candidate + k, candidate + peaks, [heatmap](int a, int b) {
+      return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
+    });
+  }
+  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, &n, k, rows); });
+  return n;
+}
+
+int nms(Launch& launch, const float* boxes, const int* classes, int n, const float* limits, unsigned char* overlap,
+        unsigned char* gone, int* keep, int* counters) {
+  const auto overlaps = [&] { nms_overlap(boxes, classes, &n, n, limits, overlap); };
+  if (n < 64)
+    launch.alone(overlaps);
+  else
+    launch(overlaps);
+  launch.alone([&] { nms_keep(overlap, &n, n, gone, keep, counters); });
+  return counters[0];
+}
 
 }  // namespace
 
@@ -124,29 +151,13 @@ FRT_EXPORT void frt_wait(int threads) { Launch(threads).wait(); }
 FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,
                           float threshold_logit, int k, int* candidate, int* counters, float* rows) {
   Launch launch(threads);
-  std::fill(counters, counters + DECODE_COUNTERS, 0);
-  launch.alone([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
-  const int peaks = counters[PEAKS], n = std::min(peaks, k);
-  // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
-  if (peaks > k) {
-    std::nth_element(candidate, candidate + k, candidate + peaks, [heatmap](int a, int b) {
-      return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
-    });
-  }
-  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, &n, k, rows); });
-  return n;
+  return decode(launch, heatmap, regression, classes, grid, threshold_logit, k, candidate, counters, rows);
 }
 
 FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, const float* limits,
                        unsigned char* overlap, unsigned char* gone, int* keep, int* counters) {
   Launch launch(threads);
-  const auto overlaps = [&] { nms_overlap(boxes, classes, &n, n, limits, overlap); };
-  if (n < 64)
-    launch.alone(overlaps);
-  else
-    launch(overlaps);
-  launch.alone([&] { nms_keep(overlap, &n, n, gone, keep, counters); });
-  return counters[0];
+  return nms(launch, boxes, classes, n, limits, overlap, gone, keep, counters);
 }
 
 // grouped, start and count (layers, cells) as frt_pillars left them.
@@ -176,4 +187,77 @@ FRT_EXPORT void frt_box_refine(int threads, const float* rows, int n, const floa
                                const float* deltas, const float* facing, const float* log_sigma, float* out) {
   Launch launch(threads);
   launch.alone([&] { box_refine(rows, &n, n, fits, score, deltas, facing, log_sigma, out); });
+}
+
+// What a look works on; see looks.py. All memory stays where it is from call to call.
+struct FirstLook {
+  // of the fusing part
+  const float *heatmap, *regression, *features, *camera_bev;
+  int classes, feature_channels, camera_channels;
+  Grid head;
+  float threshold_logit;
+  int room, *candidate, *counters;
+  float* rows;  // (room, 16)
+  // the points by cell, and the layers that look at them
+  const float* grouped;
+  const int *start, *count;
+  int layers;
+  Grid cells;
+  float margin;
+  int most;
+  const float *at, *size, *kind, *second, *bias;
+  int channels, *inside;
+  // for the refining part, room rows each
+  float *roi, *camera_roi, *points, *box;
+};
+
+// Peaks as rows, and what a second look at each is given; of those that are no rows nothing is left. Returns the rows.
+FRT_EXPORT int frt_first_look(int threads, const FirstLook* look) {
+  const FirstLook& l = *look;
+  Launch launch(threads);
+  const int n = decode(launch, l.heatmap, l.regression, l.classes, l.head, l.threshold_logit, l.room, l.candidate,
+                       l.counters, l.rows);
+  if (n == 0) return 0;
+  launch([&] {
+    roi_points(l.grouped, l.start, l.count, l.layers, l.cells, l.rows, &n, n, l.margin, l.most, l.at, l.size, l.kind,
+               l.second, l.bias, l.channels, l.inside, l.points);
+  });
+  launch.alone([&] { roi_sample(l.features, l.feature_channels, l.rows, FRT_ROW, &n, n, l.head, l.roi); });
+  launch.alone([&] { roi_sample(l.camera_bev, l.camera_channels, l.rows, FRT_ROW, &n, n, l.head, l.camera_roi); });
+  launch.alone([&] { box_context(l.rows, &n, n, l.box); });
+  const auto end = [&](float* given, int width) { std::fill(given + n * width, given + l.room * width, 0.0f); };
+  end(l.roi, 5 * l.feature_channels);
+  end(l.camera_roi, 5 * l.camera_channels);
+  end(l.points, l.channels + 1);
+  end(l.box, FRT_ROW);
+  return n;
+}
+
+struct SecondLook {
+  const float* rows;  // of the first look
+  // of the refining part
+  const float *fits, *score, *deltas, *facing, *log_sigma;
+  float *refined, *ordered, *boxes;
+  int* kinds;
+  const float* limits;  // of each class, how far boxes may overlap
+  unsigned char *overlap, *gone;
+  int *keep, *counters;
+  // of the fusing part
+  const float *heatmap, *contribution;
+  int classes, shares, step;
+  Grid head;
+  float* told;  // (room, 16 + classes + shares)
+};
+
+// The rows corrected, best first, without doubles, and all that is told of them. Returns how many stay.
+FRT_EXPORT int frt_second_look(int threads, const SecondLook* look, int n) {
+  const SecondLook& l = *look;
+  Launch launch(threads);
+  launch.alone([&] { box_refine(l.rows, &n, n, l.fits, l.score, l.deltas, l.facing, l.log_sigma, l.refined); });
+  launch.alone([&] { rows_order(l.refined, &n, n, l.ordered, l.boxes, l.kinds); });
+  const int kept = nms(launch, l.boxes, l.kinds, n, l.limits, l.overlap, l.gone, l.keep, l.counters);
+  launch.alone([&] {
+    rows_tell(l.ordered, l.keep, &kept, n, l.heatmap, l.classes, l.contribution, l.shares, l.step, l.head, l.told);
+  });
+  return kept;
 }

@@ -138,7 +138,7 @@ class PillarsKernel(Kernel):
         self._counters = np.zeros(4 + threads, np.int32)
         self._merged = np.empty(0, np.float32)
         self._written: Array | None = None  # held, so that its memory is not given to another
-        self._grid: GridLike | None = None
+        self._grouping: Grouped | None = None
         self.counts = {"points_in": 0, "pillars": 0, "not_finite": 0, "outside": 0}  # of the last call
 
     def __call__(
@@ -182,7 +182,9 @@ class PillarsKernel(Kernel):
             ptr(self._count), ptr(self._start), ptr(self._touched), ptr(self._pillar), ptr(self._counters),
             ptr(self._merged), ptr(out),
         )  # fmt: skip
-        self._grid = grid
+        held = self._grouping
+        if held is None or held.points is not self._grouped or held.start is not self._start or held.grid != grid:
+            self._grouping = Grouped(self._grouped, self._start, self._count, grid)
         not_finite, outside = int(self._counters[0]), int(self._counters[1])
         self.counts = {
             "points_in": len(xyz) - not_finite - outside,
@@ -194,10 +196,10 @@ class PillarsKernel(Kernel):
 
     @property
     def grouped(self) -> Grouped:
-        """The points of the last call. Raises DeviceError where there was none."""
-        if self._grid is None:
+        """The points of the last call; the same object while its memory is. Raises DeviceError where there was none."""
+        if self._grouping is None:
             raise DeviceError("no points were given to the pillars yet")
-        return Grouped(self._grouped, self._start, self._count, self._grid)
+        return self._grouping
 
 
 def check_pillars(W: Array, b: Array, z_min: float, z_max: float) -> int:

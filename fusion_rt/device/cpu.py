@@ -21,7 +21,7 @@ _NOW: AbstractContextManager[None] = nullcontext()
 
 
 class CpuDevice:
-    """`threads` workers share each kernel. instruction_set: "" picks the best, or "baseline", "x86-64-v3".
+    """`threads` workers share each kernel. instruction_set: "" picks the best, or one of `native`.
 
     Raises DeviceError for a number outside 1 to 256, and when the kernels were not built."""
 

@@ -60,6 +60,9 @@ class Perception:
         self._decoder = device.decoder(package)
         self._points = self._xyz[:0], np.empty(0, np.float32)
         self._depth = self._bev.inputs["camera_depth"].reshape(self.spec.head.ny, self.spec.head.nx)
+        # Views that stay, so that the kernels need look at them only once.
+        self._pillars, self._state = self._bev.inputs["pillars"][0], self._bev.inputs["state"][0]
+        self._next_state = self._bev.outputs["next_state"][0]
         self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
         self._looked = False  # before the first answer there is nothing to remember
@@ -231,7 +234,7 @@ class Perception:
             self.spec.grid,
             self.spec.z_min,
             self.spec.z_max,
-            self._bev.inputs["pillars"][0],
+            self._pillars,
         )
         self._points = self._xyz[:start], intensity
         self._lap("pillars")
@@ -257,20 +260,26 @@ class Perception:
         self._lifted = images, P
         self._lap("lift")
 
+    def clear(self) -> None:
+        """Begin to clear the lidar's canvas, beside whatever is done before `detect`: what is on it is not explained
+        any more."""
+        with self._device.on("main"):
+            self._kernels["pillars"].clear()
+
     def recall(self, motion: Motion) -> None:
         """Begin to look back, beside whatever is done before `detect` with the same motion."""
         with self._device.on("main"):
             self._recall(motion)
 
     def _recall(self, motion: Motion) -> None:
-        state = self._bev.inputs["state"][0]
         if motion.T_prev_now is None or not self._looked:
             self._kernels["bev_warp"].wait()
-            self._device.zero(state)
+            self._device.zero(self._state)
         else:
             # The engine's output of the last run still stands.
-            before = self._bev.outputs["next_state"][0]
-            self._kernels["bev_warp"].begin(before, motion.T_prev_now, self.spec.head, state)
+            self._kernels["bev_warp"].begin(
+                self._next_state, motion.T_prev_now, self.spec.head, self._state
+            )
         self._motion = motion
 
     def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:

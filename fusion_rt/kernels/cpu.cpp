@@ -26,14 +26,13 @@ class Launch {
     return *this;
   }
 
-  // Beside the kernels that are launched next, on one thread, until `wait`.
+  // Beside the kernels that are launched next, on one thread, until `wait`. Returns a number to wait for.
   template <typename Kernel>
-  Launch& beside(Kernel kernel) {
-    pool_.post(kernel);
-    return *this;
+  int beside(Kernel kernel) {
+    return pool_.post(kernel);
   }
 
-  void wait() { pool_.wait(); }
+  void wait(int job) { pool_.wait(job); }
 
   // For some ten microseconds of work: to wake another thread would take longer.
   template <typename Kernel>
@@ -104,21 +103,55 @@ FRT_EXPORT void frt_image(int threads, const unsigned char* src, int src_h, int 
   });
 }
 
+// The smallest and the largest of n times that are not beyond the limit, of each worker's share: low_high (threads, 2);
+// infinite where there is none.
+FRT_EXPORT void frt_span(int threads, const float* t, int n, float limit, float* low_high) {
+  constexpr int LANES = 16;
+  Launch launch(threads);
+  launch([&] {
+    float low[LANES], high[LANES];
+    std::fill(low, low + LANES, INFINITY);
+    std::fill(high, high + LANES, -INFINITY);
+    const auto look = [&](float v, int j) {
+      const bool sound = fabsf(v) <= limit;  // NaN is not
+      low[j] = sound && v < low[j] ? v : low[j];
+      high[j] = sound && v > high[j] ? v : high[j];
+    };
+    FRT_FOR_SLICE(i, end, n) {
+      for (; i + LANES <= end; i += LANES) FRT_VECTOR(j, LANES) look(t[i + j], j);
+      for (; i < end; ++i) look(t[i], 0);
+    }
+    float* mine = low_high + 2 * FRT_LAYER;
+    mine[0] = *std::min_element(low, low + LANES);
+    mine[1] = *std::max_element(high, high + LANES);
+  });
+}
+
 FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n, const float* knots_t,
                            const float* knots_T, int knots, float* out) {
   Launch launch(threads);
   launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
 }
 
+// What the last call left, beside what comes next: frt_pillars, given the number that this returns, waits for it.
+FRT_EXPORT int frt_pillars_clear(int threads, const int* pillar, const int* counters, int planes, int cells, float* out,
+                                 int* count) {
+  return Launch(threads).beside([=] { pillars_clear(pillar, counters, planes, threads, cells, out, count); });
+}
+
 // count, start and touched are (threads, cells). count and out are all zero outside the cells of the
 // last call, which `pillar` and `counters` still hold; merged has 9 rows of the channels rounded up to sixteens, and
-// counters a number more for each thread. Returns the pillars.
-FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
+// counters a number more for each thread. clearing: the number that frt_pillars_clear gave since the last call, or 0.
+// Returns the pillars.
+FRT_EXPORT int frt_pillars(int threads, int clearing, const float* xyz, const float* intensity, int n, const float* W, const float* b,
                            int channels, Grid grid, float z_min, float z_max, int* cell, float* grouped, int* count,
                            int* start, int* touched, int* pillar, int* counters, float* merged, float* out) {
   const int cells = grid.nx * grid.ny, wide = (channels + 15) / 16 * 16;
   Launch launch(threads);
-  launch([&] { pillars_clear(pillar, counters, channels + 1, threads, cells, out, count); });
+  if (clearing)
+    launch.wait(clearing);
+  else
+    launch([&] { pillars_clear(pillar, counters, channels + 1, threads, cells, out, count); });
   int* fresh = counters + COUNTERS;
   std::fill(counters, fresh + threads, 0);
   launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, count, touched, fresh, counters); });
@@ -138,14 +171,15 @@ FRT_EXPORT void frt_lift(int threads, const float* features, int cameras, int ch
   launch([&] { lift(features, cameras, channels, h, w, P, grid, z, levels, out, depth); });
 }
 
-// Beside what comes next: frt_wait ends it. Until then nobody may touch state or out.
-FRT_EXPORT void frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {
+// Beside what comes next: frt_wait, given the number that this returns, ends it. Until then nobody may touch state or
+// out.
+FRT_EXPORT int frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {
   std::array<float, 6> T_prev_now;
   std::copy_n(T, 6, T_prev_now.begin());
-  Launch(threads).beside([=] { bev_warp(state, channels, T_prev_now.data(), grid, out); });
+  return Launch(threads).beside([=] { bev_warp(state, channels, T_prev_now.data(), grid, out); });
 }
 
-FRT_EXPORT void frt_wait(int threads) { Launch(threads).wait(); }
+FRT_EXPORT void frt_wait(int threads, int job) { Launch(threads).wait(job); }
 
 // candidate has a place for every cell of the heatmap.
 FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,

@@ -128,8 +128,8 @@ class FirstLook(Kernel):
 
     def __call__(self) -> int:
         """How many rows there are."""
-        self._found = n = int(self.library.frt_first_look(self.threads, c_void_p(self._look_at)))
-        return n
+        self._found = n = self.library.frt_first_look(self.threads, self._look_at)
+        return int(n)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -191,5 +191,5 @@ class SecondLook(Kernel):
         at the cell under it, and the contributions there; a copy. Raises DeviceError for more than there is room."""
         if not 0 <= n <= len(self._told):
             raise DeviceError(f"{n} rows, there is room for {len(self._told)}")
-        told: Array = self._told[: self.library.frt_second_look(self.threads, c_void_p(self._look_at), n)]
+        told: Array = self._told[: self.library.frt_second_look(self.threads, self._look_at, n)]
         return told.copy()

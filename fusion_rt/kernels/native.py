@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import platform
 from collections.abc import Mapping, Sequence
+from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,11 +54,11 @@ class Grid(ctypes.Structure):
     """`struct Grid` of frt.h."""
 
     _fields_ = [
-        ("x_min", ctypes.c_float),
-        ("y_min", ctypes.c_float),
-        ("cell", ctypes.c_float),
-        ("nx", ctypes.c_int),
-        ("ny", ctypes.c_int),
+        ("x_min", c_float),
+        ("y_min", c_float),
+        ("cell", c_float),
+        ("nx", c_int),
+        ("ny", c_int),
     ]
 
 
@@ -93,8 +94,29 @@ def declare(lib: ctypes.CDLL, functions: Mapping[str, tuple[Any, Sequence[Any]]]
 def load(path: str) -> ctypes.CDLL:
     """A build of cpu.cpp."""
     lib = ctypes.CDLL(path)
-    lib.frt_pillars.restype = lib.frt_decode.restype = lib.frt_nms.restype = ctypes.c_int
+    lib.frt_decode.restype = lib.frt_nms.restype = c_int
+    declare(lib, _BETWEEN_NETWORKS)
     return lib
+
+
+# Of what an answer waits for: declared, the arguments need no wrapping.
+_BETWEEN_NETWORKS = {
+    "frt_span": (None, (c_int, c_void_p, c_int, c_float, c_void_p)),
+    "frt_deskew": (None, (c_int, c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_int, c_void_p)),
+    "frt_pillars_clear": (c_int, (c_int, c_void_p, c_void_p, c_int, c_int, c_void_p, c_void_p)),
+    "frt_pillars": (
+        c_int,
+        (
+            *(c_int, c_int, c_void_p, c_void_p, c_int),
+            *(c_void_p, c_void_p, c_int, Grid, c_float, c_float),
+            *(c_void_p,) * 9,
+        ),
+    ),
+    "frt_bev_warp": (c_int, (c_int, c_void_p, c_int, c_void_p, Grid, c_void_p)),
+    "frt_wait": (None, (c_int, c_int)),
+    "frt_first_look": (c_int, (c_int, c_void_p)),
+    "frt_second_look": (c_int, (c_int, c_void_p, c_int)),
+}
 
 
 def instruction_sets() -> list[str]:

@@ -45,14 +45,24 @@ class Pool {
   }
 
   // A job beside whatever comes next, for one thread: a worker's if it is free before `wait`, else the caller's. Where
-  // one is under way already, it is waited for.
-  void post(std::function<void()> job) {
+  // one is under way already, it is waited for. Returns the job's number.
+  int post(std::function<void()> job) {
     wait();
     job_ = std::move(job);
     posted_.store(POSTED);
-    if (threads_.empty()) return wait();
-    keep_apart();
-    rouse();
+    const int number = ++posts_;
+    if (threads_.empty()) {
+      wait();
+    } else {
+      keep_apart();
+      rouse();
+    }
+    return number;
+  }
+
+  // Until the job of that number is done: before another was posted it was.
+  void wait(int number) {
+    if (number == posts_) wait();
   }
 
   // Until what was posted is done.
@@ -181,6 +191,7 @@ class Pool {
   const std::function<void()>* kernel_ = nullptr;
   enum { NONE, POSTED, TAKEN };
   std::function<void()> job_;
+  int posts_ = 0;
   std::atomic<int> posted_{NONE};
   std::atomic<unsigned long long> ticket_{0};  // the round, and below it the next slice
   std::atomic<int> pending_{0}, sleepers_{0};

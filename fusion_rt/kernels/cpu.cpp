@@ -26,6 +26,13 @@ class Launch {
     return *this;
   }
 
+  // The same in more slices than there are threads, for a kernel that has no layer for each.
+  template <typename Kernel>
+  Launch& shared(Kernel kernel) {
+    pool_.run(kernel, 4);
+    return *this;
+  }
+
   // Beside the kernels that are launched next, on one thread, until `wait`. Returns a number to wait for.
   template <typename Kernel>
   int beside(Kernel kernel) {
@@ -49,7 +56,7 @@ class Launch {
 int decode(Launch& launch, const float* heatmap, const float* regression, int classes, Grid grid,
            float threshold_logit, int k, int* candidate, int* counters, float* rows) {
   std::fill(counters, counters + DECODE_COUNTERS, 0);
-  launch.alone([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
+  launch([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
   const int peaks = counters[PEAKS], n = std::min(peaks, k);
   // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
   if (peaks > k) {
@@ -130,7 +137,7 @@ FRT_EXPORT void frt_span(int threads, const float* t, int n, float limit, float*
 FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n, const float* knots_t,
                            const float* knots_T, int knots, float* out) {
   Launch launch(threads);
-  launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
+  launch.shared([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
 }
 
 // What the last call left, beside what comes next: frt_pillars, given the number that this returns, waits for it.
@@ -159,7 +166,7 @@ FRT_EXPORT int frt_pillars(int threads, int clearing, const float* xyz, const fl
   launch([&] { pillars_group(xyz, intensity, cell, n, grid, start, grouped); });
   float crowds[FRT_CROWDS];
   launch.alone([&] { pillars_merge(W, b, channels, grid.cell, wide, merged, crowds); });
-  launch([&] {
+  launch.shared([&] {
     pillars_encode(grouped, start, count, threads, cells, pillar, counters, merged, wide, channels, crowds, out);
   });
   return counters[PILLARS];
@@ -200,7 +207,7 @@ FRT_EXPORT void frt_roi_points(int threads, const float* grouped, const int* sta
                                const float* size, const float* kind, const float* second, const float* bias, int channels, int* inside,
                                float* out) {
   Launch launch(threads);
-  launch([&] {
+  launch.shared([&] {
     roi_points(grouped, start, count, layers, grid, rows, &n, n, margin, most, at, size, kind, second, bias, channels, inside,
                out);
   });
@@ -252,13 +259,13 @@ FRT_EXPORT int frt_first_look(int threads, const FirstLook* look) {
   const int n = decode(launch, l.heatmap, l.regression, l.classes, l.head, l.threshold_logit, l.room, l.candidate,
                        l.counters, l.rows);
   if (n == 0) return 0;
-  launch([&] {
+  launch.shared([&] {
     roi_points(l.grouped, l.start, l.count, l.layers, l.cells, l.rows, &n, n, l.margin, l.most, l.at, l.size, l.kind,
                l.second, l.bias, l.channels, l.inside, l.points);
+    roi_sample(l.features, l.feature_channels, l.rows, FRT_ROW, &n, n, l.head, l.roi);
+    roi_sample(l.camera_bev, l.camera_channels, l.rows, FRT_ROW, &n, n, l.head, l.camera_roi);
+    box_context(l.rows, &n, n, l.box);
   });
-  launch.alone([&] { roi_sample(l.features, l.feature_channels, l.rows, FRT_ROW, &n, n, l.head, l.roi); });
-  launch.alone([&] { roi_sample(l.camera_bev, l.camera_channels, l.rows, FRT_ROW, &n, n, l.head, l.camera_roi); });
-  launch.alone([&] { box_context(l.rows, &n, n, l.box); });
   const auto end = [&](float* given, int width) { std::fill(given + n * width, given + l.room * width, 0.0f); };
   end(l.roi, 5 * l.feature_channels);
   end(l.camera_roi, 5 * l.camera_channels);

@@ -32,11 +32,12 @@ class Pool {
     return one_caller;
   }
 
-  void run(const std::function<void()>& kernel) {
+  // In `each` slices for every thread: more than one where they take unlike times, or a thread may be asleep.
+  void run(const std::function<void()>& kernel, int each = 1) {
     keep_apart();
     kernel_ = &kernel;
-    pending_.store(size_, std::memory_order_relaxed);
-    next_round();
+    pending_.store(each * size_, std::memory_order_relaxed);
+    next_round(each * size_);
     while (take_one()) {
     }
     frt_worker = {0, 1};
@@ -75,7 +76,7 @@ class Pool {
   ~Pool() {
     wait();
     stopping_ = true;
-    next_round();
+    next_round(0);
     for (auto& thread : threads_) thread.join();
   }
 
@@ -128,8 +129,8 @@ class Pool {
 
   // What was written before is seen by all workers. Either this sees a sleeper, or the sleeper sees the round:
   // each writes its own before it reads the other's, all in one order.
-  void next_round() {
-    ticket_.store(((ticket_.load() >> 32) + 1) << 32);
+  void next_round(int slices) {
+    ticket_.store((((ticket_.load() >> 32) + 1) << 32) | ((unsigned long long)(slices) << 16));
     rouse();
   }
 
@@ -146,7 +147,7 @@ class Pool {
     do {
       if (!left(ticket)) return false;
     } while (!ticket_.compare_exchange_weak(ticket, ticket + 1));
-    frt_worker = {int(ticket & 0xffffffffu), size_};
+    frt_worker = {int(ticket & 0xffffu), slices_of(ticket)};
     (*kernel_)();
     pending_.fetch_sub(1, std::memory_order_release);
     return true;
@@ -162,7 +163,8 @@ class Pool {
     return true;
   }
 
-  bool left(unsigned long long ticket) const { return (ticket >> 32) != 0 && int(ticket & 0xffffffffu) < size_; }
+  static int slices_of(unsigned long long ticket) { return int((ticket >> 16) & 0xffffu); }
+  static bool left(unsigned long long ticket) { return int(ticket & 0xffffu) < slices_of(ticket); }
 
   void work() {
     const auto called = [this] {
@@ -193,7 +195,7 @@ class Pool {
   std::function<void()> job_;
   int posts_ = 0;
   std::atomic<int> posted_{NONE};
-  std::atomic<unsigned long long> ticket_{0};  // the round, and below it the next slice
+  std::atomic<unsigned long long> ticket_{0};  // the round, how many slices it has, and the next of them
   std::atomic<int> pending_{0}, sleepers_{0};
   std::atomic<bool> stopping_{false};
 };

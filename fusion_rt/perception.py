@@ -66,7 +66,7 @@ class Perception:
         self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
         self._looked = False  # before the first answer there is nothing to remember
-        self._lifted: tuple[list[ImageFeatures], Array] | None = None  # what lies on the camera's canvas
+        self._lifted: tuple[list[ImageFeatures], bytes] | None = None  # what lies on the camera's canvas, by which P
         self._in_step = False  # whether the last answer was for the very time of its only image
 
     def _load(self, part: str, runtime: str, device: Device) -> engine.Engine:
@@ -246,10 +246,11 @@ class Perception:
             self._device.zero(self._bev.inputs["camera_depth"])
             self._lifted = None
             return
-        images = [v.image for v in views]
-        P = np.stack([v.image.K @ v.T_camera_ego[:3] for v in views]).astype(np.float32)
-        self._in_step = len(images) == 1 and np.array_equal(P[0], images[0].P)
-        if self._lifted is None or self._lifted[0] != images or not np.array_equal(self._lifted[1], P):
+        images, P = [v.image for v in views], np.empty((len(views), 3, 4), np.float32)
+        for into, v in zip(P, views):
+            into[:] = v.image.K @ v.T_camera_ego[:3]
+        self._in_step = len(images) == 1 and P.tobytes() == images[0].P.tobytes()
+        if self._lifted is None or self._lifted[0] != images or self._lifted[1] != P.tobytes():
             self._lift(images, P)
 
     def _lift(self, images: list[ImageFeatures], P: Array) -> None:
@@ -257,7 +258,7 @@ class Perception:
         features = self._device.stack([i.features for i in images])
         canvas = self._bev.inputs["camera_bev"][0]
         self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, self._depth)
-        self._lifted = images, P
+        self._lifted = images, P.tobytes()
         self._lap("lift")
 
     def clear(self) -> None:
@@ -318,6 +319,8 @@ class Perception:
         # Each class's first score at the same cell, the decoded class with its refined one.
         scores = sigmoid(found.logits)
         scores[np.arange(len(rows)), kind] = rows[:, SCORE]
+        known = np.empty(len(rows), bool)
+        known[:] = self._recalled and self.spec.measures_velocity
         return Detections(
             boxes=rows[:, :7],
             velocity=rows[:, 7:9],
@@ -325,7 +328,7 @@ class Perception:
             labels=kind,
             std=rows[:, SIGMA],
             contributions=found.shares,
-            velocity_known=np.full(len(rows), self._recalled and self.spec.measures_velocity),
+            velocity_known=known,
         )
 
 

@@ -383,7 +383,7 @@ class FusionPipeline:
         images = [self._seen_ms[camera] for camera in self.rig.cameras if camera in snapshot.packets]
         for stages in (*images, self._watch.take_ms()):
             for stage, ms in stages.items():
-                total[stage] = round(total.get(stage, 0.0) + ms, 3)
+                total[stage] = round(total[stage] + ms, 3) if stage in total else ms
         return total
 
 

@@ -117,7 +117,7 @@ class DeskewKernel(Kernel):
         check_knots(knots_t)
         self.library.frt_deskew(
             *(self.threads, address(xyz), address(t), len(xyz)),
-            *(address(knots_t), address(knots_T), len(knots_t), address(out)),
+            *(knots_t.tobytes(), knots_T.tobytes(), len(knots_t), address(out)),
         )
 
 
@@ -144,6 +144,7 @@ class PillarsKernel(Kernel):
         self._given: tuple[Any, ...] = (None,) * 6
         self._layer: tuple[Any, ...] = ()
         self._memory: tuple[int, ...] = ()
+        self._cleared: tuple[int, ...] = ()
         self._grouping: Grouped | None = None
         self.counts = {"points_in": 0, "pillars": 0, "not_finite": 0, "outside": 0}  # of the last call
 
@@ -188,11 +189,7 @@ class PillarsKernel(Kernel):
         """Begin to clear the canvas of the last call, beside whatever comes before the next one: until then it is not
         to be read."""
         if self._grouping is not None and not self._clearing:
-            grid, out = self._grouping.grid, self._given[-1]
-            self._clearing = self.library.frt_pillars_clear(
-                *(self.threads, address(self._pillar), address(self._counters)),
-                *(out.shape[2], grid.nx * grid.ny, address(out), address(self._count)),
-            )
+            self._clearing = self.library.frt_pillars_clear(self.threads, *self._cleared)
 
     def _bind(
         self, n: int, W: Array, b: Array, grid: GridLike, z_min: float, z_max: float, out: Array
@@ -219,6 +216,8 @@ class PillarsKernel(Kernel):
                 *(self._pillar, self._counters, merged, out),
             )
         )
+        count_at, pillar_at, counters_at = self._memory[2], self._memory[5], self._memory[6]
+        self._cleared = pillar_at, counters_at, channels + 1, cells, address(out), count_at
         self._given, self._merged = (W, b, grid, z_min, z_max, out), merged
         self._grouping = Grouped(self._grouped, self._start, self._count, grid)
 
@@ -309,7 +308,7 @@ class BevWarpKernel(Kernel):
         self.wait()
         state_at, channels, canvas, out_at = self._memory
         self._job = self.library.frt_bev_warp(
-            self.threads, state_at, channels, address(T_prev_now), canvas, out_at
+            self.threads, state_at, channels, T_prev_now.tobytes(), canvas, out_at
         )
 
     def wait(self) -> None:

@@ -66,7 +66,8 @@ class Perception:
         self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
         self._looked = False  # before the first answer there is nothing to remember
-        self._lifted: tuple[list[ImageFeatures], bytes] | None = None  # what lies on the camera's canvas, by which P
+        # What lies on the camera's canvas, and by which P.
+        self._lifted: tuple[list[ImageFeatures], bytes] | None = None
         self._in_step = False  # whether the last answer was for the very time of its only image
 
     def _load(self, part: str, runtime: str, device: Device) -> engine.Engine:
@@ -262,8 +263,8 @@ class Perception:
         self._lap("lift")
 
     def clear(self) -> None:
-        """Begin to clear the lidar's canvas, beside whatever is done before `detect`: what is on it is not explained
-        any more."""
+        """Begin to clear the lidar's canvas, beside whatever is done before `detect`: what is on it is not
+        explained any more."""
         with self._device.on("main"):
             self._kernels["pillars"].clear()
 
@@ -278,9 +279,7 @@ class Perception:
             self._device.zero(self._state)
         else:
             # The engine's output of the last run still stands.
-            self._kernels["bev_warp"].begin(
-                self._next_state, motion.T_prev_now, self.spec.head, self._state
-            )
+            self._kernels["bev_warp"].begin(self._next_state, motion.T_prev_now, self.spec.head, self._state)
         self._motion = motion
 
     def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:

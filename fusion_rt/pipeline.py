@@ -417,8 +417,8 @@ def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:
 
 
 def sweep_knots(low: float, high: float) -> Array:
-    """(K,) float32, increasing: the times at which the motion of a sweep from low to high (s) is sampled; one where
-    its points share one time."""
+    """(K,) float32, increasing: the times at which the motion of a sweep from low to high (s) is sampled; one
+    where its points share one time."""
     if high - low <= 1e-6:  # closer ones may be one float32
         return np.array([low], np.float32)
     step = (high - low) / (SWEEP_KNOTS - 1)

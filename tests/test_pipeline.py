@@ -14,8 +14,8 @@ from fusion_rt.align.aligner import AlignConfig
 from fusion_rt.device import CpuDevice
 from fusion_rt.ego.geodesy import LocalMap
 from fusion_rt.errors import ConfigError
-from fusion_rt.messages import SWEEP_S, GnssFix, Header, Image, ImuSample, PointCloud, Prediction
 from fusion_rt.kernels.span import Span
+from fusion_rt.messages import SWEEP_S, GnssFix, Header, Image, ImuSample, PointCloud, Prediction
 from fusion_rt.pipeline import SWEEP_KNOTS, FusionPipeline, PipelineConfig, sweep_knots
 from fusion_rt.rig import Rig
 from fusion_rt.transforms import inverse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class CpuDecoder:
         self._fits = np.array([(fit.gain, fit.offset) for fit in fits], np.float32)
         self._nms_iou = [spec.nms_iou[label] for label in spec.classes]
         self._second: SecondLook | None = None  # once it is known what there is to look at
-        self._looked_at: tuple[Any, ...] = ()
+        self._looked_at: tuple[Any, ...] = (None,) * 4
         self._outputs: Mapping[str, Any] = {}
         self._refined: Mapping[str, Any] = {}
         self._decoded = 0
@@ -57,7 +58,7 @@ class CpuDecoder:
         self, outputs: Mapping[str, Any], camera_bev: Array, grouped: Grouped, inputs: Mapping[str, Any]
     ) -> bool:
         given = outputs, camera_bev, grouped, inputs
-        if not (self._looked_at and all(a is b for a, b in zip(given, self._looked_at))):  # rare: a denser cloud
+        if not all(map(is_, given, self._looked_at)):  # rare: a denser cloud
             self._first.bind(*given)
             if outputs is not self._outputs:
                 self._outputs, self._second = outputs, None

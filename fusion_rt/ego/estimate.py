@@ -59,11 +59,13 @@ def reckoned(
     within: tuple[int, int],
     arm: Array,
 ) -> Array:
-    """T_ego(end)_ego(start) (n, 4, 4) for n + 1 stamps `wanted`, of which the last is the end, by the samples alone.
+    """T_ego(end)_ego(start) (n, 4, 4) for n + 1 stamps `wanted`, of which the last is the end, by the samples
+    alone.
 
-    stamps_ns, samples: of the history from the last one not after within[0] to the first not before within[1];
-    row: at the first of them. biases of the gyroscope, of the accelerometer, and gravity: for the way to within[0],
-    and again for all that follows. Outside of `within` the motion goes on as it was. arm as above."""
+    stamps_ns, samples: of the history from the last one not after within[0] to the first not before
+    within[1]; row: at the first of them. biases of the gyroscope, of the accelerometer, and gravity: for the
+    way to within[0], and again for all that follows. Outside of `within` the motion goes on as it was. arm as
+    above."""
     T = np.empty((len(wanted) - 1, 4, 4))
     library().frt_ego_relative(
         *(stamps(stamps_ns), doubles(*samples), len(stamps_ns), doubles(row), doubles(*biases)),
@@ -91,9 +93,9 @@ def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin
     latitude, longitude, altitude = origin or (None, None, None)
     return EgoState(
         stamp_ns=stamp_ns,
-        position=told[:3],  # type: ignore[arg-type]
+        position=told[:3],
         orientation=known.row[QUATERNION],  # type: ignore[arg-type]
-        velocity=told[3:6],  # type: ignore[arg-type]
+        velocity=told[3:6],
         angular_rate=known.row[RATE],  # type: ignore[arg-type]
         covariance=told[6:42],
         velocity_covariance=told[42:],

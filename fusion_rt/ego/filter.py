@@ -131,8 +131,8 @@ class EgoFilter:
         return known.relative(stamps_ns, to_ns)
 
     def _estimator(self, *stamps_ns: int) -> Navigation | Course | Reckoning | None:
-        """Who can tell the pose at these stamps and between them: the IMU, while it lives or when all others ended as
-        well; then the odometry, where it knows the map or nobody does; then the fixes."""
+        """Who can tell the pose at these stamps and between them: the IMU, while it lives or when all others
+        ended as well; then the odometry, where it knows the map or nobody does; then the fixes."""
         reach_s, gap_s = self.config.extrapolate_s, self.config.max_gap_s
         course = max(map(self._course.beyond_s, stamps_ns))
         follows = self._course if course <= reach_s else None

@@ -150,8 +150,8 @@ FRT_EXPORT int frt_pillars_clear(int threads, const int* pillar, const int* coun
 // last call, which `pillar` and `counters` still hold; merged has 9 rows of the channels rounded up to sixteens, and
 // counters a number more for each thread. clearing: the number that frt_pillars_clear gave since the last call, or 0.
 // Returns the pillars.
-FRT_EXPORT int frt_pillars(int threads, int clearing, const float* xyz, const float* intensity, int n, const float* W, const float* b,
-                           int channels, Grid grid, float z_min, float z_max, int* cell, float* grouped, int* count,
+FRT_EXPORT int frt_pillars(int threads, int clearing, const float* xyz, const float* intensity, int n, const float* W,
+                           const float* b, int channels, Grid grid, float z_min, float z_max, int* cell, float* grouped, int* count,
                            int* start, int* touched, int* pillar, int* counters, float* merged, float* out) {
   const int cells = grid.nx * grid.ny, wide = (channels + 15) / 16 * 16;
   Launch launch(threads);

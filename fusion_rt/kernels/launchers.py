@@ -186,8 +186,8 @@ class PillarsKernel(Kernel):
         return self.counts
 
     def clear(self) -> None:
-        """Begin to clear the canvas of the last call, beside whatever comes before the next one: until then it is not
-        to be read."""
+        """Begin to clear the canvas of the last call, beside whatever comes before the next one: until then
+        it is not to be read."""
         if self._grouping is not None and not self._clearing:
             self._clearing = self.library.frt_pillars_clear(self.threads, *self._cleared)
 
@@ -232,7 +232,8 @@ class PillarsKernel(Kernel):
 
     @property
     def grouped(self) -> Grouped:
-        """The points of the last call; the same object while its memory is. Raises DeviceError where there was none."""
+        """The points of the last call; the same object while its memory is. Raises DeviceError where there
+        was none."""
         if self._grouping is None:
             raise DeviceError("no points were given to the pillars yet")
         return self._grouping

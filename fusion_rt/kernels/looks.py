@@ -1,5 +1,6 @@
-"""Both looks at a network's outputs, each in one call: the kernels of box_launchers in turn, on memory that was
-checked once and stays. On a CPU a call for each kernel, with its checks, would take as long as the kernels do.
+"""Both looks at a network's outputs, each in one call: the kernels of box_launchers in turn, on memory that
+was checked once and stays. On a CPU a call for each kernel, with its checks, would take as long as the
+kernels do.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class _SecondLook(ctypes.Structure):
 
 
 class FirstLook(Kernel):
-    """Peaks as rows, and what a second look at each is given: decode, roi_sample twice, roi_points, box_context.
+    """Peaks as rows, and what a second look at each is given: decode, roi_sample twice, roi_points,
+    box_context.
 
     rows    (room, 16): after a call those that it returned are the decode kernel's
     counts  of the last call, as the decode kernel counts"""
@@ -70,8 +72,8 @@ class FirstLook(Kernel):
         most: int,
         layers: Sequence[Array],
     ) -> None:
-        """head: the canvas of the outputs; threshold and room as the decode kernel's threshold and k; margin_m, most
-        and layers (at, size, kind, second, bias) as those of roi_points."""
+        """head: the canvas of the outputs; threshold and room as the decode kernel's threshold and k;
+        margin_m, most and layers (at, size, kind, second, bias) as those of roi_points."""
         super().__init__(threads, instruction_set)
         at, size, kind, second, bias = layers
         check("at", at, np.float32, (3, ROI_HIDDEN))
@@ -99,9 +101,9 @@ class FirstLook(Kernel):
     def bind(
         self, outputs: Mapping[str, Array], camera_bev: Array, grouped: Grouped, inputs: Mapping[str, Array]
     ) -> None:
-        """What the calls from now on read and write, each with a first axis of 1: outputs "heatmap", "boxes" and
-        "features" of the fusing part, its camera_bev -> inputs "roi", "camera_roi", "points" and "box" of the
-        refining part, room rows. Raises DeviceError for arrays of another shape, dtype or layout."""
+        """What the calls from now on read and write, each with a first axis of 1: outputs "heatmap", "boxes"
+        and "features" of the fusing part, its camera_bev -> inputs "roi", "camera_roi", "points" and "box" of
+        the refining part, room rows. Raises DeviceError for arrays of another shape, dtype or layout."""
         ny, nx, room = self._grid.ny, self._grid.nx, self._room
         planes = {name: outputs[name][0] for name in ("heatmap", "boxes", "features")}
         planes["camera_bev"] = camera_bev[0]
@@ -142,7 +144,8 @@ class FirstLook(Kernel):
 
 
 class SecondLook(Kernel):
-    """The rows corrected, best first, without doubles, and all that is told of them: box_refine, their order, nms."""
+    """The rows corrected, best first, without doubles, and all that is told of them: box_refine, their order,
+    nms."""
 
     def __init__(
         self,
@@ -156,9 +159,9 @@ class SecondLook(Kernel):
         outputs: Mapping[str, Array],
         refined: Sequence[Array],
     ) -> None:
-        """head: the canvas of outputs "heatmap" (1, classes, ny, nx) and "contribution" (1, ny / step, nx / step, M)
-        of the fusing part; rows (room, 16) as FirstLook leaves them; fits and iou as box_refine and nms take
-        them; refined: score, deltas, facing and log_sigma of the refining part, room rows each.
+        """head: the canvas of outputs "heatmap" (1, classes, ny, nx) and "contribution" (1, ny / step, nx /
+        step, M) of the fusing part; rows (room, 16) as FirstLook leaves them; fits and iou as box_refine and
+        nms take them; refined: score, deltas, facing and log_sigma of the refining part, room rows each.
 
         Raises DeviceError for arrays of another shape, dtype or layout."""
         super().__init__(threads, instruction_set)
@@ -177,8 +180,9 @@ class SecondLook(Kernel):
             "rows": rows, "fits": fits, "heatmap": heatmap, "contribution": contribution, "told": self._told,
             "refined": np.empty((room, ROW), np.float32), "ordered": np.empty((room, ROW), np.float32),
             "ordered_boxes": np.empty((room, 7), np.float32), "kinds": np.empty(room, np.int32),
-            "limits": check_iou(iou), "overlap": np.empty(room * room, np.uint8), "gone": np.empty(room, np.uint8),
-            "keep": np.empty(room, np.int32), "counters": np.empty(1, np.int32),
+            "limits": check_iou(iou), "overlap": np.empty(room * room, np.uint8),
+            "gone": np.empty(room, np.uint8), "keep": np.empty(room, np.int32),
+            "counters": np.empty(1, np.int32),
         }  # fmt: skip
         self._look = _SecondLook(
             classes=classes, shares=shares, step=step, head=check_grid(head),
@@ -187,8 +191,9 @@ class SecondLook(Kernel):
         self._look_at = ctypes.addressof(self._look)
 
     def __call__(self, n: int) -> Array:
-        """Of the first n rows those that stay, best first: (m, 16 + classes + M), the row, the logits of all classes
-        at the cell under it, and the contributions there; a copy. Raises DeviceError for more than there is room."""
+        """Of the first n rows those that stay, best first: (m, 16 + classes + M), the row, the logits of all
+        classes at the cell under it, and the contributions there; a copy. Raises DeviceError for more than
+        there is room."""
         if not 0 <= n <= len(self._told):
             raise DeviceError(f"{n} rows, there is room for {len(self._told)}")
         told: Array = self._told[: self.library.frt_second_look(self.threads, self._look_at, n)]

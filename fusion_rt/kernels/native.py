@@ -64,7 +64,8 @@ class Grid(ctypes.Structure):
 
 @functools.cache
 def library(instruction_set: str = "") -> ctypes.CDLL:
-    """The compiled kernels; "" is the best for this processor, or one of "baseline", "x86-64-v3" and "x86-64-v4".
+    """The compiled kernels; "" is the best for this processor, or one of "baseline", "x86-64-v3" and
+    "x86-64-v4".
 
     Raises DeviceError when they were not built, or when this processor cannot run them."""
     best = instruction_sets()[-1]

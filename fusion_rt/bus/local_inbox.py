@@ -160,7 +160,7 @@ class _Feed:
         socket = system.socket(system.AF_UNIX, system.SOCK_STREAM | system.SOCK_NONBLOCK)
         try:
             socket.connect(self._path)
-            socket.send(zmtp.GREETING + zmtp.ready("SUB"))
+            socket.send(zmtp.GREETING + zmtp.ready("SUB", announced=True))
         except OSError:
             socket.close()
             raise

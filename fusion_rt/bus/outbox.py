@@ -25,6 +25,10 @@ class Outbox(Protocol):
         """To everyone who listens, as far as they have room. False: a `log` reader did not make any."""
         ...
 
+    def announce(self) -> None:
+        """Wake readers of this host that sleep: a large message will follow."""
+        ...
+
     @property
     def subscribers(self) -> int: ...
 
@@ -99,6 +103,9 @@ class ZmqOutbox:
         except zmq.Again:
             return False
         return True
+
+    def announce(self) -> None:
+        """Its readers have threads of libzmq's, which would not hand it on."""
 
     @property
     def subscribers(self) -> int:

@@ -33,6 +33,7 @@ from fusion_rt.bus.wire import Kind, Place, Slot
 from fusion_rt.errors import BusError
 
 INLINE_BYTES = 16 << 10  # below it, a copy through the socket costs less than a slot
+ANNOUNCED_BYTES = 256 << 10  # from there on the copy takes longer than a reader's waking up
 GROWTH = 1.25  # point clouds vary in size: the ring is made a little larger than asked
 
 Pack = Callable[[Any], tuple[bytes, list[NDArray[Any]]]]
@@ -83,6 +84,7 @@ class Publisher:
         self._pack = pack
         self._instance = secrets.randbits(63)
         self._seq = 0
+        self._large = False  # the newest message that was copied, and so, most likely, the next
         self._closed = False
         self._slots, self._slot_bytes = slots, slot_bytes
         self._ring: Ring | None = None
@@ -115,19 +117,27 @@ class Publisher:
     def send(self, message: Any) -> bool:
         """Copy the message out to whoever listens. False: dropped, and counted."""
         forks.check(self._pid, self._name)
+        if self._large:
+            with self._lock:
+                self._outbox.announce()
         header, arrays = self._pack(message)
         if not arrays:
             return self._put(message, header, (), (), None)
         offsets, size = layout([array.nbytes for array in arrays])
+        self._large = self._ringed and size >= ANNOUNCED_BYTES and self._kind_of(message) in wire.NEWEST_WINS
         if size < INLINE_BYTES or not self._ringed:
             return self._put(message, header, wire.inline_places(arrays), arrays, None)
         hold = self._take(size)
         if hold is None:
             return self._drop()
+        pieces: list[int] = []
+        places: list[Place] = []
         for array, offset in zip(arrays, offsets):
-            copy(hold.address + offset, address(array), array.nbytes)
-        places = tuple(Place(True, offset, array.nbytes) for array, offset in zip(arrays, offsets))
-        return self._put(message, header, places, (), hold)
+            nbytes = array.nbytes
+            pieces += (offset, address(array), nbytes)
+            places.append(Place(True, offset, nbytes))
+        copy(hold.address, pieces)
+        return self._put(message, header, tuple(places), (), hold)
 
     def loan(self, shape: tuple[int, ...], dtype: DTypeLike, *more: ArraySpec) -> Loan:
         """Arrays in the ring to be written in place, one for each (shape, dtype).
@@ -239,7 +249,7 @@ class Publisher:
         inline: Sequence[NDArray[Any]],
         hold: Hold | None,
     ) -> bool:
-        kind = self.kind or _KINDS.get(type(message), "event")
+        kind = self._kind_of(message)
         with self._lock:
             if self._closed:
                 raise BusError(f"{self._name} is closed")
@@ -258,6 +268,9 @@ class Publisher:
             self.counters.bytes += sum(place.nbytes for place in places)
             self.counters.readers = self._outbox.subscribers
         return True
+
+    def _kind_of(self, message: Any) -> Kind:
+        return self.kind or _KINDS.get(type(message), "event")
 
     def _drop(self) -> bool:
         with self._lock:

@@ -89,9 +89,18 @@ size_t body_of(const uint8_t* data, size_t size) {
   return length.big(8) == size - 9 ? 9 : 0;
 }
 
+// Where the announcements end with which a read may begin (`zmtp.ANNOUNCEMENT`).
+size_t after_announcements(const uint8_t* data, size_t size) {
+  static constexpr char kAnnouncement[] = "\x04\x09\x08" "ANNOUNCE";
+  constexpr size_t kSize = sizeof kAnnouncement - 1;
+  size_t at = 0;
+  while (size - at >= kSize && !memcmp(data + at, kAnnouncement, kSize)) at += kSize;
+  return at;
+}
+
 bool is_usual(const uint8_t* data, size_t size, Expected& expected, Arrived& arrived) {
-  const size_t body = body_of(data, size);
-  Reader r{data + body, data + size};
+  const size_t start = after_announcements(data, size), body = body_of(data + start, size - start);
+  Reader r{data + start + body, data + size};
   const uint8_t* prefix = r.take(expected.prefix_size);
   if (!body || !r.good || memcmp(prefix, expected.prefix, expected.prefix_size)) return false;
   if (r.tag() != expected.protocol) return false;

@@ -222,9 +222,12 @@ def test_large_copies(size):
     rng = np.random.default_rng(0)
     source = rng.integers(0, 256, size + 8, np.uint8)
     for shift in (0, 3, 16):
-        target = np.zeros(size + 128, np.uint8)
+        target = np.zeros(size + 256, np.uint8)
         start = -target.ctypes.data % 64 + shift
-        native.copy(target.ctypes.data + start, source.ctypes.data + 5, size)
+        behind = start + size + 64
+        native.copy(target.ctypes.data, (start, source.ctypes.data + 5, size, behind, source.ctypes.data, 7))
         assert (target[start : start + size] == source[5 : 5 + size]).all()
+        assert (target[behind : behind + 7] == source[:7]).all()
         assert not target[:start].any()
-        assert not target[start + size :].any()
+        assert not target[start + size : behind].any()
+        assert not target[behind + 7 :].any()

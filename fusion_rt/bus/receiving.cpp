@@ -143,12 +143,14 @@ bool is_usual(const uint8_t* data, size_t size, Expected& expected, Arrived& arr
 
 }  // namespace
 
-// What recv gives, or minus errno. Where `arrived->usual` the message's slot, if it has one, is locked.
+// What recv gives, or minus errno. `arrived->usual` 1: the message is here, and its slot, if it has one, locked;
+// 2: it is announced; 0: something else came.
 extern "C" __attribute__((visibility("default"))) int64_t frt_receive(int socket, int flags, uint8_t* data,
                                                                       size_t room, Expected* expected,
                                                                       Arrived* arrived) {
   const ssize_t size = recv(socket, data, room, flags);
   if (size < 0) return -errno;
-  arrived->usual = size > 0 && expected->seq >= 0 && is_usual(data, size, *expected, *arrived);
+  const bool announced = size > 0 && after_announcements(data, size) == size_t(size);
+  arrived->usual = announced ? 2 : size > 0 && expected->seq >= 0 && is_usual(data, size, *expected, *arrived);
   return size;
 }

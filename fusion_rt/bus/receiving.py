@@ -10,8 +10,8 @@ from fusion_rt.bus import native
 from fusion_rt.bus.lease import Lease, Segment
 from fusion_rt.bus.locks import lock_shared
 from fusion_rt.bus.ring import slot_byte
-from fusion_rt.bus.zmtp import ANNOUNCEMENT
 from fusion_rt.errors import BusError
+from fusion_rt.bus.zmtp import ANNOUNCEMENT
 from fusion_rt.messages import PROTOCOL_VERSION
 
 CHUNK = 64 << 10  # read at a time; of descriptors some two hundred
@@ -61,19 +61,15 @@ class Usual:
         self._segment, self._expected.lock, self._newest = None, -1, None
 
     def receive(self, fd: int, flags: int) -> bytes:
-        """What came, or, where `arrived`, nothing. Raises OSError, as recv does."""
+        """What came, or, where it `arrived` or is `announced`, nothing. Raises OSError, as recv does."""
         size = self._receive(fd, flags, *self._arguments)
         if size < 0:
             raise OSError(-size, os.strerror(-size))
-        if self._arrived[0]:
-            self.arrived = True
-            return b""
-        data = bytes(self._view[:size])
-        # It is shorter than what stands before a header.
-        self.announced = data == ANNOUNCEMENT
-        if not self.announced:
-            self._newest = None
-        return data
+        usual = self._arrived[0]
+        self.arrived, self.announced = usual == 1, usual == 2
+        if not usual or size > len(ANNOUNCEMENT):
+            self._newest = None  # its header is overwritten; one announcement is too short for that
+        return b"" if usual else bytes(self._view[:size])
 
     def take(self) -> tuple[int, memoryview, list[memoryview]]:
         """When the message was published, its header (until the next `receive`) and its arrays."""

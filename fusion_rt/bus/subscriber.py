@@ -122,6 +122,8 @@ class Subscriber:
                         return message
                 elif self._usual.announced:
                     self._rehearse(self._usual)
+                    wait_s = 0.0  # it may be here by now
+                    continue
             topic = self._earliest()
             if topic is not None:
                 self._queued -= 1

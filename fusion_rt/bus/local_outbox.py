@@ -34,6 +34,7 @@ class LocalOutbox:
         self._peers: dict[int, _Peer] = {}
         self._wanting: tuple[_Peer, ...] = ()
         self._subscribers = 0
+        self._processors = len(os.sched_getaffinity(0))
         self._lock = threading.Lock()  # around the peers, who listens, and what waits
         self._changed = threading.Condition(self._lock)
         self._closing = False
@@ -66,6 +67,8 @@ class LocalOutbox:
         return True
 
     def announce(self) -> None:
+        if len(self._wanting) >= self._processors:
+            return  # they would be given the one that copies
         with self._lock:
             for peer in self._wanting:
                 if peer.announced and not peer.behind:

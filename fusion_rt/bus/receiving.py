@@ -10,8 +10,8 @@ from fusion_rt.bus import native
 from fusion_rt.bus.lease import Lease, Segment
 from fusion_rt.bus.locks import lock_shared
 from fusion_rt.bus.ring import slot_byte
-from fusion_rt.errors import BusError
 from fusion_rt.bus.zmtp import ANNOUNCEMENT
+from fusion_rt.errors import BusError
 from fusion_rt.messages import PROTOCOL_VERSION
 
 CHUNK = 64 << 10  # read at a time; of descriptors some two hundred

@@ -187,8 +187,8 @@ class Subscriber:
         return self._unpacked(self.counters[self._sole], header, arrays, published_ns, self._host)
 
     def _rehearse(self, usual: Usual) -> None:
-        """Open the newest message again, for nothing: what the next one needs has left the processor's caches,
-        and comes back while that one is still being copied."""
+        """Open the newest message again, for nothing: what the next one needs has left the processor's
+        caches, and comes back while that one is still being copied."""
         again = usual.again()
         if again is not None:
             published_ns, header, arrays = again

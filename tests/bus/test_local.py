@@ -239,7 +239,8 @@ def test_a_large_copy_is_announced_to_whoever_wants_it(run_dir, large, samples):
             socket = stack.enter_context(system.socket(system.AF_UNIX))
             socket.settimeout(10)
             socket.connect(f"{run_dir}/cam")
-            socket.sendall(zmtp.GREETING + zmtp.ready("SUB", announced=announced) + zmtp.message(b"\1" + PREFIX))
+            ready = zmtp.ready("SUB", announced=announced)
+            socket.sendall(zmtp.GREETING + ready + zmtp.message(b"\1" + PREFIX))
             while socket.recv(1) != b"\x04":  # the greeting, then READY
                 pass
             socket.recv(socket.recv(1)[0])
@@ -275,7 +276,7 @@ def test_an_announced_message_is_rehearsed_and_received(run_dir, large, monkeypa
         monkeypatch.setattr(subscriber._usual, "again", lambda: opened.append(open_again()) or opened[-1])
         publisher._outbox._processors = 2
         assert publisher.wait_for_subscribers(1, 10)
-        for seq in range(4):
+        for _ in range(4):
             publisher.send(large)
             assert subscriber.recv(10).header.seq == large.header.seq
         assert not opened  # announcement and message were read at once

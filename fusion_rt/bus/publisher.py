@@ -102,7 +102,7 @@ class Publisher:
                 self._outbox = ZmqOutbox(
                     endpoint,
                     self._prefix,
-                    waits=kind == "log",
+                    kind=kind,
                     newest=newest,
                     queued=queued,
                     context=context,

@@ -43,8 +43,8 @@ class ZmqOutbox:
     """XPUB or, `newest`, PUB with CONFLATE: for other hosts, and for topics whose publisher waits.
 
     kind    of the topic; None: as the first message has it, and until then a sensor's
-    queued  messages that wait for one subscriber; None: as the kind has it. Whoever wants few wants them fresh,
-            so little waits in the kernel either
+    queued  messages that wait for one subscriber; None: as the kind has it. Whoever wants few wants them
+            fresh, so little waits in the kernel either
 
     Raises zmq.ZMQError."""
 

@@ -203,7 +203,7 @@ def velodyne(
 ) -> None:
     """A packet capture of a Velodyne lidar: its sweeps, each point with its own time.
 
-    VLP-16, Puck LITE, Puck Hi-Res and HDL-32E as they are, HDL-64E with its calibration.
+    VLP-16, Puck LITE, Puck Hi-Res HDL-32E and VLP-32C as they are, HDL-64E with its calibration.
 
     fusion-rt import velodyne capture.pcap -o drive.mcap
 

@@ -194,17 +194,24 @@ def test_files_stay_below_their_size(tmp_path, rig, make):
     assert numbers == list(range(100))
 
 
-def test_a_recording_whose_time_goes_back_is_split_there(tmp_path, rig, make):
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[100, 120, 140], [0, 20, 40], [60]],
+        [[40, 60, 80], [0, 20, 40], [60, 80], [0, 20]],  # a loop of less than twice as long
+    ],
+)
+def test_a_recording_whose_time_goes_back_is_split_there(tmp_path, rig, make, parts):
     """As of a replay in a loop."""
     log = LogParts(tmp_path / "a.mcap", rig, split_ns=50)
-    for stamp in (100, 120, 140, 0, 20, 40, 60):
+    for stamp in sum(parts, []):
         log.write(make.imu(stamp, stamp))
     log.close()
     stamps = []
     for path in log.paths:
         with logs.open(path) as part:
             stamps.append([p.header.stamp_ns for p in part])
-    assert stamps == [[100, 120, 140], [0, 20, 40], [60]]
+    assert stamps == parts
 
 
 def test_a_stamp_before_1970_is_lost_alone(tmp_path, rig, make, capfd):

@@ -215,6 +215,19 @@ def test_a_recording_whose_time_goes_back_is_split_there(tmp_path, rig, make, pa
     assert stamps == parts
 
 
+def test_sensors_whose_time_goes_back_one_after_the_other(tmp_path, rig, make):
+    """At the end of a loop the IMU begins again before the last sweep has come: not a file for each of them."""
+    log = LogParts(tmp_path / "a.mcap", rig, split_ns=50)
+    for kind, stamp in zip("IIPIIPIIPIIPIIP", (60, 70, 60, 80, 90, 80, 0, 10, 95, 20, 30, 5, 40, 60, 45)):
+        log.write(make.imu(stamp, stamp) if kind == "I" else make.cloud(1, stamp, stamp))
+    log.close()
+    stamps = []
+    for path in log.paths:
+        with logs.open(path) as part:
+            stamps.append(sorted(p.header.stamp_ns for p in part))
+    assert stamps == [[60, 60, 70, 80, 80, 90], [0, 5, 10, 20, 30, 40, 95], [45, 60]]
+
+
 def test_a_stamp_before_1970_is_lost_alone(tmp_path, rig, make, capfd):
     log = LogParts(tmp_path / "a.mcap", rig)
     with BufferedLog(log, 1 << 20) as buffer:

@@ -137,8 +137,8 @@ class LogParts:
         )
 
     def _overtaken(self, message: Message) -> bool:
-        """Whether other sensors' time has jumped, as that of a replay in a loop does, and this one's not yet: it
-        is far from all that is in the file, and comes after its sensor's last as ever."""
+        """Whether other sensors' time has jumped, as that of a replay in a loop does, and this one's not yet:
+        it is far from all that is in the file, and comes after its sensor's last as ever."""
         if self._split_ns is None or self._span_ns is None:
             return False
         header = message.header

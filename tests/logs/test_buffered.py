@@ -216,7 +216,7 @@ def test_a_recording_whose_time_goes_back_is_split_there(tmp_path, rig, make, pa
 
 
 def test_sensors_whose_time_goes_back_one_after_the_other(tmp_path, rig, make):
-    """At the end of a loop the IMU begins again before the last sweep has come: not a file for each of them."""
+    """At the end of a loop the IMU begins again before the last sweep has come: not a file for each."""
     log = LogParts(tmp_path / "a.mcap", rig, split_ns=50)
     for kind, stamp in zip("IIPIIPIIPIIPIIP", (60, 70, 60, 80, 90, 80, 0, 10, 95, 20, 30, 5, 40, 60, 45)):
         log.write(make.imu(stamp, stamp) if kind == "I" else make.cloud(1, stamp, stamp))

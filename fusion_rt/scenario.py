@@ -93,12 +93,14 @@ def find_file(name: str, kind: str = "") -> Path:
 
 
 def rig_of(scenario: Scenario, source: str | Path) -> str:
-    """The rig that the scenario's fusion node works with. Raises ConfigError where it has none."""
-    for node in scenario.processes(str(source)):
-        if node.use == "fusion" and isinstance(node.config.get("rig"), str):
+    """The rig that the scenario's fusion node works with, or the first node that has one. Raises ConfigError
+    where none has."""
+    nodes = sorted(scenario.processes(str(source)), key=lambda node: node.use != "fusion")
+    for node in nodes:
+        if isinstance(node.config.get("rig"), str):
             rig: str = node.config["rig"]
             return rig
-    raise ConfigError(f"{source}: no fusion node with a `rig`, so the sensors are not known")
+    raise ConfigError(f"{source}: no node has a `rig`, so the sensors are not known: name it with --rig")
 
 
 def find(use: str) -> Run:

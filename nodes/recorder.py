@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from fusion_rt.bus import Bus, Subscriber, detach
-from fusion_rt.errors import ConfigError
+from fusion_rt.errors import ConfigError, LogError
 from fusion_rt.logs.arrivals import Arrivals
 from fusion_rt.logs.buffered import BufferedLog
 from fusion_rt.logs.losses import Loss
@@ -71,8 +71,13 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def run(config: RecorderConfig, bus: Bus) -> list[Path]:
     """Until told to stop, and then until all that was received is in the file. Returns what was written.
 
-    Raises LogError where the disk refuses to the end."""
+    Raises LogError where the folder cannot be made, or the disk refuses to the end."""
     rig, path = load_rig(config.rig), Path(config.path).expanduser()
+    try:
+        # Now, and not when something has happened and a snapshot is to be saved.
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"{path.parent}: the folder cannot be made: {error.strerror}") from error
     topics = config.topics or (*rig.modalities(), "prediction")
     with bus.subscriber(topics, keep_all=True) as inputs:
         if config.snapshot_s is not None:

@@ -4,13 +4,16 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
+#if defined(__x86_64__)
 constexpr size_t kPage = 4096, kLine = 64;
 constexpr int kPages = 4;  // at a time: their address translations and their reads are waited for together
+constexpr size_t kGroup = kPages * kPage;
 
 void copy_line(uint8_t* to, const uint8_t* from) {
   __m128i part[4];
@@ -18,23 +21,42 @@ void copy_line(uint8_t* to, const uint8_t* from) {
   for (int i = 0; i < 4; i++) _mm_stream_si128(reinterpret_cast<__m128i*>(to) + i, part[i]);
 }
 
-// Whole groups of pages; returns how many bytes those were. `to` is at a multiple of 16.
+// Whole groups of pages; returns how many bytes those were. `to` is at a multiple of 64.
 size_t stream(uint8_t* to, const uint8_t* from, size_t size) {
-  const size_t whole = size / (kPages * kPage) * (kPages * kPage);
-  for (size_t group = 0; group < whole; group += kPages * kPage)
+  const size_t whole = size / kGroup * kGroup;
+  for (size_t group = 0; group < whole; group += kGroup)
     for (size_t line = group; line < group + kPage; line += kLine)
-      for (int page = 0; page < kPages; page++) copy_line(to + page * kPage + line, from + page * kPage + line);
-  _mm_sfence();  // before anyone is told that it is there
+      for (size_t at = line; at < line + kGroup; at += kPage) copy_line(to + at, from + at);
   return whole;
 }
 
-}  // namespace
+// The same with a line in one store: a fifth less time where the processor can.
+__attribute__((target("avx512f"))) size_t stream_lines(uint8_t* to, const uint8_t* from, size_t size) {
+  const size_t whole = size / kGroup * kGroup;
+  for (size_t group = 0; group < whole; group += kGroup)
+    for (size_t line = group; line < group + kPage; line += kLine)
+      for (size_t at = line; at < line + kGroup; at += kPage)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to + at), _mm512_loadu_si512(from + at));
+  return whole;
+}
 #endif
 
-extern "C" __attribute__((visibility("default"))) void frt_copy(uint8_t* to, const uint8_t* from, size_t size) {
+void copy(uint8_t* to, const uint8_t* from, size_t size) {
   size_t done = 0;
-#if defined(__SSE2__)
-  if (reinterpret_cast<uintptr_t>(to) % 16 == 0) done = stream(to, from, size);
+#if defined(__x86_64__)
+  if (reinterpret_cast<uintptr_t>(to) % kLine == 0)
+    done = __builtin_cpu_supports("avx512f") ? stream_lines(to, from, size) : stream(to, from, size);
 #endif
   memcpy(to + done, from + done, size - done);
+}
+
+}  // namespace
+
+// `pieces`: for each of `count` where it goes, counted from `to`, where it is, its bytes.
+extern "C" __attribute__((visibility("default"))) void frt_copy(uint8_t* to, const int64_t* pieces, size_t count) {
+  for (size_t i = 0; i < count; i++, pieces += 3)
+    copy(to + pieces[0], reinterpret_cast<const uint8_t*>(pieces[1]), size_t(pieces[2]));
+#if defined(__x86_64__)
+  _mm_sfence();  // before anyone is told that it is there
+#endif
 }

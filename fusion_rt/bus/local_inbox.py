@@ -37,7 +37,7 @@ class LocalInbox:
         self._thread.start()
 
     def take(self, wait_s: float, room: int, usual: Usual | None = None) -> list[tuple[bytes, int]]:
-        """`usual`: where it has arrived nothing else has."""
+        """`usual`: where it has arrived, or is announced, nothing else has come."""
         taken: list[tuple[bytes, int]] = []
         if room <= 0:
             return taken
@@ -72,7 +72,7 @@ class LocalInbox:
     ) -> None:
         try:
             data = stream.recv(wait_s, usual)
-            if usual is not None and usual.arrived:
+            if usual is not None and (usual.arrived or usual.announced):
                 return
             taken += stream.cut(data)
             while len(data) == CHUNK and len(taken) < room:
@@ -160,7 +160,7 @@ class _Feed:
         socket = system.socket(system.AF_UNIX, system.SOCK_STREAM | system.SOCK_NONBLOCK)
         try:
             socket.connect(self._path)
-            socket.send(zmtp.GREETING + zmtp.ready("SUB"))
+            socket.send(zmtp.GREETING + zmtp.ready("SUB", announced=True))
         except OSError:
             socket.close()
             raise
@@ -212,7 +212,7 @@ class _Stream:
             data = self.socket.recv(CHUNK, flags)
         else:
             data = usual.receive(self.socket.fileno(), flags)
-            if usual.arrived:
+            if usual.arrived or usual.announced:
                 return data
         if not data:
             raise ConnectionResetError

@@ -15,14 +15,13 @@ from collections import deque
 
 from fusion_rt.bus import forks, zmtp
 from fusion_rt.bus.outbox import LINGER_MS, QUEUED
-from fusion_rt.bus.wire import Kind
+from fusion_rt.bus.wire import NEWEST_WINS, Kind
 from fusion_rt.errors import MessageError
 
 BACKLOG = 128
 HANDSHAKE_S = 10.0
 MAX_SUBSCRIPTIONS = 1000  # of one reader
 _MAX_SAID = 4096  # bytes of what a reader says at once
-_NEWEST_WINS = ("sensor", "state")
 
 
 class LocalOutbox:
@@ -35,6 +34,7 @@ class LocalOutbox:
         self._peers: dict[int, _Peer] = {}
         self._wanting: tuple[_Peer, ...] = ()
         self._subscribers = 0
+        self._processors = len(os.sched_getaffinity(0))
         self._lock = threading.Lock()  # around the peers, who listens, and what waits
         self._changed = threading.Condition(self._lock)
         self._closing = False
@@ -62,17 +62,26 @@ class LocalOutbox:
         data = zmtp.message(frame)
         with self._lock:
             for peer in self._wanting:
-                if not peer.behind:
-                    sent = peer.send(data)
-                    if sent == len(data):
-                        continue
-                    if sent:
-                        peer.part = memoryview(data)[sent:]
-                    self._poller.modify(peer.socket, select.EPOLLIN | select.EPOLLOUT)
-                    if sent:
-                        continue
-                peer.keep(data, self._queued or QUEUED[kind], kind in _NEWEST_WINS)
+                if peer.behind or not self._begin(peer, data):
+                    peer.keep(data, self._queued or QUEUED[kind], kind in NEWEST_WINS)
         return True
+
+    def announce(self) -> None:
+        if len(self._wanting) >= self._processors:
+            return  # they would be given the one that copies
+        with self._lock:
+            for peer in self._wanting:
+                if peer.announced and not peer.behind:
+                    self._begin(peer, zmtp.ANNOUNCEMENT)
+
+    def _begin(self, peer: _Peer, data: bytes) -> bool:
+        """Send as much of it as there is room for; the rest follows. False: nothing went."""
+        sent = peer.send(data)
+        if sent < len(data):
+            if sent:
+                peer.part = memoryview(data)[sent:]
+            self._poller.modify(peer.socket, select.EPOLLIN | select.EPOLLOUT)
+        return sent > 0
 
     @property
     def subscribers(self) -> int:
@@ -175,13 +184,15 @@ class LocalOutbox:
 class _Peer:
     """One reader's connection.
 
-    part     what is left of a message of which some was sent
-    waiting  messages behind it"""
+    announced  it wants announcements
+    part       what is left of a message of which some was sent
+    waiting    messages behind it"""
 
     def __init__(self, socket: system.socket):
         self.socket = socket
         self.handshake = zmtp.Handshake()
         self.deadline = time.monotonic() + HANDSHAKE_S
+        self.announced = False
         self.subscriptions: list[bytes] = []
         self.part: memoryview | None = None
         self.waiting: deque[bytes] = deque()
@@ -225,6 +236,7 @@ class _Peer:
         """Raises MessageError or OSError where the connection is of no use any more."""
         while missing := self.handshake.missing:
             self.handshake.feed(self._recv(missing))
+            self.announced = self.handshake.announced
         for flags, body in self._said.feed(self._recv(_MAX_SAID)):
             if flags & zmtp.COMMAND or body[:1] not in (b"\0", b"\1"):
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from ctypes import c_int, c_int64, c_size_t, c_void_p
 
 from fusion_rt.kernels import native
@@ -50,6 +51,7 @@ def library() -> ctypes.CDLL:
     return lib
 
 
-def copy(to: int, source: int, nbytes: int) -> None:
-    """From one address to another, without the interpreter's lock."""
-    library().frt_copy(to, source, nbytes)
+def copy(to: int, pieces: Sequence[int]) -> None:
+    """To an address, for each piece: where it goes counted from there, where it is, its bytes. Without the
+    interpreter's lock."""
+    library().frt_copy(to, (c_int64 * len(pieces))(*pieces), len(pieces) // 3)

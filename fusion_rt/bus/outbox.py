@@ -25,6 +25,10 @@ class Outbox(Protocol):
         """To everyone who listens, as far as they have room. False: a `log` reader did not make any."""
         ...
 
+    def announce(self) -> None:
+        """Wake readers of this host that sleep: a large message will follow."""
+        ...
+
     @property
     def subscribers(self) -> int: ...
 
@@ -38,7 +42,9 @@ class Outbox(Protocol):
 class ZmqOutbox:
     """XPUB or, `newest`, PUB with CONFLATE: for other hosts, and for topics whose publisher waits.
 
-    queued  messages that wait for one subscriber; None: as the kind of the first message has it
+    kind    of the topic; None: as the first message has it, and until then a sensor's
+    queued  messages that wait for one subscriber; None: as the kind has it. Whoever wants few wants them
+            fresh, so little waits in the kernel either
 
     Raises zmq.ZMQError."""
 
@@ -47,7 +53,7 @@ class ZmqOutbox:
         endpoint: str,
         prefix: bytes,
         *,
-        waits: bool,
+        kind: Kind | None,
         newest: bool,
         queued: int | None,
         context: zmq.Context[Any] | None,
@@ -71,11 +77,11 @@ class ZmqOutbox:
             else:
                 self._socket.sndhwm = queued or QUEUED["event"]
                 self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            if waits:
+            if kind == "log":
                 self._socket.setsockopt(zmq.XPUB_NODROP, 1)
                 self._socket.sndtimeo = LOG_WAIT_MS
             if not self._local:
-                tcp.tune(self._socket)
+                tcp.tune(self._socket, kind if kind is not None and queued is None else "sensor")
             if self._curve is not None:
                 self._curve.serve(self._socket)
                 self._revocations = self._curve.revocations
@@ -99,6 +105,9 @@ class ZmqOutbox:
         except zmq.Again:
             return False
         return True
+
+    def announce(self) -> None:
+        """Its readers have threads of libzmq's, which would not hand it on."""
 
     @property
     def subscribers(self) -> int:

@@ -29,10 +29,11 @@ from fusion_rt.bus.local_outbox import LocalOutbox
 from fusion_rt.bus.native import copy
 from fusion_rt.bus.outbox import Outbox, ZmqOutbox
 from fusion_rt.bus.ring import Ring, layout
-from fusion_rt.bus.wire import Kind, Place, Slot
+from fusion_rt.bus.wire import NEWEST_WINS, Kind, Place, Slot
 from fusion_rt.errors import BusError
 
 INLINE_BYTES = 16 << 10  # below it, a copy through the socket costs less than a slot
+ANNOUNCED_BYTES = 256 << 10  # from there on the copy takes longer than a reader's waking up
 GROWTH = 1.25  # point clouds vary in size: the ring is made a little larger than asked
 
 Pack = Callable[[Any], tuple[bytes, list[NDArray[Any]]]]
@@ -83,13 +84,15 @@ class Publisher:
         self._pack = pack
         self._instance = secrets.randbits(63)
         self._seq = 0
+        self._large = False  # the newest message that was copied, and so, most likely, the next
         self._closed = False
         self._slots, self._slot_bytes = slots, slot_bytes
         self._ring: Ring | None = None
         self._outgrown: deque[Ring] = deque()
         self._lock = threading.Lock()  # around the socket and the ring's order, never around a copy
         self._pid = os.getpid()
-        self._local = endpoints.ipc_path(endpoint) is not None
+        # Slots are reused, so a topic that must keep everything does not use them; nor do other hosts.
+        self._ringed = endpoints.ipc_path(endpoint) is not None and kind != "log"
         self._claim = _claim(endpoint, topic)
         try:
             path = endpoints.ipc_path(endpoint)
@@ -99,7 +102,7 @@ class Publisher:
                 self._outbox = ZmqOutbox(
                     endpoint,
                     self._prefix,
-                    waits=kind == "log",
+                    kind=kind,
                     newest=newest,
                     queued=queued,
                     context=context,
@@ -115,19 +118,29 @@ class Publisher:
     def send(self, message: Any) -> bool:
         """Copy the message out to whoever listens. False: dropped, and counted."""
         forks.check(self._pid, self._name)
+        if self._large:
+            with self._lock:
+                self._outbox.announce()
         header, arrays = self._pack(message)
+        kind = self.kind or _KINDS.get(type(message), "event")
         if not arrays:
-            return self._put(message, header, (), (), None)
+            return self._put(kind, header, (), (), None)
         offsets, size = layout([array.nbytes for array in arrays])
         if size < INLINE_BYTES or not self._ringed:
-            return self._put(message, header, wire.inline_places(arrays), arrays, None)
+            self._large = False
+            return self._put(kind, header, wire.inline_places(arrays), arrays, None)
+        self._large = size >= ANNOUNCED_BYTES and kind in NEWEST_WINS
         hold = self._take(size)
         if hold is None:
             return self._drop()
+        pieces: list[int] = []
+        places: list[Place] = []
         for array, offset in zip(arrays, offsets):
-            copy(hold.address + offset, address(array), array.nbytes)
-        places = tuple(Place(True, offset, array.nbytes) for array, offset in zip(arrays, offsets))
-        return self._put(message, header, places, (), hold)
+            nbytes = array.nbytes
+            pieces += (offset, address(array), nbytes)
+            places.append(Place(True, offset, nbytes))
+        copy(hold.address, pieces)
+        return self._put(kind, header, tuple(places), (), hold)
 
     def loan(self, shape: tuple[int, ...], dtype: DTypeLike, *more: ArraySpec) -> Loan:
         """Arrays in the ring to be written in place, one for each (shape, dtype).
@@ -196,11 +209,6 @@ class Publisher:
     ) -> None:
         self.close()
 
-    @property
-    def _ringed(self) -> bool:
-        """Slots are reused, so a topic that must keep everything does not use them; nor do other hosts."""
-        return self._local and self.kind != "log"
-
     def _take(self, size: int) -> Hold | None:
         """A slot of at least `size` bytes; None where readers hold all."""
         with self._lock:
@@ -229,17 +237,17 @@ class Publisher:
             next(inline) if offset is None else Place(True, offset, array.nbytes)
             for array, offset in zip(arrays, inside)
         )
-        return self._put(message, header, places, outside, hold)
+        kind = self.kind or _KINDS.get(type(message), "event")
+        return self._put(kind, header, places, outside, hold)
 
     def _put(
         self,
-        message: Any,
+        kind: Kind,
         header: bytes,
         places: tuple[Place, ...],
         inline: Sequence[NDArray[Any]],
         hold: Hold | None,
     ) -> bool:
-        kind = self.kind or _KINDS.get(type(message), "event")
         with self._lock:
             if self._closed:
                 raise BusError(f"{self._name} is closed")

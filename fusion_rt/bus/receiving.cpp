@@ -89,9 +89,18 @@ size_t body_of(const uint8_t* data, size_t size) {
   return length.big(8) == size - 9 ? 9 : 0;
 }
 
+// Where the announcements end with which a read may begin (`zmtp.ANNOUNCEMENT`).
+size_t after_announcements(const uint8_t* data, size_t size) {
+  static constexpr char kAnnouncement[] = "\x04\x09\x08" "ANNOUNCE";
+  constexpr size_t kSize = sizeof kAnnouncement - 1;
+  size_t at = 0;
+  while (size - at >= kSize && !memcmp(data + at, kAnnouncement, kSize)) at += kSize;
+  return at;
+}
+
 bool is_usual(const uint8_t* data, size_t size, Expected& expected, Arrived& arrived) {
-  const size_t body = body_of(data, size);
-  Reader r{data + body, data + size};
+  const size_t start = after_announcements(data, size), body = body_of(data + start, size - start);
+  Reader r{data + start + body, data + size};
   const uint8_t* prefix = r.take(expected.prefix_size);
   if (!body || !r.good || memcmp(prefix, expected.prefix, expected.prefix_size)) return false;
   if (r.tag() != expected.protocol) return false;
@@ -134,12 +143,14 @@ bool is_usual(const uint8_t* data, size_t size, Expected& expected, Arrived& arr
 
 }  // namespace
 
-// What recv gives, or minus errno. Where `arrived->usual` the message's slot, if it has one, is locked.
+// What recv gives, or minus errno. `arrived->usual` 1: the message is here, and its slot, if it has one, locked;
+// 2: it is announced; 0: something else came.
 extern "C" __attribute__((visibility("default"))) int64_t frt_receive(int socket, int flags, uint8_t* data,
                                                                       size_t room, Expected* expected,
                                                                       Arrived* arrived) {
   const ssize_t size = recv(socket, data, room, flags);
   if (size < 0) return -errno;
-  arrived->usual = size > 0 && expected->seq >= 0 && is_usual(data, size, *expected, *arrived);
+  const bool announced = size > 0 && after_announcements(data, size) == size_t(size);
+  arrived->usual = announced ? 2 : size > 0 && expected->seq >= 0 && is_usual(data, size, *expected, *arrived);
   return size;
 }

@@ -8,6 +8,9 @@ import os
 
 from fusion_rt.bus import native
 from fusion_rt.bus.lease import Lease, Segment
+from fusion_rt.bus.locks import lock_shared
+from fusion_rt.bus.ring import slot_byte
+from fusion_rt.bus.zmtp import ANNOUNCEMENT
 from fusion_rt.errors import BusError
 from fusion_rt.messages import PROTOCOL_VERSION
 
@@ -17,16 +20,18 @@ CHUNK = 64 << 10  # read at a time; of descriptors some two hundred
 class Usual:
     """What is expected, and where it is received. For one thread at a time.
 
-    arrived  the usual message is here: `take` it before the next `receive`"""
+    arrived    the usual message is here: `take` it before the next `receive`
+    announced  it is being copied by its publisher: time for a rehearsal"""
 
     def __init__(self, prefix: bytes, host: str):
-        self.arrived = False
+        self.arrived = self.announced = False
         self._receive = native.library().frt_receive
         self._expected = native.Expected(lock=-1, protocol=PROTOCOL_VERSION, seq=-1)
         self._expected.put("prefix", prefix)
         self._expected.put("host", host.encode())
         self._segment: Segment | None = None
         self._arrived = native.Arrived()
+        self._newest: list[int] | None = None  # what `_arrived` was, as long as its header is in `_bytes`
         self._bytes = bytearray(CHUNK)
         self._view = memoryview(self._bytes).toreadonly()
         memory = (ctypes.c_uint8 * CHUNK).from_buffer(self._bytes)
@@ -53,22 +58,36 @@ class Usual:
         """Let go of the segment."""
         if self._segment is not None and self._expected.lock >= 0:
             self._segment.put_back(self._expected.lock)
-        self._segment, self._expected.lock = None, -1
+        self._segment, self._expected.lock, self._newest = None, -1, None
 
     def receive(self, fd: int, flags: int) -> bytes:
-        """What came, or, where `arrived`, nothing. Raises OSError, as recv does."""
+        """What came, or, where it `arrived` or is `announced`, nothing. Raises OSError, as recv does."""
         size = self._receive(fd, flags, *self._arguments)
         if size < 0:
             raise OSError(-size, os.strerror(-size))
-        if self._arrived[0]:
-            self.arrived = True
-            return b""
-        return bytes(self._view[:size])
+        usual = self._arrived[0]
+        self.arrived, self.announced = usual == 1, usual == 2
+        if not usual or size > len(ANNOUNCEMENT):
+            self._newest = None  # its header is overwritten; one announcement is too short for that
+        return b"" if usual else bytes(self._view[:size])
 
     def take(self) -> tuple[int, memoryview, list[memoryview]]:
         """When the message was published, its header (until the next `receive`) and its arrays."""
         self.arrived = False
-        _, published_ns, slot, at, size, count, *places = self._arrived[:]
+        self._newest = self._arrived[:]
+        return self._open(self._newest)
+
+    def again(self) -> tuple[int, memoryview, list[memoryview]] | None:
+        """The newest message once more, if it is large and still there."""
+        self.announced = False
+        newest, lock = self._newest, self._expected.lock
+        if newest is None or newest[2] < 0 or lock < 0 or not lock_shared(lock, slot_byte(newest[2])):
+            return None
+        return self._open(newest)
+
+    def _open(self, arrived: list[int]) -> tuple[int, memoryview, list[memoryview]]:
+        """The slot, if there is one, is locked."""
+        _, published_ns, slot, at, size, count, *places = arrived
         arrays = []
         if slot >= 0:
             assert self._segment is not None

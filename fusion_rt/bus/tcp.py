@@ -14,14 +14,17 @@ KEEPALIVE_S = 2
 HANDSHAKE_MS = 2000
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 2000
 REBIND_S = 1.0
-SEND_BYTES = 128 << 10  # in the kernel: what is in there is not the newest any more when it arrives
+KERNELS = -1  # as much as the kernel thinks that the connection can take
+# In the kernel. Of what is measured anew it is little: what is in there is not the newest any more when it
+# arrives. What is wanted whole and in order may fill a connection that is far and fast.
+SEND_BYTES: dict[Kind, int] = {"sensor": 128 << 10, "state": 128 << 10, "event": KERNELS, "log": KERNELS}
 # Messages that wait for one slow peer; beyond them the newest is lost to it. Of what is measured anew all the
 # time only as many as may come at once. (A bridge has nothing wait: `Publisher(newest=True)`.)
 QUEUED: dict[Kind, int] = {"sensor": 4, "state": 4, "event": 1000, "log": 1000}
 
 
-def tune(socket: zmq.Socket[Any]) -> None:
-    """Before bind or connect.
+def tune(socket: zmq.Socket[Any], kind: Kind = "sensor") -> None:
+    """Before bind or connect. kind: of what it sends.
 
     The kernels' own keep-alive and not ZeroMQ's heartbeats: a heartbeat waits behind a large message on a
     slow link, and would end a connection that is merely busy."""
@@ -34,7 +37,7 @@ def tune(socket: zmq.Socket[Any]) -> None:
     socket.reconnect_ivl = RECONNECT_MS
     socket.reconnect_ivl_max = RECONNECT_MAX_MS
     socket.connect_timeout = RECONNECT_MAX_MS
-    socket.sndbuf = SEND_BYTES
+    socket.sndbuf = SEND_BYTES[kind]
 
 
 def rebind(socket: zmq.Socket[Any], endpoint: str) -> None:

@@ -25,6 +25,7 @@ from fusion_rt.messages import PROTOCOL_VERSION, Index
 Kind = Literal["sensor", "event", "state", "log"]
 """How a topic is kept. sensor, state: a reader that is behind sees the newest. event: everything, in order,
 until 1000 wait. log: everything; the publisher waits for its readers."""
+NEWEST_WINS: tuple[Kind, ...] = ("sensor", "state")
 
 Unsigned = Annotated[int, Meta(ge=0)]
 TOPIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")

@@ -24,11 +24,20 @@ def message(body: bytes) -> bytes:
     return (bytes((0, size)) if size < 256 else _LONG.pack(LONG, size)) + body
 
 
-def ready(socket_type: str) -> bytes:
-    """The command that ends our side of the handshake: "XPUB" or "SUB"."""
-    name, value = b"Socket-Type", socket_type.encode()
-    body = b"\x05READY" + bytes((len(name),)) + name + struct.pack(">I", len(value)) + value
+def ready(socket_type: str, *, announced: bool = False) -> bytes:
+    """The command that ends our side of the handshake: "XPUB" or "SUB". announced: we want announcements."""
+    body = b"\x05READY" + _property(b"Socket-Type", socket_type.encode()) + (_ANNOUNCED if announced else b"")
     return bytes((COMMAND, len(body))) + body
+
+
+def _property(name: bytes, value: bytes) -> bytes:
+    return bytes((len(name),)) + name + struct.pack(">I", len(value)) + value
+
+
+_ANNOUNCED = _property(b"X-Announce", b"1")
+ANNOUNCEMENT = bytes((COMMAND, 9)) + b"\x08ANNOUNCE"
+"""A large message is being copied and will follow. To peers that asked for it: their processor wakes up, and
+what they do with a message comes back into its caches, while the copy is made."""
 
 
 class Handshake:
@@ -44,6 +53,11 @@ class Handshake:
         if have < head:
             return (head if have >= len(GREETING) else len(GREETING)) - have
         return head + self._bytes[head - 1] - have
+
+    @property
+    def announced(self) -> bool:
+        """Whether the other side wants announcements."""
+        return _ANNOUNCED in self._bytes
 
     def feed(self, data: bytes) -> None:
         """At most `missing` bytes. Raises MessageError for what is not ZMTP 3 without security."""

@@ -127,29 +127,44 @@ def nuscenes(
     camera: Annotated[
         list[str] | None, typer.Option(help="Only this, such as CAM_FRONT; again for more. Else all.")
     ] = None,
+    radar: Annotated[
+        list[str] | None, typer.Option(help="Also this, such as RADAR_FRONT; again for more. Else none.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """nuScenes: LIDAR_TOP, the cameras with what lies between key frames, the ego pose as position fixes.
+    """nuScenes: LIDAR_TOP, the cameras with what lies between key frames, the ego pose as position fixes;
+    the annotations as SCENE.truth.jsonl beside the log.
 
     fusion-rt import nuscenes nuscenes/ -o logs --scene scene-0061 --camera CAM_FRONT
+
+    fusion-rt eval drive logs
     """
+    from fusion_rt.logs import truth
     from fusion_rt.logs.importing import Imported, import_recording
     from fusion_rt.logs.nuscenes import NuScenes
 
     tables = NuScenes(folder, version)
     results: list[Imported] = []
+    notes: list[str] = []
+    left_out: list[str] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LogError(f"{out}: the folder cannot be made: {error.strerror}") from error
     for name in tables.choose(scene or []):
         with progress(f"importing {name}") as advance:
-            recording = tables.scene(name, cameras=camera or None)
+            recording = tables.scene(name, cameras=camera or None, radars=radar or ())
             results.append(import_recording(recording, out / f"{name}.mcap", advance))
+            frames, faults = recording.truth()
+            if frames:
+                truth.write(out / f"{name}.truth.jsonl", frames)
+                boxes = sum(len(frame.objects) for frame in frames)
+                notes.append(f"{name}.truth.jsonl: {len(frames)} key frames, {boxes} boxes")
+            left_out += faults
     _report(
         [log for result in results for log in result.logs],
-        [],
-        [error for result in results for error in result.errors],
+        notes,
+        [*(error for result in results for error in result.errors), *left_out],
         json,
     )
 
@@ -188,7 +203,7 @@ def velodyne(
 ) -> None:
     """A packet capture of a Velodyne lidar: its sweeps, each point with its own time.
 
-    VLP-16, Puck LITE, Puck Hi-Res and HDL-32E as they are, HDL-64E with its calibration.
+    VLP-16, Puck LITE, Puck Hi-Res HDL-32E and VLP-32C as they are, HDL-64E with its calibration.
 
     fusion-rt import velodyne capture.pcap -o drive.mcap
 

@@ -215,6 +215,10 @@ def record(
     topic: Annotated[
         list[str] | None, typer.Option("--topic", "-t", help="Only this topic; may be repeated.")
     ] = None,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="The sensors: a YAML file or a recording. Else the `rig` of the scenario's nodes."),
+    ] = None,
     split_size: Annotated[
         str | None, typer.Option(help="A new file, NAME_001.mcap, ..., before one is larger: 1GB.")
     ] = None,
@@ -269,7 +273,7 @@ def record(
     loaded = scenario.load(path)
     settings = recorder.RecorderConfig(
         path=str(out.expanduser()),
-        rig=scenario.rig_of(loaded, path),
+        rig=rig or scenario.rig_of(loaded, path),
         topics=tuple(topic or ()),
         buffer_mb=buffer_mb,
         compression=compression,

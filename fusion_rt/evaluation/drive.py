@@ -28,10 +28,10 @@ from fusion_rt.evaluation.drive_scores import (
     root_mean_square,
 )
 from fusion_rt.evaluation.lost_sensors import LostRow, LostSensors
+from fusion_rt.logs import truth
 from fusion_rt.offline import predictions
 from fusion_rt.pipeline import PipelineConfig
 from fusion_rt.scenario import find_file
-from fusion_rt.sim import truth
 
 TRUTH = ".truth.jsonl"
 NOTES = (

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from msgspec import Struct
 
+from fusion_rt.logs.truth import TruthFrame, TruthObject
 from fusion_rt.messages import Prediction, TrackedObject
 from fusion_rt.metrics.amota import TrackedMoment, amota, matched
-from fusion_rt.sim.truth import TruthFrame, TruthObject
 from fusion_rt.transforms import Array, inverse, wrap_angle
 
 REACH_M, ASIDE_M, MIN_POINTS = 70.0, 35.0, 3

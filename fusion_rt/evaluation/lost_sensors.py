@@ -9,10 +9,10 @@ from msgspec import Struct
 from rich.table import Table
 
 from fusion_rt.evaluation.drive_scores import Comparison, DriveRow, root_mean_square
+from fusion_rt.logs.truth import TruthFrame
 from fusion_rt.messages import GnssFix, Image, ImuSample, Packet, PointCloud, Prediction
 from fusion_rt.offline import predictions
 from fusion_rt.pipeline import PipelineConfig
-from fusion_rt.sim.truth import TruthFrame
 
 # Lost for a second, every three seconds; first when tracks have settled.
 FIRST_NS, EVERY_NS, LOST_NS = 2_000_000_000, 3_000_000_000, 1_000_000_000

@@ -16,9 +16,8 @@ from msgspec import Struct
 
 from fusion_rt.errors import LogError
 from fusion_rt.logs.datagrams import Datagram, read_datagrams
-from fusion_rt.logs.ground import height_above_ground
+from fusion_rt.logs.ground import lidar_height
 from fusion_rt.logs.left_out import LeftOut
-from fusion_rt.logs.pcd import UNKNOWN_HEIGHT_M
 from fusion_rt.messages import Header, ImuSample, Packet, PointCloud
 from fusion_rt.rig import Imu, Lidar, Pose, Rig
 from fusion_rt.transforms import Array
@@ -206,16 +205,12 @@ class OusterCapture:
         return shift_ns or 0, len(frames) + samples
 
     def _rig(self, first: PointCloud, given_m: float | None) -> Rig:
-        height_m = given_m
-        if height_m is None:
-            height_m = height_above_ground(first.xyz)
-            said = f"{height_m or UNKNOWN_HEIGHT_M:.2f} m above the ground"
-            how = "that its first sweep shows" if height_m else "is assumed: its first sweep shows none"
-            self.notes.append(f"lidar: {said} {how}; --lidar-height sets it")
+        height_m, note = lidar_height(first.xyz, given_m)
+        self.notes += note
         T_sensor_imu = np.array(self.metadata.imu_to_sensor_transform).reshape(4, 4)
         T_sensor_imu[:3, 3] *= 1e-3
         T_ego_sensor = np.eye(4)
-        T_ego_sensor[2, 3] = height_m or UNKNOWN_HEIGHT_M
+        T_ego_sensor[2, 3] = height_m
         return Rig(
             lidars={"lidar": Lidar(pose=Pose.from_matrix(T_ego_sensor))},
             imus={"imu": Imu(pose=Pose.from_matrix(T_ego_sensor @ T_sensor_imu))},

@@ -55,7 +55,8 @@ class LogParts:
         self._path = _free_stem(path) if self._numbered else path
         self._written = 0
         self._reported = False
-        self._first_ns: int | None = None
+        self._span_ns: tuple[int, int] | None = None  # of the present file's stamps
+        self._newest_ns: dict[str, int] = {}  # stamp of each sensor
         self._log: LogWriter | None = None
         self.open()
 
@@ -79,12 +80,14 @@ class LogParts:
 
     def write(self, message: Message) -> None:
         """Append, in a new file where the present one is full. Raises LogError."""
-        stamp = message.header.stamp_ns
-        if self._log is not None and self._full(message):
+        header, overtaken = message.header, self._overtaken(message)
+        if self._log is not None and not overtaken and self._full(message):
             self.close()
         self.open()
         assert self._log is not None
-        self._first_ns = stamp if self._first_ns is None else self._first_ns
+        self._newest_ns[header.sensor_id] = header.stamp_ns
+        if not overtaken:
+            self._span_ns = self._with(header.stamp_ns)
         self._guarded(lambda log: log.write(message))
 
     def report(self, losses: list[Loss]) -> None:
@@ -119,19 +122,35 @@ class LogParts:
     def _done(self) -> None:
         if self._log is not None:
             self._written += sum(self._log.counts.values())
-        self._log, self._first_ns = None, None
+        self._log, self._span_ns = None, None
 
     def _full(self, message: Message) -> bool:
         assert self._log is not None
         if not self._log.counts:
             return False
-        span_ns = message.header.stamp_ns - (self._first_ns or 0)
-        if self._split_ns is not None and abs(span_ns) >= self._split_ns:  # a looped replay goes back
+        first_ns, last_ns = self._with(message.header.stamp_ns)
+        if self._split_ns is not None and last_ns - first_ns >= self._split_ns:  # a looped replay goes back
             return True
         return (
             self._split_bytes is not None
             and self._log.expected_size + nbytes(message) + _MARGIN_BYTES > self._split_bytes
         )
+
+    def _overtaken(self, message: Message) -> bool:
+        """Whether other sensors' time has jumped, as that of a replay in a loop does, and this one's not yet:
+        it is far from all that is in the file, and comes after its sensor's last as ever."""
+        if self._split_ns is None or self._span_ns is None:
+            return False
+        header = message.header
+        first_ns, last_ns = self._span_ns
+        after_ns = header.stamp_ns - self._newest_ns.get(header.sensor_id, 1 << 63)
+        far = not first_ns - self._split_ns < header.stamp_ns < last_ns + self._split_ns
+        return far and 0 <= after_ns < self._split_ns
+
+    def _with(self, stamp_ns: int) -> tuple[int, int]:
+        """The first and last stamp of the file with one more."""
+        first_ns, last_ns = self._span_ns or (stamp_ns, stamp_ns)
+        return min(first_ns, stamp_ns), max(last_ns, stamp_ns)
 
     def _open(self) -> LogWriter:
         path = self._path

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fusion_rt.errors import LogError
-from fusion_rt.logs.ground import height_above_ground
+from fusion_rt.logs.ground import lidar_height
 from fusion_rt.logs.kitti_files import EPOCH_NS
 from fusion_rt.logs.left_out import LeftOut
 from fusion_rt.logs.point_columns import full_scale, sweep
@@ -28,7 +28,6 @@ Encoding = Literal["ascii", "binary", "binary_compressed"]
 HEADER_BYTES = 1 << 16
 # LZF's longest copy, 264 bytes, takes 3: nothing unpacks to more than this times its size.
 LZF_RATIO = 88
-UNKNOWN_HEIGHT_M = 1.73
 # What names of files say: "1317046453.072943544", or UNIX time in whole s, ms, us or ns by its digits.
 _SECONDS = re.compile(r"(?<!\d)(\d{9,10})[._](\d{1,9})(?!\d)")
 _WHOLE = re.compile(r"(?<!\d)(\d{10}|\d{13}|\d{16}|\d{19})(?!\d)")
@@ -105,7 +104,8 @@ class PcdFolder:
         self._files = _stamped(files, round(period_s * 1e9), self.notes)
         first = self._first()
         self._scale = scale or full_scale(first)
-        height = lidar_height_m or self._height(first)
+        height, note = lidar_height(self._points(first), lidar_height_m)
+        self.notes += note
         self.rig = Rig(lidars={"lidar": Lidar(pose=Pose(translation=(0.0, 0.0, round(height, 3))))})
 
     @property
@@ -134,20 +134,10 @@ class PcdFolder:
                 self._left_out.add(str(path), error)
         raise LogError(f"{self.path}: no file can be read; {self.errors[0]}")
 
-    def _height(self, columns: dict[str, Array]) -> float:
+    def _points(self, columns: dict[str, Array]) -> Array:
         header = Header(sensor_id="lidar", frame_id="lidar", seq=0, stamp_ns=0)
         axes = {name: columns[name] for name in "xyz" if name in columns}
-        height = height_above_ground(sweep(axes, header, scale=1.0, where=str(self.path)).xyz)
-        if height is not None:
-            self.notes.append(
-                f"lidar: {height:.2f} m above the ground that its first sweep shows; --lidar-height sets it"
-            )
-            return height
-        self.notes.append(
-            f"lidar: no ground is seen in the first sweep; taken as {UNKNOWN_HEIGHT_M} m above it;"
-            " --lidar-height sets it"
-        )
-        return UNKNOWN_HEIGHT_M
+        return sweep(axes, header, scale=1.0, where=str(self.path)).xyz
 
 
 def _header(path: Path, data: bytes) -> tuple[list[str], int]:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from fusion_rt.errors import ConfigError
+from fusion_rt.logs.truth import TruthFrame, TruthObject
 from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud, complete_ns
 from fusion_rt.rig import Vehicle
 from fusion_rt.sim import camera, camera_weather, gnss, imu, lidar, look
@@ -23,7 +24,6 @@ from fusion_rt.sim.drive_config import CameraModel, DriveConfig, LidarModel
 from fusion_rt.sim.faults import faulted
 from fusion_rt.sim.path import EgoPath
 from fusion_rt.sim.raycast import Scene
-from fusion_rt.sim.truth import TruthFrame, TruthObject
 from fusion_rt.sim.world import World
 from fusion_rt.transforms import Array, from_translation_rpy
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fusion_rt.errors import ConfigError
-from fusion_rt.logs import LogWriter
+from fusion_rt.logs import LogWriter, truth
 from fusion_rt.messages import complete_ns
-from fusion_rt.sim import truth
 from fusion_rt.sim.drive import Drive
 from fusion_rt.sim.drive_config import DriveConfig
 from fusion_rt.sim.kitti_raw import KittiRawWriter

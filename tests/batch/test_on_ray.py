@@ -17,11 +17,11 @@ import pytest
 
 from fusion_rt.evaluation import drive
 from fusion_rt.evaluation.drive import DriveReport
+from fusion_rt.logs import truth
+from fusion_rt.logs.truth import TruthFrame, TruthObject
 from fusion_rt.messages import Prediction
 from fusion_rt.pipeline import PipelineConfig
 from fusion_rt.scenario import locate
-from fusion_rt.sim import truth
-from fusion_rt.sim.truth import TruthFrame, TruthObject
 
 CLI = [sys.executable, "-I", "-c", "from fusion_rt.cli import main; main()"]
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the batch extra")

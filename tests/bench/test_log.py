@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusion_rt.bench.log import loads, measure, table
+from fusion_rt.bench.log import loads, measure, recording, table
 from fusion_rt.errors import ConfigError
 
 
@@ -39,15 +39,16 @@ def test_a_report_that_lies_is_noticed():
     """The judge of the losses itself."""
     sent = [0, 1, 2, 5, 6, 9]
     done = SimpleNamespace(sent={"imu": sent}, dropped={"imu": [3, 4]}, skipped={"imu": [7, 8]})
-    there = measure.Counter(("imu", n) for n in sent)
-    loss = measure.Loss(topic="/imu", cause="bus", messages=2, first=3, last=4)
-    skip = measure.Loss(topic="/imu", cause="source", messages=2, first=7, last=8)
-    assert measure._wrong(done, there, [loss, skip]) == 0
-    assert measure._wrong(done, there, [loss]) == 4  # two numbers, and two too few of them
+    there = recording.Counter(("imu", n) for n in sent)
+    loss = recording.Loss(topic="/imu", cause="bus", messages=2, first=3, last=4)
+    skip = recording.Loss(topic="/imu", cause="source", messages=2, first=7, last=8)
+    assert recording._wrong(done, there, [loss, skip]) == 0
+    assert recording._wrong(done, there, [loss]) == 4  # two numbers, and two too few of them
     assert (
-        measure._wrong(done, there, [loss, measure.Loss(**vars_of(skip) | {"last": 9, "messages": 3})]) == 2
+        recording._wrong(done, there, [loss, recording.Loss(**vars_of(skip) | {"last": 9, "messages": 3})])
+        == 2
     )
-    assert measure._wrong(done, there + measure.Counter([("imu", 5)]), [loss, skip]) == 1
+    assert recording._wrong(done, there + recording.Counter([("imu", 5)]), [loss, skip]) == 1
 
 
 def vars_of(loss):

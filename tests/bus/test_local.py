@@ -217,14 +217,96 @@ def test_the_usual_message_is_received_in_cpp(run_dir, samples, monkeypatch):
         assert (counters.received, counters.lost, counters.missing) == (9, 1, 1)
 
 
+@pytest.fixture
+def large(samples):
+    """An image that is worth an announcement."""
+    pixels = np.full((480, 640, 3), 7, np.uint8)
+    return msgspec.structs.replace(samples.image(0), height=480, width=640, data=pixels)
+
+
+def test_a_large_copy_is_announced_to_whoever_wants_it(run_dir, large, samples):
+    """From the second on: the first says that they are large. Others, libzmq too, hear of messages only."""
+    endpoint = f"ipc://{run_dir}/cam"
+    with contextlib.ExitStack() as stack:
+        publisher = stack.enter_context(Publisher(endpoint, "cam"))
+        publisher._outbox._processors = 4
+        plain = stack.enter_context(stack.enter_context(zmq.Context()).socket(zmq.SUB))
+        plain.linger, plain.rcvtimeo = 0, 10_000
+        plain.subscribe(PREFIX)
+        plain.connect(endpoint)
+        raw = []
+        for announced in (True, False):
+            socket = stack.enter_context(system.socket(system.AF_UNIX))
+            socket.settimeout(10)
+            socket.connect(f"{run_dir}/cam")
+            ready = zmtp.ready("SUB", announced=announced)
+            socket.sendall(zmtp.GREETING + ready + zmtp.message(b"\1" + PREFIX))
+            while socket.recv(1) != b"\x04":  # the greeting, then READY
+                pass
+            socket.recv(socket.recv(1)[0])
+            raw.append(socket)
+        assert publisher.wait_for_subscribers(3, 10)
+
+        def said(*messages):
+            """What the two are told of these messages: a for an announcement, m for a message."""
+            for message in messages:
+                publisher.send(message)
+            whole = [plain.recv() for _ in messages]
+            told = []
+            for socket in raw:
+                parts, frames = [], zmtp.Frames(1 << 20)
+                while sum(not flags for flags, _ in parts) < len(messages):
+                    parts += frames.feed(socket.recv(4096))
+                assert [body for flags, body in parts if not flags] == whole
+                told.append("".join("a" if flags & zmtp.COMMAND else "m" for flags, _ in parts))
+            return told
+
+        assert said(large, large, large) == ["mamam", "mmm"]
+        assert said(samples.image(3), samples.image(4), samples.imu(5)) == ["ammm", "mmm"]
+        assert said(large, samples.image(7)) == ["mam", "mm"]
+        publisher._outbox._processors = 3  # none is left that could be woken
+        assert said(large, large) == ["mm", "mm"]
+
+
+def test_an_announced_message_is_rehearsed_and_received(run_dir, large, monkeypatch):
+    """Whether it has come before its announcement is read or not, and where it never comes."""
+    endpoint = f"ipc://{run_dir}/cam"
+    with Publisher(endpoint, "cam") as publisher, Subscriber({"cam": endpoint}) as subscriber:
+        opened, open_again = [], subscriber._usual.again
+        monkeypatch.setattr(subscriber._usual, "again", lambda: opened.append(open_again()) or opened[-1])
+        publisher._outbox._processors = 2
+        assert publisher.wait_for_subscribers(1, 10)
+        for _ in range(4):
+            publisher.send(large)
+            assert subscriber.recv(10).header.seq == large.header.seq
+        assert not opened  # announcement and message were read at once
+        publisher._outbox.announce()
+        assert subscriber.recv(0.05) is None
+        (first,) = opened
+        assert first is not None
+        publisher._outbox.announce()
+        publisher._outbox.announce()
+        assert subscriber.recv(0.05) is None  # and two at once overwrite what would be opened
+        assert opened[1:] == [None]
+        del first
+        opened.clear()
+        publisher.send(large)
+        assert (subscriber.recv(10).data == 7).all()
+        counters = subscriber.counters["cam"]
+        assert (counters.received, counters.missing, counters.malformed) == (5, 0, 0)
+
+
 @pytest.mark.parametrize("size", [0, 1, 4095, 16_384, 16_385, 100_001, 6_220_800])
 def test_large_copies(size):
     rng = np.random.default_rng(0)
     source = rng.integers(0, 256, size + 8, np.uint8)
     for shift in (0, 3, 16):
-        target = np.zeros(size + 128, np.uint8)
+        target = np.zeros(size + 256, np.uint8)
         start = -target.ctypes.data % 64 + shift
-        native.copy(target.ctypes.data + start, source.ctypes.data + 5, size)
+        behind = start + size + 64
+        native.copy(target.ctypes.data, (start, source.ctypes.data + 5, size, behind, source.ctypes.data, 7))
         assert (target[start : start + size] == source[5 : 5 + size]).all()
+        assert (target[behind : behind + 7] == source[:7]).all()
         assert not target[:start].any()
-        assert not target[start + size :].any()
+        assert not target[start + size : behind].any()
+        assert not target[behind + 7 :].any()

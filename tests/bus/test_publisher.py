@@ -164,6 +164,16 @@ def test_a_folder_that_others_can_enter_is_refused(run_dir):
         Publisher(f"ipc://{run_dir}/cam", "cam")
 
 
+@pytest.mark.parametrize(
+    ("kind", "queued", "bytes_"),
+    [("sensor", None, 128 << 10), ("state", None, 128 << 10), (None, None, 128 << 10)]
+    + [("event", None, -1), ("log", None, -1), ("event", 8, 128 << 10)],
+)
+def test_in_the_kernel_waits_little_of_what_is_measured_anew(kind, queued, bytes_):
+    with Publisher("tcp://127.0.0.1:39522", "cam", kind=kind, queued=queued) as publisher:
+        assert publisher._outbox._socket.sndbuf == bytes_
+
+
 def test_tcp_on_loopback_carries_arrays_inline(samples):
     endpoint = "tcp://127.0.0.1:39518"
     with Publisher(endpoint, "cam") as publisher, Subscriber({"cam": endpoint}) as subscriber:

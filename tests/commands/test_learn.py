@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from fusion_rt import logs
 from fusion_rt.commands import learn
 from fusion_rt.errors import ConfigError, LogError
-from fusion_rt.sim import truth
+from fusion_rt.logs import truth
 
 DRIVE = """
 duration_s: 0.3

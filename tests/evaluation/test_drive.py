@@ -14,9 +14,9 @@ from fusion_rt.evaluation import lost_sensors
 from fusion_rt.evaluation.drive import pairs
 from fusion_rt.evaluation.drive_scores import Comparison
 from fusion_rt.evaluation.lost_sensors import LostSensors
+from fusion_rt.logs.truth import TruthFrame, TruthObject
 from fusion_rt.messages import ForecastPoint, Header, Prediction, TrackedObject
 from fusion_rt.pipeline import PipelineConfig
-from fusion_rt.sim.truth import TruthFrame, TruthObject
 from fusion_rt.transforms import from_translation_rpy, inverse
 
 SPEED, STEP_NS, FRAMES = 5.0, 100_000_000, 50

@@ -1,5 +1,6 @@
 """A disk that waits, is full for a while, or to the end: what is in no file is said, number by number."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -194,17 +195,37 @@ def test_files_stay_below_their_size(tmp_path, rig, make):
     assert numbers == list(range(100))
 
 
-def test_a_recording_whose_time_goes_back_is_split_there(tmp_path, rig, make):
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[100, 120, 140], [0, 20, 40], [60]],
+        [[40, 60, 80], [0, 20, 40], [60, 80], [0, 20]],  # a loop of less than twice as long
+    ],
+)
+def test_a_recording_whose_time_goes_back_is_split_there(tmp_path, rig, make, parts):
     """As of a replay in a loop."""
     log = LogParts(tmp_path / "a.mcap", rig, split_ns=50)
-    for stamp in (100, 120, 140, 0, 20, 40, 60):
+    for stamp in itertools.chain.from_iterable(parts):
         log.write(make.imu(stamp, stamp))
     log.close()
     stamps = []
     for path in log.paths:
         with logs.open(path) as part:
             stamps.append([p.header.stamp_ns for p in part])
-    assert stamps == [[100, 120, 140], [0, 20, 40], [60]]
+    assert stamps == parts
+
+
+def test_sensors_whose_time_goes_back_one_after_the_other(tmp_path, rig, make):
+    """At the end of a loop the IMU begins again before the last sweep has come: not a file for each."""
+    log = LogParts(tmp_path / "a.mcap", rig, split_ns=50)
+    for kind, stamp in zip("IIPIIPIIPIIPIIP", (60, 70, 60, 80, 90, 80, 0, 10, 95, 20, 30, 5, 40, 60, 45)):
+        log.write(make.imu(stamp, stamp) if kind == "I" else make.cloud(1, stamp, stamp))
+    log.close()
+    stamps = []
+    for path in log.paths:
+        with logs.open(path) as part:
+            stamps.append(sorted(p.header.stamp_ns for p in part))
+    assert stamps == [[60, 60, 70, 80, 80, 90], [0, 5, 10, 20, 30, 40, 95], [45, 60]]
 
 
 def test_a_stamp_before_1970_is_lost_alone(tmp_path, rig, make, capfd):

@@ -136,6 +136,43 @@ def test_an_hdl_32e_and_a_hi_res(tmp_path):
     check_room(list(VelodyneCapture(capture(tmp_path / "b.pcap", hi_res)))[1])
 
 
+# Table 9-6 of the VLP-32C's manual, from the top: elevation, laser; lasers 4.2 degrees aside, others 1.4.
+VLP_32C = [(15, 29), (10.333, 30), (7, 25), (4.667, 26), (3.333, 21), (2.333, 22), (1.667, 17), (1.333, 13)]
+VLP_32C += [(1, 18), (0.667, 14), (0.333, 9), (0, 5), (-0.333, 10), (-0.667, 6), (-1, 1), (-1.333, 31)]
+VLP_32C += [(-1.667, 2), (-2, 28), (-2.333, 27), (-2.667, 23), (-3, 24), (-3.333, 20), (-3.667, 19), (-4, 15)]
+VLP_32C += [(-4.667, 16), (-5.333, 12), (-6.148, 11), (-7.254, 8), (-8.843, 7), (-11.31, 4), (-15.639, 3)]
+VLP_32C += [(-25, 0)]
+FAR_ASIDE = (6, 12, 14, 20, 28, 1, 9, 17, 19, 27)
+
+
+def vlp_32c(seconds):
+    """A firing of 16 pairs in a block; ranges in units of 4 mm."""
+    returns = [(seen_m(elevation) / 2, laser) for elevation, laser in VLP_32C]
+    returns.sort(key=lambda one: one[1])
+    for k in range(round(seconds * 1e6 / (12 * 55.296))):
+        at_us = k * 12 * 55.296
+        blocks = [((at_us + b * 55.296) * 1e-6 * 3600, returns) for b in range(12)]
+        yield at_us * 1e-6, packet(blocks, at_us, 0x37, 0x28)
+
+
+def test_a_vlp_32c(tmp_path):
+    """Even lasers look ahead of the block's azimuth, odd ones behind it; two fire at once."""
+    sweeps = list(VelodyneCapture(capture(tmp_path / "a.pcap", vlp_32c(0.22))))
+    assert len(sweeps) == 3
+    sweep = sweeps[1]
+    flat = np.hypot(sweep.xyz[:, 0], sweep.xyz[:, 1])
+    assert (np.minimum(np.abs(flat - WALL_M), np.abs(sweep.xyz[:, 2] - GROUND_M)) < 0.006).all()
+    azimuth = np.degrees(np.arctan2(-sweep.xyz[:, 1], sweep.xyz[:, 0]))
+    turned = ((sweep.header.stamp_ns - START_S * 1e9) * 1e-9 + sweep.t.astype(np.float64)) * 3600
+    laser = np.round(sweep.intensity * 255).astype(int)
+    aside = np.where(np.isin(laser, FAR_ASIDE), 4.2, 1.4) * np.where(laser % 2, -1, 1)
+    assert np.abs((azimuth - turned - aside + 180) % 360 - 180).max() < 0.02
+    from_the_top = np.array([laser for _, laser in VLP_32C])
+    np.testing.assert_array_equal(from_the_top[31 - sweep.ring], laser)
+    after_us = (sweep.t[laser == 31][0] - sweep.t[laser == 0][0]) * 1e6
+    assert after_us % 55.296 == pytest.approx(15 * 2.304, abs=0.1)
+
+
 def test_into_a_log(tmp_path):
     recording = VelodyneCapture(capture(tmp_path / "a.pcap", puck(0.25)), lidar_height_m=2.0)
     result = import_recording(recording, tmp_path / "a.mcap")
@@ -270,8 +307,10 @@ def test_a_calibration_that_is_none(tmp_path, text):
 
 
 def test_captures_of_others(tmp_path):
-    with pytest.raises(LogError, match=r"packets of a VLP-32C; read are those of VLP-16, .* velodyne_driver"):
-        VelodyneCapture(capture(tmp_path / "a.pcap", puck(0.01, product=0x28)))
+    with pytest.raises(
+        LogError, match=r"packets of a Velarray; read are those of VLP-16, .* velodyne_driver"
+    ):
+        VelodyneCapture(capture(tmp_path / "a.pcap", puck(0.01, product=0x31)))
     with pytest.raises(LogError, match=r"no Velodyne packets \(1206 bytes\) to port 2368; --port"):
         VelodyneCapture(capture(tmp_path / "b.pcap", puck(0.01), port=2370))
     assert len(VelodyneCapture(tmp_path / "b.pcap", port=2370)) == 1

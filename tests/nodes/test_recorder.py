@@ -172,7 +172,7 @@ def test_a_signal_saves_a_snapshot(bus, tmp_path, rig_file):
     """In the main thread, where signals arrive."""
     output = bus.publisher("imu", "log")
     bus_2 = Bus(BusConfig(run_dir=str(bus.run_dir)))
-    config = recorder.RecorderConfig(path=str(tmp_path / "a.mcap"), rig=rig_file, snapshot_s=60.0)
+    config = recorder.RecorderConfig(path=str(tmp_path / "new" / "a.mcap"), rig=rig_file, snapshot_s=60.0)
 
     def play():
         output.wait_for_subscribers(1, 10)

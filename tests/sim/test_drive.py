@@ -8,8 +8,8 @@ from pyproj import Transformer
 
 from fusion_rt import config, logs
 from fusion_rt.errors import ConfigError
+from fusion_rt.logs import truth
 from fusion_rt.messages import GnssFix, Image, ImuSample, PointCloud, complete_ns, pack
-from fusion_rt.sim import truth
 from fusion_rt.sim.drive import Drive
 from fusion_rt.sim.drive_config import DriveConfig
 from fusion_rt.sim.recording import record

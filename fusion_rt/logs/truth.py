@@ -1,4 +1,5 @@
-"""What is true of a simulated drive at the stamp of each sweep, as objects and as JSON lines."""
+"""What is true of a drive at the stamps of its sweeps, as objects and as JSON lines: NAME.truth.jsonl beside
+NAME.mcap."""
 
 from __future__ import annotations
 

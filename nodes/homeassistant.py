@@ -1,0 +1,208 @@
+"""The home for Home Assistant, over MQTT: scenes and readings out, settings in; all thinking is in Edge."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, field
+
+from fusion_rt.bus import Bus
+from fusion_rt.errors import ConfigError
+from fusion_rt.home_packets import HomeReading
+from fusion_rt.homeassistant.edge import Edge, Pace
+from fusion_rt.homeassistant.memory import Memory, default_path
+from fusion_rt.homeassistant.settings import Refused, Setting, Value, text
+from fusion_rt.homeassistant.topics import BASE, DISCOVERY, Topics
+from fusion_rt.plan import Plan
+from fusion_rt.scenario import find_file
+from fusion_rt.scene import Scene
+from fusion_rt.sinks.mqtt import Broker, Incoming, Session
+from fusion_rt.telling import StandingOrders
+
+BIRTH_WAIT_S = 3.0  # at random up to it: not all devices of a home speak at once
+LOOK_S = 0.05  # how long a command may have to wait
+LINE_S = 10.0  # between lines about refused commands
+
+
+class HomeAssistantConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The broker (`Broker`); beyond this machine it must ask for a password or a certificate.
+
+    plan         the home: a YAML file, or the name of a bundled one
+    base         topics are BASE/SITE/...
+    discovery_prefix  Home Assistant's own setting of that name
+    client_id    our name at the broker; "": BASE_SITE. A second node of that name throws the first out
+    state_file   what must outlive us; "": homeassistant-SITE.json in your folder for state
+    scene        topic of the bus with the scenes
+    home_node, microphone_nodes, control_node  who is told of settings: hold times, microphones (room -> node,
+                 microphone_node for the others), whether rules act ("": no rules)
+    people_hz    how often who is where is told, at most; 0: never
+    heartbeat_s  how often a state is told at least; why_s, at most one `why` in so long; health_s
+    """
+
+    plan: str
+    base: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = BASE
+    discovery_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_/-]{1,64}$")] = DISCOVERY
+    client_id: str = ""
+    state_file: str = ""
+    scene: str = "scene"
+    home_node: str = "home"
+    microphone_node: str = "microphone"
+    microphone_nodes: dict[str, str] = field(default_factory=dict)
+    control_node: str = ""
+    people_hz: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    heartbeat_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    why_s: Annotated[float, Meta(ge=1)] = 1.0
+    health_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.trusted:
+            raise ConfigError(
+                f"host: {self.host} is not this machine: give username and password_file, or cert_file;"
+                " a home is nobody else's business"
+            )
+
+
+def run(config: HomeAssistantConfig, bus: Bus) -> None:
+    """Until told to stop; a broker that is away is tried again and again. Raises ConfigError."""
+    plan = Plan.load(find_file(config.plan, "home"))
+    topics = Topics.of(plan, config.base, config.discovery_prefix)
+    path = Path(config.state_file).expanduser() if config.state_file else default_path(plan.site)
+    memory, said = Memory.load(path)
+    if said:
+        print(said, file=sys.stderr, flush=True)
+    memory.save(path)  # one that cannot be written is said now
+    pace = Pace(
+        heartbeat_s=config.heartbeat_s,
+        why_s=config.why_s,
+        health_s=config.health_s,
+        people_s=1 / config.people_hz if config.people_hz else None,
+    )
+    edge = Edge(plan, topics, memory, pace, rules=bool(config.control_node))
+    nodes = {_node(config, setting) for setting in edge.settings.values()}
+    with (
+        closing(StandingOrders(bus, sorted(nodes))) as orders,
+        closing(
+            _Line(
+                Session(
+                    config,
+                    config.client_id or f"{config.base}_{plan.site}",
+                    will=edge.will,
+                    topics=(topics.command("+"), topics.birth),
+                ),
+                edge,
+            )
+        ) as line,
+    ):
+        orders.start()
+        for setting, value in edge.chosen():
+            _tell(orders, config, setting, value)
+        _loop(config, bus, edge, topics, line, orders, lambda: memory.save(path))
+
+
+def _loop(
+    config: HomeAssistantConfig,
+    bus: Bus,
+    edge: Edge,
+    topics: Topics,
+    line: _Line,
+    orders: StandingOrders,
+    save: Any,
+) -> None:
+    inputs = bus.subscriber((config.scene, *edge.direct_sensors(edge.plan)))
+    health_s = time.monotonic()
+    announced, birth_s = True, None
+    while not bus.stopping:
+        message = inputs.recv(LOOK_S)
+        now_s = time.monotonic()
+        if isinstance(message, Scene):
+            edge.scene(message, now_s, time.monotonic_ns())
+        elif isinstance(message, HomeReading):
+            edge.reading(message, now_s)
+        for incoming in line.session.take():
+            if incoming.topic == topics.birth:
+                if incoming.payload == b"online" and not incoming.retained and birth_s is None:
+                    birth_s = now_s + random.uniform(0, BIRTH_WAIT_S)
+            elif (change := line.command(incoming, topics, now_s)) is not None:
+                edge.set(*change)
+                save()
+                _tell(orders, config, *change)
+        if line.is_new() or (birth_s is not None and now_s >= birth_s):
+            edge.announce(now_s)
+            edge.intends()
+            save()
+            announced, birth_s = False, None
+        edge.outbox.flush(line.session.publish, now_s)
+        if not announced and not edge.outbox.announcing:
+            edge.announced()
+            save()
+            announced = True
+        if now_s >= health_s:
+            health_s = now_s + config.health_s
+            lost = sum(counters.missing for counters in inputs.counters.values())
+            edge.health(scenes_lost=lost, incoming_left_out=line.session.left_out)
+            bus.detail |= line.detail() | {"orders_due": float(orders.due)}
+        if orders.error is not None:
+            raise orders.error
+    edge.outbox.flush(line.session.publish, time.monotonic())
+
+
+class _Line:
+    """The connection, and what it has to say for itself."""
+
+    def __init__(self, session: Session, edge: Edge):
+        self.session = session
+        self._edge, self._connections, self._trouble, self._said_s = edge, 0, "", -LINE_S
+
+    def is_new(self) -> bool:
+        """Whether we are connected, and were not when this was last asked."""
+        trouble = self.session.trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
+            print(trouble or "connected to the broker", file=sys.stderr, flush=True)
+        count = self.session.connections
+        new, self._connections = count != self._connections and self.session.connected, count
+        return new
+
+    def command(self, incoming: Incoming, topics: Topics, now_s: float) -> tuple[Setting, Value] | None:
+        """What it sets; None where it is refused: counted, and now and then said."""
+        name = incoming.topic.removeprefix(topics.command(""))
+        try:
+            return self._edge.commands.take(
+                name, incoming.payload, retained=incoming.retained, now_ns=time.time_ns(), now_s=now_s
+            )
+        except Refused as refused:
+            if now_s - self._said_s >= LINE_S:
+                self._said_s = now_s
+                print(f"set/{name[:80]!r} refused: {refused}", file=sys.stderr, flush=True)
+            return None
+
+    def detail(self) -> dict[str, float]:
+        """For the node's health."""
+        refused = self._edge.commands.refused
+        return {
+            "connected": float(self.session.connected),
+            "left_out": self.session.left_out,
+            **{f"refused.{cause}": n for cause, n in refused.items()},
+        }
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self.session.close(self._edge.will)
+
+
+def _node(config: HomeAssistantConfig, setting: Setting) -> str:
+    if setting.kind == "microphone":
+        return config.microphone_nodes.get(setting.room, config.microphone_node)
+    return config.control_node if setting.kind == "rules" else config.home_node
+
+
+def _tell(orders: StandingOrders, config: HomeAssistantConfig, setting: Setting, value: Value) -> None:
+    """A node hears `set` with what, in which room, to which value: "30", "ON", "OFF"."""
+    slots = {"what": setting.kind, "room": setting.room, "value": text(value).decode()}
+    orders.put(_node(config, setting), setting.name, "set", slots)

@@ -24,7 +24,7 @@ def every(found):
 
 def test_the_kitchen_is_announced_as_agreed(plan, topics):
     found = devices(plan, topics)
-    assert list(found)[0] == "fusion_rt_home"  # the hub, which the others refer to
+    assert next(iter(found)) == "fusion_rt_home"  # the hub, which the others refer to
     assert list(found)[1:] == [f"fusion_rt_home_{room}" for room in plan.rooms]
     kitchen = found["fusion_rt_home_kitchen"]
     assert kitchen["device"]["identifiers"] == ["fusion_rt_home_kitchen"]
@@ -151,12 +151,15 @@ def test_home_assistants_own_schemas_and_templates(home_assistant, plan, topics,
     direct = [{"motion": True, "smoke": None, "presence": False}]
     messages = {
         topics.state("kitchen"): [
-            states.encode(states.room_state(make.room("kitchen", True), make.START_NS, said)) for said in direct
+            states.encode(states.room_state(make.room("kitchen", True), make.START_NS, said))
+            for said in direct
         ],
         topics.event("kitchen"): [
             states.encode(states.event(make.event(kind))) for kind in ("fall", "doorbell")
         ],
-        topics.health: [states.encode({"p50_ms": 1.5, "p99_ms": 7.0, "drops": 3, "sensors_missing": ["a", "b"]})],
+        topics.health: [
+            states.encode({"p50_ms": 1.5, "p99_ms": 7.0, "drops": 3, "sensors_missing": ["a", "b"]})
+        ],
     }
     seen = home_assistant(found, topics, messages)
     assert set(seen) == {component["unique_id"] for component in every(found)}

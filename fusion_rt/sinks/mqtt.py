@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 import threading
 import time
@@ -16,10 +17,10 @@ from fusion_rt.errors import ConfigError
 RECONNECT_S = (1, 10)
 WAITING = 100  # messages that the broker has not taken yet; beyond them the newest are left out
 INCOMING = 100  # messages that we have not taken yet, likewise
-# Closed so often before an answer, a broker does not know the newer protocol.
+# A broker that was asked so often in vain, or is silent for so long, does not know the newer protocol.
 UNANSWERED = 2
+ANSWER_S = 3.0
 GOODBYE_S = 2.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,8 +46,7 @@ class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def trusted(self) -> bool:
         """Whether it is on this machine, or asks who we are: by a password or a certificate."""
-        secret = self.password_file is not None or self.cert_file is not None
-        return self.host in LOOPBACK or self.host.startswith("127.") or secret
+        return self.password_file is not None or self.cert_file is not None or _is_loopback(self.host)
 
 
 class Publication(Struct, frozen=True):
@@ -95,6 +95,7 @@ class Session:
         self._waiting: deque[Any] = deque()
         self._incoming: deque[Incoming] = deque()
         self._unanswered, self._newer = 0, True
+        self._asked_s: float | None = None
         self.connections, self.left_out, self.trouble = 0, 0, ""
         self._client = self._start()
 
@@ -131,7 +132,7 @@ class Session:
     def take(self) -> list[Incoming]:
         """What the broker has sent since. To be called now and then: it also changes the protocol."""
         with self._lock:
-            if self._newer and self._unanswered >= UNANSWERED:
+            if self._newer and self._is_unanswered():
                 self._stop()
                 self._waiting.clear()
                 self._newer = False
@@ -147,6 +148,11 @@ class Session:
             self.settle(GOODBYE_S)
         self._stop()
 
+    def _is_unanswered(self) -> bool:
+        asked_s = self._asked_s
+        silent = asked_s is not None and time.monotonic() - asked_s > ANSWER_S
+        return not self.connections and (silent or self._unanswered >= UNANSWERED)
+
     def _start(self) -> Any:
         client = _client(self._broker, self._name, self._password, newer=self._newer)
         if self._will is not None:
@@ -154,6 +160,7 @@ class Session:
         client.reconnect_delay_set(*RECONNECT_S)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail, client.on_message = self._on_connect_fail, self._on_message
+        client.on_socket_open = self._on_socket_open
         client.connect_async(self._broker.host, self._broker.port, **_first(self._newer))
         client.loop_start()
         return client
@@ -164,7 +171,11 @@ class Session:
 
     # The rest runs in paho's thread.
 
+    def _on_socket_open(self, client: Any, data: Any, socket: Any) -> None:
+        self._asked_s = time.monotonic()
+
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._asked_s = None
         if reason.is_failure:
             self.trouble = f"the broker refuses: {reason}"
             if self._newer and "protocol version" in str(reason):
@@ -176,6 +187,7 @@ class Session:
         self.connections += 1
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._asked_s = None
         if not self.trouble:
             self.trouble = f"disconnected: {reason}"
         if not self.connections:
@@ -221,6 +233,13 @@ class MqttSender:
     def close(self) -> None:
         """Disconnect."""
         self._session.close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _client(broker: Broker, name: str, password: str | None, *, newer: bool) -> Any:

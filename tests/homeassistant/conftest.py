@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -6,12 +5,10 @@ import pytest
 from fusion_rt.homeassistant import Topics
 from fusion_rt.plan import Plan
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "home"
-
 
 @pytest.fixture(scope="session")
 def plan():
-    return Plan.load(CONFIGS / "flat.yaml")
+    return Plan.load(Path(__file__).parents[2] / "configs" / "home" / "flat.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +17,5 @@ def topics(plan):
 
 
 @pytest.fixture(scope="session")
-def make():
-    """tests/homeassistant/scenes.py"""
-    spec = importlib.util.spec_from_file_location("scenes", Path(__file__).parent / "scenes.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def make(make_scene):
+    return make_scene

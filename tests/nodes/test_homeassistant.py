@@ -250,7 +250,7 @@ def test_settings_reach_the_nodes(broker, listen, home, run, tmp_path):
 def test_a_flood_and_hostile_payloads(broker, listen, home, run, tmp_path):
     broker.start()
     listener, states = listen(broker.port, f"{ROOT}/setting/#"), listen(broker.port, f"{ROOT}/room/+/state")
-    bus, _ = run(settings(broker.port, tmp_path, heartbeat_s=1.0))
+    bus, _ = run(settings(broker.port, tmp_path, heartbeat_s=1.0, health_s=1.0))
     listener.topic(f"{ROOT}/setting/kitchen_hold", b"10", 30)
     hostile = [
         b"\xff\xfe\x00",

@@ -84,6 +84,12 @@ class Log:
             if isinstance(message, Prediction):
                 yield message
 
+    def scenes(self) -> Iterator[Scene]:
+        """Scenes of a home that were recorded with the packets."""
+        for message in self._decoded():
+            if isinstance(message, Scene):
+                yield message
+
     @property
     def topics(self) -> dict[str, Topic]:
         """By name, in alphabetical order."""

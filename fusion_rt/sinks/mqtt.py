@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,7 @@ class Session:
     will       what the broker tells the others when we vanish
     topics     what we listen to
     max_bytes  larger messages are left out, and counted
+    on_message  is told of each at once, in the connection's own thread; None: `take` gives them
 
     connections  how often the broker has let us in
     left_out     messages that were not taken from the broker: too many, or too large
@@ -87,9 +89,10 @@ class Session:
         will: Publication | None = None,
         topics: tuple[str, ...] = (),
         max_bytes: int = 4096,
+        on_message: Callable[[Incoming], None] | None = None,
     ):
         self._broker, self._name, self._will, self._topics = broker, name, will, topics
-        self._max_bytes = max_bytes
+        self._max_bytes, self._on_each = max_bytes, on_message
         self._password = _password(broker.password_file)
         self._lock = threading.Lock()
         self._waiting: deque[Any] = deque()
@@ -206,7 +209,11 @@ class Session:
         except UnicodeDecodeError:
             self.left_out += 1
             return
-        self._incoming.append(Incoming(topic, bytes(message.payload), bool(message.retain)))
+        incoming = Incoming(topic, bytes(message.payload), bool(message.retain))
+        if self._on_each is not None:
+            self._on_each(incoming)
+        else:
+            self._incoming.append(incoming)
 
 
 class MqttSender:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, field
 
@@ -102,7 +103,7 @@ def run(config: HomeAssistantConfig, bus: Bus) -> None:
         orders.start()
         for setting, value in edge.chosen():
             _tell(orders, config, setting, value)
-        _loop(config, bus, edge, topics, line, orders, lambda: memory.save(path))
+        _loop(config, bus, edge, topics, line, orders, lambda: _save(memory, path))
 
 
 def _loop(
@@ -112,7 +113,7 @@ def _loop(
     topics: Topics,
     line: _Line,
     orders: StandingOrders,
-    save: Any,
+    save: Callable[[], None],
 ) -> None:
     inputs = bus.subscriber((config.scene, *edge.direct_sensors(edge.plan)))
     health_s = time.monotonic()
@@ -150,6 +151,14 @@ def _loop(
         if orders.error is not None:
             raise orders.error
     edge.outbox.flush(line.session.publish, time.monotonic())
+
+
+def _save(memory: Memory, path: Path) -> None:
+    """A disk that is full later stops nobody's home."""
+    try:
+        memory.save(path)
+    except ConfigError as error:
+        print(error, file=sys.stderr, flush=True)
 
 
 class _Line:

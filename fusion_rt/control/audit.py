@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fusion_rt.errors import ConfigError
+from fusion_rt.errors import ConfigError, NodeError
 
 MAX_BYTES = 2_000_000
 
@@ -20,14 +20,14 @@ class AuditLog:
     is gone.
 
     A line is one write: after a kill -9 all lines but the last are whole, and the next start begins a new
-    one. Raises ConfigError where the file cannot be written."""
+    one. Raises ConfigError where the file cannot be opened."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES):
         self.path, self._half = path, max(max_bytes // 2, 1)
         self._fd = self._open()
 
     def write(self, record: Any) -> None:
-        """One line. Raises ConfigError."""
+        """One line. Raises NodeError: what is not written down is not done."""
         line = msgspec.json.encode(record) + b"\n"
         try:
             if 0 < self._size < self._size + len(line) > self._half:
@@ -36,7 +36,7 @@ class AuditLog:
                 self._fd = self._open()
             os.write(self._fd, line)
         except OSError as error:
-            raise ConfigError(f"audit: {self.path}: cannot be written: {error.strerror}") from error
+            raise NodeError(f"audit: {self.path}: cannot be written: {error.strerror}") from error
         self._size += len(line)
 
     def close(self) -> None:

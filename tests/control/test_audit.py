@@ -7,7 +7,7 @@ import pytest
 
 from fusion_rt.control import audit
 from fusion_rt.control.audit import AuditLog
-from fusion_rt.errors import ConfigError
+from fusion_rt.errors import ConfigError, NodeError
 
 
 def records(path):
@@ -72,5 +72,5 @@ def test_a_place_that_cannot_be_written(tmp_path):
         list(audit.read(tmp_path / "none"))
     log = AuditLog(tmp_path / "audit.jsonl")
     os.close(log._fd)
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(NodeError, match="cannot be written"):
         log.write({})

@@ -117,7 +117,8 @@ def _loop(
 ) -> None:
     inputs = bus.subscriber((config.scene, *edge.direct_sensors(edge.plan)))
     health_s = time.monotonic()
-    announced, birth_s = True, None
+    announced = True
+    birth_s: float | None = None
     while not bus.stopping:
         message = inputs.recv(LOOK_S)
         now_s = time.monotonic()
@@ -133,7 +134,12 @@ def _loop(
                 edge.set(*change)
                 save()
                 _tell(orders, config, *change)
-        if line.is_new() or (birth_s is not None and now_s >= birth_s):
+        born = birth_s is not None and now_s >= birth_s
+        if line.is_new() or born:
+            if born:
+                edge.outbox.release_events()
+            elif line.session.connections > 1:
+                edge.outbox.hold_events(now_s)
             edge.announce(now_s)
             edge.intends()
             save()

@@ -10,6 +10,9 @@ from fusion_rt.sinks.mqtt import Publication
 
 EVENT_S = 60.0
 EVENTS = 100
+# A broker that has started again gets events only when Home Assistant is there again, which tries every 10 s:
+# nobody would hear them.
+LISTENERS_S = 12.0
 
 
 class Outbox:
@@ -21,6 +24,7 @@ class Outbox:
         self._announcements: deque[Publication] = deque()
         self._events: deque[tuple[float, Publication]] = deque()
         self._newest: dict[str, Publication] = {}
+        self._events_from_s = 0.0
         self.late = 0
 
     def announce(self, messages: Iterable[Publication]) -> None:
@@ -39,6 +43,14 @@ class Outbox:
             self.late += 1
         self._events.append((now_s + EVENT_S, message))
 
+    def hold_events(self, now_s: float) -> None:
+        """The others may not be connected yet: for LISTENERS_S."""
+        self._events_from_s = now_s + LISTENERS_S
+
+    def release_events(self) -> None:
+        """They are."""
+        self._events_from_s = 0.0
+
     def state(self, message: Publication) -> None:
         """The newest of its topic."""
         self._newest[message.topic] = message
@@ -52,7 +64,7 @@ class Outbox:
         while self._events:
             if self._events[0][0] < now_s:
                 self.late += 1
-            elif not publish(self._events[0][1]):
+            elif now_s < self._events_from_s or not publish(self._events[0][1]):
                 break
             self._events.popleft()
         for topic in list(self._newest):

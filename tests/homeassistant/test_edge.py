@@ -5,7 +5,7 @@ import pytest
 
 from fusion_rt.homeassistant.edge import Edge, Pace
 from fusion_rt.homeassistant.memory import Memory
-from fusion_rt.homeassistant.outbox import EVENT_S, EVENTS
+from fusion_rt.homeassistant.outbox import EVENT_S, EVENTS, LISTENERS_S
 from fusion_rt.homeassistant.topics import Topics
 from fusion_rt.plan import Sensor
 
@@ -131,6 +131,18 @@ def test_an_event_once_never_kept_and_not_for_ever(plan, topics, broker, make):
     for i in range(EVENTS + 5):
         edge.scene(make.scene(events=[make.event(name=f"knock-{i}")]), 200.0, 0)
     assert edge.outbox.late == 6
+
+
+def test_events_wait_for_those_that_are_to_hear_them(plan, topics, broker, make):
+    edge = edge_of(plan, topics)
+    edge.scene(make.scene(events=[make.event(name="1")]), 0.0, 0)
+    edge.outbox.hold_events(1.0)
+    assert "room/kitchen/event" not in broker.told(edge, LISTENERS_S)
+    assert "room/kitchen/event" in broker.told(edge, 1.0 + LISTENERS_S)
+    edge.scene(make.scene(events=[make.event(name="2")]), 20.0, 0)
+    edge.outbox.hold_events(20.0)
+    edge.outbox.release_events()
+    assert "room/kitchen/event" in broker.told(edge, 20.1)
 
 
 def test_intents_and_people(plan, topics, broker, make):

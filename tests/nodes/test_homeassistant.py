@@ -174,20 +174,22 @@ def test_what_a_newcomer_finds(kind, brokers, tmp_path, listen, home, run, monke
 
 def test_broker_and_home_assistant_start_again(broker, listen, home, run, tmp_path, monkeypatch):
     monkeypatch.setattr(node, "BIRTH_WAIT_S", 0.2)
-    bus, _ = run(settings(broker.port, tmp_path))  # no broker yet: nobody waits for it
+    bus, _ = run(settings(broker.port, tmp_path, health_s=1.0))  # no broker yet: nobody waits for it
     time.sleep(0.3)
     broker.start()
     listener = listen(broker.port)
     listener.topic(f"{ROOT}/room/kitchen/state", timeout_s=30)
     broker.stop()
-    home.scene = home.make.scene(home.make.room("kitchen"), events=[home.make.event("knock", name="k")])
     deadline = time.monotonic() + 20
     while bus.detail.get("connected") and time.monotonic() < deadline:
         time.sleep(0.05)
+    home.scene = home.make.scene(home.make.room("kitchen"), events=[home.make.event("knock", name="k")])
     broker.start()
     listener.topic(KITCHEN, timeout_s=30)
     listener.topic(f"{ROOT}/status", b"online")
-    # What happened meanwhile is told once the devices are known again.
+    # What happened meanwhile is told when Home Assistant is there again, too, and knows the devices.
+    listener.say("homeassistant/status", "online")
+    listener.topic(KITCHEN)
     assert json.loads(listener.topic(f"{ROOT}/room/kitchen/event"))["id"] == "k"
     listener.all(0.3)
     listener.say("homeassistant/status", "offline")

@@ -64,8 +64,12 @@ def run(config: ControlConfig, bus: Bus) -> None:
         AuditLog(path, round(config.audit_mb * 1e6)) as audit,
         closing(Session(config, config.client_id or f"fusion_rt_{plan.site}_control")) as session,
     ):
-        for message in bus.each(bus.subscriber((config.scene, config.commands)), drain_s=0.5):
+        inputs = bus.subscriber((config.scene, config.commands))
+        while not bus.stopping:
+            message = inputs.recv(0.1)
             session.take()
+            if news := session.news():
+                print(news, file=sys.stderr, flush=True)
             if isinstance(message, Command):
                 _hear(message, controller)
             elif isinstance(message, Scene):

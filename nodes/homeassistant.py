@@ -172,14 +172,12 @@ class _Line:
 
     def __init__(self, session: Session, edge: Edge):
         self.session = session
-        self._edge, self._connections, self._trouble, self._said_s = edge, 0, "", -LINE_S
+        self._edge, self._connections, self._said_s = edge, 0, -LINE_S
 
     def is_new(self) -> bool:
         """Whether we are connected, and were not when this was last asked."""
-        trouble = self.session.trouble
-        if trouble != self._trouble:
-            self._trouble = trouble
-            print(trouble or "connected to the broker", file=sys.stderr, flush=True)
+        if news := self.session.news():
+            print(news, file=sys.stderr, flush=True)
         count = self.session.connections
         new, self._connections = count != self._connections and self.session.connected, count
         return new

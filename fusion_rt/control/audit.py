@@ -68,7 +68,7 @@ def read(path: Path) -> Iterator[dict[str, Any] | None]:
     """The records, oldest first; None for a line that is torn. Raises ConfigError."""
     there = [file for file in (_older(path), path) if file.is_file()]
     if not there:
-        raise ConfigError(f"{path}: no such file")
+        raise ConfigError(f"{path}: no such file: has the node `control` decided anything yet?")
     for file in there:
         for line in file.read_bytes().splitlines():
             try:

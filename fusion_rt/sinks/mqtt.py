@@ -100,6 +100,7 @@ class Session:
         self._unanswered, self._newer = 0, True
         self._asked_s: float | None = None
         self.connections, self.left_out, self.trouble = 0, 0, ""
+        self._said = ""
         self._client = self._start()
 
     @property
@@ -144,6 +145,14 @@ class Session:
         while self._incoming:
             messages.append(self._incoming.popleft())
         return messages
+
+    def news(self) -> str:
+        """A line to print where the connection has come or gone since this was last asked; else ""."""
+        said = self.trouble or ("connected to the broker" if self.connections else "")
+        if said == self._said:
+            return ""
+        self._said = said
+        return said
 
     def close(self, last: Publication | None = None) -> None:
         """Say the last word, and disconnect: the will is then not told."""

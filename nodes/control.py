@@ -32,7 +32,7 @@ class ControlConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     audit     where it is written down; "": control-SITE.jsonl in your folder for state
     audit_mb  how large that may become
     scene     topic of the bus with the scenes
-    commands  where `set` comes from, which says whether rules act
+    commands  where `pause` and `resume` come from: `fusion-rt tell control pause`
     client_id our name at the broker; "": fusion_rt_SITE_control
     """
 
@@ -108,10 +108,8 @@ def _carry_out(decision: Decision, session: Session) -> tuple[str, str]:
 
 
 def _hear(command: Command, controller: Controller) -> None:
-    """`set` with what = rules and value = ON or OFF."""
-    slots = command.slots
-    if command.intent == "set" and slots.get("what") == "rules" and slots.get("value") in ("ON", "OFF"):
-        controller.paused = slots["value"] == "OFF"
-        print("rules pause" if controller.paused else "rules act again", file=sys.stderr, flush=True)
+    if command.intent in ("pause", "resume"):
+        controller.paused = command.intent == "pause"
+        print("rules pause" if controller.paused else "rules act", file=sys.stderr, flush=True)
     else:
-        print(f"{command.intent!r} is no command of the rules: set", file=sys.stderr, flush=True)
+        print(f"{command.intent!r} is no command of the rules: pause, resume", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from fusion_rt.errors import ConfigError
 from fusion_rt.home_packets import HomeReading
 from fusion_rt.homeassistant.edge import Edge, Pace
 from fusion_rt.homeassistant.memory import Memory, default_path
-from fusion_rt.homeassistant.settings import Refused, Setting, Value, text
+from fusion_rt.homeassistant.settings import MICROPHONE, Refused, Setting, Value, text
 from fusion_rt.homeassistant.topics import BASE, DISCOVERY, Topics
 from fusion_rt.plan import Plan
 from fusion_rt.scenario import find_file
@@ -39,8 +39,9 @@ class HomeAssistantConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fiel
     client_id    our name at the broker; "": BASE_SITE. A second node of that name throws the first out
     state_file   what must outlive us; "": homeassistant-SITE.json in your folder for state
     scene        topic of the bus with the scenes
-    home_node, microphone_nodes, control_node  who is told of settings: hold times, microphones (room -> node,
-                 microphone_node for the others), whether rules act ("": no rules)
+    home_node    who is told of hold times: `hold` with its room and s
+    microphone_nodes  microphone -> its node, where that has another name; it is told `mute` and `unmute`
+    control_node who is told `pause` and `resume` where rules shall not act, or shall; "": there are none
     people_hz    how often who is where is told, at most; 0: never
     heartbeat_s  how often a state is told at least; why_s, at most one `why` in so long; health_s
     """
@@ -52,7 +53,6 @@ class HomeAssistantConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fiel
     state_file: str = ""
     scene: str = "scene"
     home_node: str = "home"
-    microphone_node: str = "microphone"
     microphone_nodes: dict[str, str] = field(default_factory=dict)
     control_node: str = ""
     people_hz: Annotated[float, Meta(ge=0, le=2)] = 0.0
@@ -85,9 +85,9 @@ def run(config: HomeAssistantConfig, bus: Bus) -> None:
         people_s=1 / config.people_hz if config.people_hz else None,
     )
     edge = Edge(plan, topics, memory, pace, rules=bool(config.control_node))
-    nodes = {_node(config, setting) for setting in edge.settings.values()}
+    listeners = _listeners(config, plan)
     with (
-        closing(StandingOrders(bus, sorted(nodes))) as orders,
+        closing(StandingOrders(bus, listeners)) as orders,
         closing(
             _Line(
                 Session(
@@ -102,7 +102,7 @@ def run(config: HomeAssistantConfig, bus: Bus) -> None:
     ):
         orders.start()
         for setting, value in edge.chosen():
-            _tell(orders, config, setting, value)
+            _tell(orders, config, plan, setting, value)
         _loop(config, bus, edge, topics, line, orders, lambda: _save(memory, path))
 
 
@@ -133,7 +133,7 @@ def _loop(
             elif (change := line.command(incoming, topics, now_s)) is not None:
                 edge.set(*change)
                 save()
-                _tell(orders, config, *change)
+                _tell(orders, config, edge.plan, *change)
         born = birth_s is not None and now_s >= birth_s
         if line.is_new() or born:
             if born:
@@ -209,13 +209,22 @@ class _Line:
         self.session.close(self._edge.will)
 
 
-def _node(config: HomeAssistantConfig, setting: Setting) -> str:
-    if setting.kind == "microphone":
-        return config.microphone_nodes.get(setting.room, config.microphone_node)
-    return config.control_node if setting.kind == "rules" else config.home_node
+def _listeners(config: HomeAssistantConfig, plan: Plan) -> dict[str, str]:
+    """Who is told of settings -> the node behind it."""
+    microphones = (slug for slug, sensor in plan.sensors.items() if sensor.kind == MICROPHONE)
+    found = {slug: config.microphone_nodes.get(slug, slug) for slug in microphones}
+    return found | {name: name for name in (config.home_node, config.control_node) if name}
 
 
-def _tell(orders: StandingOrders, config: HomeAssistantConfig, setting: Setting, value: Value) -> None:
-    """A node hears `set` with what, in which room, to which value: "30", "ON", "OFF"."""
-    slots = {"what": setting.kind, "room": setting.room, "value": text(value).decode()}
-    orders.put(_node(config, setting), setting.name, "set", slots)
+def _tell(
+    orders: StandingOrders, config: HomeAssistantConfig, plan: Plan, setting: Setting, value: Value
+) -> None:
+    if setting.kind == "hold":
+        slots = {"room": setting.room, "s": text(value).decode()}
+        orders.put(config.home_node, setting.name, "hold", slots)
+    elif setting.kind == "rules":
+        orders.put(config.control_node, setting.name, "resume" if value else "pause")
+    else:
+        for slug, sensor in plan.sensors.items():
+            if sensor.kind == MICROPHONE and sensor.room == setting.room:
+                orders.put(slug, setting.name, "unmute" if value else "mute")

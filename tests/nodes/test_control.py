@@ -103,7 +103,7 @@ def test_from_a_scene_to_the_broker(bus, broker, brokers, start, tmp_path, make_
         sent = [m for m in listener.all(0.5) if m[0].endswith("/set")]
         assert [json.loads(payload) for _, payload, _ in sent] == [{"state": "OFF"}]
         # Rules can be told to rest.
-        telling.tell(bus, "control", "set", {"what": "rules", "value": "OFF"})
+        telling.tell(bus, "control", "pause")
         until(lambda: say(make.room("living", False)) or control.detail["paused"])
         say(make.room("living", True))
         assert listener.all(0.5) == []

@@ -40,7 +40,10 @@ class Home:
         self._thread.start()
 
     def _run(self):
-        with self._bus.publisher("scene") as scenes, self._bus.subscriber(["tell.home"]) as told:
+        with (
+            self._bus.publisher("scene") as scenes,
+            self._bus.subscriber(["tell.home", "tell.living_microphone"]) as told,
+        ):
             seq = 0
             while not self._stop.is_set():
                 assert not self._bus.stopping
@@ -224,7 +227,7 @@ def test_settings_reach_the_nodes(broker, listen, home, run, tmp_path):
     listener = listen(broker.port, f"{ROOT}/setting/#")
     # As a retained command of long ago: it must not be obeyed.
     listener.say(f"{ROOT}/set/hall_hold", "77", retain=True)
-    config = settings(broker.port, tmp_path, microphone_nodes={"living": "home"})
+    config = settings(broker.port, tmp_path, microphone_nodes={"living_microphone": "home"})
     bus, stop = run(config)
     listener.topic(f"{ROOT}/setting/kitchen_hold", b"10", 30)
     listener.all(0.2)
@@ -235,8 +238,8 @@ def test_settings_reach_the_nodes(broker, listen, home, run, tmp_path):
     while len(home.told) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert sorted(home.told, key=str) == [
-        ("set", {"what": "hold", "room": "kitchen", "value": "42"}),
-        ("set", {"what": "microphone", "room": "living", "value": "OFF"}),
+        ("hold", {"room": "kitchen", "s": "42"}),
+        ("mute", {}),
     ]
     assert bus.detail["refused.retained"] == 1
     stop()
@@ -246,7 +249,7 @@ def test_settings_reach_the_nodes(broker, listen, home, run, tmp_path):
     deadline = time.monotonic() + 20
     while len(home.told) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert {slots["value"] for _, slots in home.told} == {"42", "OFF"}
+    assert {intent for intent, _ in home.told} == {"hold", "mute"}
 
 
 def test_a_flood_and_hostile_payloads(broker, listen, home, run, tmp_path):

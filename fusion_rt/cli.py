@@ -20,6 +20,7 @@ from fusion_rt.commands import (
     learn,
     log,
     recordings,
+    rules,
     run,
     schema,
 )
@@ -39,6 +40,7 @@ for command in (run.run, run.replay, run.record, run.tell, run.node):
 app.command(rich_help_panel="Look")(introspect.topics)
 app.command(rich_help_panel="Look")(introspect.echo)
 app.command(rich_help_panel="Look")(introspect.graph)
+app.add_typer(rules.rules, name="rules", rich_help_panel="Home")
 app.add_typer(keys.keys, name="keys", rich_help_panel="Other machines")
 app.add_typer(recordings.importers, name="import", rich_help_panel="Recordings")
 app.add_typer(log.tools, name="log", rich_help_panel="Recordings")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,27 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}")
     return folder
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def brokers() -> ModuleType:
+    """tests/brokers.py: MQTT brokers, and clients of them."""
+    return _module(Path(__file__).parent / "brokers.py")
+
+
+@pytest.fixture(scope="session")
+def make_scene() -> ModuleType:
+    """tests/scenes.py: scenes and readings of a home."""
+    return _module(Path(__file__).parent / "scenes.py")
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,8 @@ LEVELS = [
         "sound",
     },
     {"perception", "percepts", "detectors", "engine_builds", "engine_ladder", "parity"},
-    {"pipeline", "home", "control", "homeassistant"},
-    {"bridge", "introspection", "sinks"},
+    {"pipeline", "home"},
+    {"bridge", "introspection", "sinks", "control", "homeassistant"},
     {
         "offline",
         "client",

@@ -22,7 +22,7 @@ class _DrivingFirst(TyperGroup):
 
 benchmarks = typer.Typer(
     help="Measure with real processes: the engines (`driving`, which may be left out), the bus beside its"
-    " peers (`bus`), or logs (`log`).",
+    " peers (`bus`), logs (`log`), or the way from a home's sensor to MQTT (`home`).",
     no_args_is_help=False,
     cls=_DrivingFirst,
 )
@@ -141,6 +141,50 @@ def log(
     )
     if json:
         print_json({"result": result, "figures": table.figures(result)})
+    else:
+        print_table(table.render(result))
+    if markdown is not None:
+        markdown.write_text(table.markdown(result), encoding="utf-8")
+
+
+@benchmarks.command()
+def home(
+    plan: Annotated[
+        str, typer.Option("--plan", "-p", help="A home: a YAML file, or a bundled name.")
+    ] = "flat",
+    seconds: Annotated[float, typer.Option(min=1.0, help="Measure for so long.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=200.0, help="Events a second.")] = 20.0,
+    host: Annotated[str, typer.Option(help="Of a broker, with --port.")] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Of a broker; else a Mosquitto of our own is started."),
+    ] = None,
+    stand_in: Annotated[
+        bool, typer.Option("--stand-in", help="Scenes without a model, also where the node `home` is there.")
+    ] = False,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table there.")] = None,
+    json: Json = False,
+) -> None:
+    """From an event (contact, motion, radar) to the state that a broker gives out: p50, p99, p99.9 and CPU.
+
+    fusion-rt bench home --seconds 60
+
+    Real processes: the bus, a home node, the node `homeassistant`, Mosquitto. The time is from the event's
+    stamp until a client of the broker has the room's new state.
+    """
+    from fusion_rt.bench.home import measure, table
+    from fusion_rt.sinks.mqtt import Broker
+
+    result = measure.measure(
+        plan=plan,
+        seconds=seconds,
+        rate_hz=rate,
+        broker=None if port is None else Broker(host=host, port=port),
+        home="stand-in" if stand_in else "auto",
+        say=lambda line: errors.print(line, highlight=False),
+    )
+    if json:
+        print_json(result)
     else:
         print_table(table.render(result))
     if markdown is not None:

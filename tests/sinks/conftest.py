@@ -1,10 +1,7 @@
 import importlib.util
 import shutil
-import socket
-import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -63,47 +60,13 @@ def run_node(config: BusConfig) -> Iterator[Callable[..., Bus]]:
 
 
 @pytest.fixture
-def port() -> int:
+def port(brokers: ModuleType) -> int:
     """One that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Mosquitto:
-    """A real broker on loopback, which comes and goes."""
-
-    def __init__(self, port: int, folder: Path):
-        self.port, self._file = port, folder / "mosquitto.conf"
-        self._file.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            ["mosquitto", "-c", str(self._file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("mosquitto does not listen")
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    return int(brokers.free_port())
 
 
 @pytest.fixture
-def mosquitto(port: int, tmp_path: Path) -> Iterator[Mosquitto]:
-    pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed (extra mqtt)")
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
-    broker = Mosquitto(port, tmp_path)
+def mosquitto(port: int, brokers: ModuleType, tmp_path: Path) -> Iterator[Any]:
+    broker = brokers.mosquitto(port, tmp_path)
     yield broker
     broker.stop()

@@ -37,23 +37,10 @@ class MqttSender:
     """Raises ConfigError: paho-mqtt is missing, or a file is."""
 
     def __init__(self, broker: Broker, name: str):
-        try:
-            from paho.mqtt import client as mqtt
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise ConfigError("the node mqtt needs paho-mqtt: pip install 'fusion-rt[mqtt]'") from error
         self._broker = broker
         self._lock = threading.Lock()
         self._waiting: deque[Any] = deque()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name)
-        self._client.reconnect_delay_set(*RECONNECT_S)
-        if broker.username is not None:
-            self._client.username_pw_set(broker.username, _password(broker.password_file))
-        if broker.ca_file is not None:
-            try:
-                self._client.tls_set(str(Path(broker.ca_file).expanduser()))
-            except OSError as error:
-                raise ConfigError(f"ca_file: {broker.ca_file}: {error}") from error
+        self._client = client(broker, name)
         self._client.connect_async(broker.host, broker.port)
         self._client.loop_start()
 
@@ -81,6 +68,25 @@ class MqttSender:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def client(broker: Broker, name: str) -> Any:
+    """paho's client for this broker, not connected yet. Raises ConfigError."""
+    try:
+        from paho.mqtt import client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError as error:
+        raise ConfigError("a broker needs paho-mqtt: pip install 'fusion-rt[mqtt]'") from error
+    made = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name)
+    made.reconnect_delay_set(*RECONNECT_S)
+    if broker.username is not None:
+        made.username_pw_set(broker.username, _password(broker.password_file))
+    if broker.ca_file is not None:
+        try:
+            made.tls_set(str(Path(broker.ca_file).expanduser()))
+        except OSError as error:
+            raise ConfigError(f"ca_file: {broker.ca_file}: {error}") from error
+    return made
 
 
 def _password(file: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""fusion-rt home ...: what a home needs before it runs."""
+"""fusion-rt home ... and import readings: what a home needs before it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 from fusion_rt.commands.common import Json, console, errors, print_json, progress
-from fusion_rt.errors import NodeError
+from fusion_rt.commands.recordings import importers
+from fusion_rt.errors import ConfigError, NodeError
 
 home = typer.Typer(help="Set a home up: find what speaks there.", no_args_is_help=True)
 
@@ -83,6 +84,58 @@ def discover(
     if plan is not None:
         text = text.replace("PLAN.yaml", str(Path(plan)))
     console.file.write(text)
+
+
+@importers.command()
+def readings(
+    file: Annotated[Path, typer.Argument(help="CSV or JSON lines; or Home Assistant's history export.")],
+    plan: Annotated[str, typer.Option(help="The home's plan: which sensors there are, and what they measure.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The log that is written, such as home.mcap.")],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SENSOR: what is NAME in the file is SENSOR in the plan; again for more."),
+    ] = None,
+    columns: Annotated[
+        Path | None, typer.Option(help="YAML: NAME -> {sensor, unit, scale, inverted, on}, for other units.")
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option(help="Of times that do not tell theirs, such as Europe/Berlin.")
+    ] = "UTC",
+    json: Json = False,
+) -> None:
+    """Readings of household sensors: a column a sensor, a row a reading, or JSON lines.
+
+    fusion-rt import readings history.csv --plan home.yaml -o home.mcap
+
+    fusion-rt import readings office.csv --plan home.yaml -o office.mcap --name CO2=office_co2
+    --timezone Europe/Brussels
+
+    A time column is called time, stamp, date, last_changed or the like; names are those of the plan, or given by
+    --name. What cannot be used is left out and counted: docs/home_sensors.md.
+    """
+    from fusion_rt import config
+    from fusion_rt.logs.importing import import_recording
+    from fusion_rt.plan import Plan
+    from fusion_rt.scenario import locate
+    from fusion_rt.sensors.readings import Column, ReadingsFile
+
+    known = {} if columns is None else config.load(columns, dict[str, Column])
+    for word in name or []:
+        theirs, equals, ours = word.partition("=")
+        if not (theirs and equals and ours):
+            raise ConfigError(f"--name {word}: expected NAME=SENSOR, such as CO2=office_co2")
+        known[theirs] = Column(sensor=ours)
+    recording = ReadingsFile(file, Plan.load(locate(plan)), columns=known, timezone=timezone)
+    with progress(f"importing {file.name}") as advance:
+        result = import_recording(recording, out, advance)
+    if json:
+        logs = [{"path": str(g.path), "packets": g.packets, "seconds": g.seconds} for g in result.logs]
+        print_json({"logs": logs, "errors": result.errors})
+        return
+    for log in result.logs:
+        console.print(f"{log.path}: {log.packets} readings, {log.seconds:.1f} s", markup=False, soft_wrap=True)
+    for error in result.errors:
+        errors.print(f"left out: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _finite(value: float) -> float | None:

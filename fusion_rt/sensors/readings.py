@@ -30,6 +30,8 @@ VALUE_COLUMNS = ("state", "value")
 UNIT_COLUMNS = ("unit", "unit_of_measurement")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
+_SHORT_HOUR = re.compile(r"([ T])(\d):")  # 9:05:00
+
 Row = tuple[Any, str, Any, str]  # time, name, value, unit
 
 
@@ -185,7 +187,7 @@ class ReadingsFile:
         if stamp is not None or not isinstance(raw, str):
             return stamp
         try:
-            when = datetime.fromisoformat(raw.strip())
+            when = datetime.fromisoformat(_SHORT_HOUR.sub(r"\g<1>0\2:", raw.strip()))
         except ValueError:
             return None
         local = when.replace(tzinfo=self._zone)

@@ -40,9 +40,7 @@ def run(config: CameraConfig, bus: Bus) -> None:
     seq = failures = 0
     with bus.publisher(config.sensor_id) as output:
         while not bus.stopping:
-            capture = open_capture(
-                config.source, width=config.width, height=config.height, fps=config.fps
-            )
+            capture = open_capture(config.source, width=config.width, height=config.height, fps=config.fps)
             before = seq
             if capture.isOpened():
                 try:

@@ -1,4 +1,5 @@
-"""A home's radar: HiLink LD2450 or LD2410, TI mmWave, on a serial port, behind ser2net, or as captured bytes."""
+"""A home's radar: HiLink LD2450 or LD2410, TI mmWave, on a serial port, behind ser2net, or as captured
+bytes."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from fusion_rt.sensors.arrival import FrameClock, sent_s
 from fusion_rt.sensors.ld2410 import Ld2410
 from fusion_rt.sensors.ld2450 import Ld2450
 from fusion_rt.sensors.ports import Gone, Port, configure, open_port, setup_lines
-from fusion_rt.sensors.radar_frame import PresenceFrame, RadarFrame
+from fusion_rt.sensors.radar_frame import Decoder, PresenceFrame, RadarFrame
 from fusion_rt.sensors.ti_mmwave import TiMmwave
 
 RETRY_S = (0.5, 1.0, 2.0, 5.0)  # then 5 s each
 STILL_S = 1.0  # an LD2410's readings are told so often where nothing changes
 SILENT_S = 3.0  # a port that is open and says nothing for so long is opened anew
-MODELS = {"ld2450": Ld2450, "ld2410": Ld2410, "ti_mmwave": TiMmwave}
+MODELS: dict[str, type[Decoder]] = {"ld2450": Ld2450, "ld2410": Ld2410, "ti_mmwave": TiMmwave}
 
 
 class RadarConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,7 +28,8 @@ class WatchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """sensor_id  the camera's name in the plan, and the topic of what was seen
     plan       the home's YAML file: whether images of the camera's room may leave
     source     a number or /dev/video0 (USB), rtsp://... (IP camera), or a video file
-    images     instead: a topic of images that another node publishes; only where the plan's room says `raw: true`
+    images     instead: a topic of images that another node publishes; only where the plan's room says `raw:
+    true`
     publish_images  also publish the images that were looked at, under this topic; only in such a room, too
     model      the folder of the npm package @mediapipe/pose; null: where npm puts it (docs/home_sensors.md)
     variant    lite, full or heavy: better and slower
@@ -90,7 +91,9 @@ def check(config: WatchConfig, plan: Plan) -> None:
     sensor = plan.sensors.get(config.sensor_id)
     if sensor is None or sensor.kind != "camera":
         cameras = ", ".join(s for s, other in plan.sensors.items() if other.kind == "camera")
-        raise ConfigError(f"{config.sensor_id}: not a camera of {config.plan}; there are: {cameras or 'none'}")
+        raise ConfigError(
+            f"{config.sensor_id}: not a camera of {config.plan}; there are: {cameras or 'none'}"
+        )
     room = plan.rooms.get(sensor.room)
     if room is not None and room.raw:
         return
@@ -136,8 +139,8 @@ def _on_camera(config: WatchConfig, plan: Plan, watcher: _Watcher, switch: _Swit
 
 
 def _frames(config: WatchConfig, capture: object, watcher: _Watcher, switch: _Switch, bus: Bus) -> None:
-    """Until the camera gives none, or is switched off. All frames are fetched, so that none waits and grows old;
-    files are played at their own speed."""
+    """Until the camera gives none, or is switched off. All frames are fetched, so that none waits and grows
+    old; files are played at their own speed."""
     import cv2
 
     assert isinstance(capture, cv2.VideoCapture)

@@ -33,7 +33,9 @@ def discover(
     password_file: Annotated[
         str | None, typer.Option(help="A file with the password, for you alone (chmod 600).")
     ] = None,
-    ca_file: Annotated[str | None, typer.Option(help="Of the authority behind the broker's certificate.")] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(help="Of the authority behind the broker's certificate.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Listen at a broker and propose the mapping of the node `household`: Zigbee2MQTT, ESPHome, Tasmota,
@@ -41,8 +43,8 @@ def discover(
 
     fusion-rt home discover --broker homeassistant.local --plan home.yaml > household.yaml
 
-    Sensors that speak only when something changes are found when they do: open the doors, walk through the rooms.
-    The node and its mapping: docs/home_sensors.md.
+    Sensors that speak only when something changes are found when they do: open the doors, walk through the
+    rooms. The node and its mapping: docs/home_sensors.md.
     """
     from fusion_rt.plan import Plan
     from fusion_rt.scenario import locate
@@ -78,7 +80,9 @@ def discover(
         print_json([{**msgspec.to_builtins(one), "value": _finite(one.value)} for one in found])
         return
     if not found:
-        errors.print(f"{broker}: no sensor spoke within {seconds:g} s ({len(heard)} topics heard)", markup=False)
+        errors.print(
+            f"{broker}: no sensor spoke within {seconds:g} s ({len(heard)} topics heard)", markup=False
+        )
         return
     text = discovery.as_yaml(found, known, broker)
     if plan is not None:
@@ -89,7 +93,9 @@ def discover(
 @importers.command()
 def readings(
     file: Annotated[Path, typer.Argument(help="CSV or JSON lines; or Home Assistant's history export.")],
-    plan: Annotated[str, typer.Option(help="The home's plan: which sensors there are, and what they measure.")],
+    plan: Annotated[
+        str, typer.Option(help="The home's plan: which sensors there are, and what they measure.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The log that is written, such as home.mcap.")],
     name: Annotated[
         list[str] | None,
@@ -110,8 +116,8 @@ def readings(
     fusion-rt import readings office.csv --plan home.yaml -o office.mcap --name CO2=office_co2
     --timezone Europe/Brussels
 
-    A time column is called time, stamp, date, last_changed or the like; names are those of the plan, or given by
-    --name. What cannot be used is left out and counted: docs/home_sensors.md.
+    A time column is called time, stamp, date, last_changed or the like; names are those of the plan, or
+    given by --name. What cannot be used is left out and counted: docs/home_sensors.md.
     """
     from fusion_rt import config
     from fusion_rt.logs.importing import import_recording
@@ -133,7 +139,9 @@ def readings(
         print_json({"logs": logs, "errors": result.errors})
         return
     for log in result.logs:
-        console.print(f"{log.path}: {log.packets} readings, {log.seconds:.1f} s", markup=False, soft_wrap=True)
+        console.print(
+            f"{log.path}: {log.packets} readings, {log.seconds:.1f} s", markup=False, soft_wrap=True
+        )
     for error in result.errors:
         errors.print(f"left out: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -19,9 +19,9 @@ def sent_s(bytes_: int, baud: int) -> float:
 class FrameClock:
     """Smooths arrivals by the device's count of frames.
 
-    The host delays a frame, never hastens it. So a line is laid under the points (number, arrival), the one that
-    comes nearest to all of them, and a stamp is what the line says: never later than the arrival. Where the
-    count goes back or jumps, or the device keeps no period, it begins anew."""
+    The host delays a frame, never hastens it. So a line is laid under the points (number, arrival), the one
+    that comes nearest to all of them, and a stamp is what the line says: never later than the arrival.
+    Where the count goes back or jumps, or the device keeps no period, it begins anew."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, int]] = deque(maxlen=WINDOW)

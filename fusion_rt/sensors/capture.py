@@ -10,8 +10,8 @@ OPEN_TIMEOUT_MS = 3000
 def open_capture(
     source: str | int, *, width: int | None = None, height: int | None = None, fps: float | None = None
 ) -> cv2.VideoCapture:
-    """source: a number or /dev/video0 (USB), rtsp://... (IP camera), or a video file. width, height, fps: asked of
-    a USB camera. The caller looks whether it is open."""
+    """source: a number or /dev/video0 (USB), rtsp://... (IP camera), or a video file. width, height, fps:
+    asked of a USB camera. The caller looks whether it is open."""
     source = int(source) if str(source).isdigit() else source
     if isinstance(source, str) and "://" in source:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC]

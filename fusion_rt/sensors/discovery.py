@@ -29,17 +29,44 @@ TOPICS = (
 )
 # Home Assistant's device classes -> our kinds
 CLASSES = {
-    **{kind: kind for kind in ("temperature", "humidity", "illuminance", "power", "energy", "distance", "smoke")},
+    **{
+        kind: kind
+        for kind in ("temperature", "humidity", "illuminance", "power", "energy", "distance", "smoke")
+    },
     **{"carbon_dioxide": "co2", "sound_pressure": "sound_level", "motion": "motion", "moving": "motion"},
     **{"occupancy": "presence", "presence": "presence"},
     **{"door": "contact", "window": "contact", "opening": "contact", "garage_door": "contact"},
 }
 # Words in a name -> kind, where nothing else tells
 WORDS = {
-    **{"temperature": "temperature", "temp": "temperature", "humidity": "humidity", "co2": "co2", "lux": "illuminance"},
-    **{"illuminance": "illuminance", "light": "illuminance", "power": "power", "energy": "energy", "pir": "motion"},
-    **{"motion": "motion", "presence": "presence", "occupancy": "presence", "door": "contact", "window": "contact"},
-    **{"contact": "contact", "smoke": "smoke", "distance": "distance", "noise": "sound_level", "button": "button"},
+    **{
+        "temperature": "temperature",
+        "temp": "temperature",
+        "humidity": "humidity",
+        "co2": "co2",
+        "lux": "illuminance",
+    },
+    **{
+        "illuminance": "illuminance",
+        "light": "illuminance",
+        "power": "power",
+        "energy": "energy",
+        "pir": "motion",
+    },
+    **{
+        "motion": "motion",
+        "presence": "presence",
+        "occupancy": "presence",
+        "door": "contact",
+        "window": "contact",
+    },
+    **{
+        "contact": "contact",
+        "smoke": "smoke",
+        "distance": "distance",
+        "noise": "sound_level",
+        "button": "button",
+    },
 }
 LIKE = 0.6  # names that are less alike are not taken for the same sensor
 
@@ -60,8 +87,8 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 def propose(heard: Mapping[str, bytes], plan: Plan | None = None) -> list[Found]:
-    """The sensors behind messages (topic -> newest payload); each sensor of the plan once at most, given to the
-    one of its kind whose name is most alike."""
+    """The sensors behind messages (topic -> newest payload); each sensor of the plan once at most, given to
+    the one of its kind whose name is most alike."""
     found = list(_found(heard))
     if plan is None:
         return _unique(found)
@@ -211,4 +238,8 @@ def _unique(found: list[Found]) -> list[Found]:
 
 def _scalar(text: str) -> str:
     """A name as YAML takes it."""
-    return text if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and text[0].isalpha() else msgspec.json.encode(text).decode()
+    return (
+        text
+        if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and text[0].isalpha()
+        else msgspec.json.encode(text).decode()
+    )

@@ -90,8 +90,8 @@ class Framer(Generic[T]):
         return size if len(self._buffer) >= size else None
 
     def _cut_short(self, size: int) -> bool:
-        """Whether another frame begins within the first `size` bytes. Not to wait for the rest of a frame that
-        lost some: it would swallow its followers."""
+        """Whether another frame begins within the first `size` bytes. Not to wait for the rest of a frame
+        that lost some: it would swallow its followers."""
         second = self._buffer.find(self._magic, 1, size)
         if second < 0:
             return False

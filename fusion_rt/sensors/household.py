@@ -1,7 +1,7 @@
 """Messages of household devices into readings. Pure: a message and its time of arrival go in.
 
-    household = Household(sources, plan)
-    readings = household.push("zigbee2mqtt/kitchen", payload, retained=False, arrival_ns=now)
+household = Household(sources, plan)
+readings = household.push("zigbee2mqtt/kitchen", payload, retained=False, arrival_ns=now)
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from fusion_rt.errors import ConfigError
-from fusion_rt.home_packets import READINGS, HomeReading
 from fusion_rt.header import Header
+from fusion_rt.home_packets import READINGS, HomeReading
 from fusion_rt.plan import Plan
 from fusion_rt.sensors import shapes, values
 from fusion_rt.sensors.shapes import Malformed, NotThere, Shape
@@ -57,13 +57,14 @@ class Household:
     """The sensors of `sources` (sensor_id -> where it speaks), whose kinds the plan knows.
 
     topics  to subscribe to
-    counts  sensor_id -> cause -> messages: "malformed", "too_large", "type", "unit", "range" (left out); "no_field"
-            (nothing of this kind in it); "retained" (of unknown age), "future", "replayed" (own time was far from
-            arrival); "flood" (replaced by a newer one); "offline", "unknown" (told as NaN)
+    counts  sensor_id -> cause -> messages: "malformed", "too_large", "type", "unit", "range" (left out);
+    "no_field"
+            (nothing of this kind in it); "retained" (of unknown age), "future", "replayed" (own time was
+            far from arrival); "flood" (replaced by a newer one); "offline", "unknown" (told as NaN)
 
     A retained message without a time of its own may be of any age: it is stamped UNKNOWN_AGE_S before its
-    arrival, so that it is known and stale, and left out where the sensor has spoken since we listen. Presses of
-    a button that were retained are left out.
+    arrival, so that it is known and stale, and left out where the sensor has spoken since we listen.
+    Presses of a button that were retained are left out.
 
     Raises ConfigError."""
 
@@ -87,7 +88,9 @@ class Household:
 
     def push(self, topic: str, payload: bytes, *, retained: bool, arrival_ns: int) -> list[HomeReading]:
         """The readings of one message; [] where it has none, or is none."""
-        readings = [r for slug in self._watching.get(topic, ()) for r in self._offline(slug, payload, arrival_ns)]
+        readings = [
+            r for slug in self._watching.get(topic, ()) for r in self._offline(slug, payload, arrival_ns)
+        ]
         for pattern in (topic, *self._wild) if topic in self._speaking else self._wild:
             entity = _matches(pattern, topic)
             if entity is None:
@@ -206,7 +209,9 @@ def _kind(slug: str, source: Source, plan: Plan) -> str:
     if kind not in READINGS:
         raise ConfigError(f"sensors.{slug}: the plan says {kind}, which does not speak by MQTT")
     if "#" in source.topic or not source.topic:
-        raise ConfigError(f"sensors.{slug}.topic: {source.topic!r}: name one topic; '+' may stand for one part")
+        raise ConfigError(
+            f"sensors.{slug}.topic: {source.topic!r}: name one topic; '+' may stand for one part"
+        )
     known = shapes.FIELDS.get(source.shape)
     if known is not None and not source.field and kind not in known:
         raise ConfigError(
@@ -216,6 +221,7 @@ def _kind(slug: str, source: Source, plan: Plan) -> str:
     if source.unit and not values.known_unit(kind, source.unit):
         units = [unit for unit in values.UNITS if values.known_unit(kind, unit)]
         raise ConfigError(
-            f"sensors.{slug}.unit: {kind} in {source.unit!r}? Known are {', '.join(units) or 'none: it is 0 or 1'}"
+            f"sensors.{slug}.unit: {kind} in {source.unit!r}? Known are {', '.join(units) or 'none: it is 0
+            or 1'}"
         )
     return kind

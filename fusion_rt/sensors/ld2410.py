@@ -1,9 +1,10 @@
 """HiLink HLK-LD2410: whether somebody is there, and how far, about ten times a second, 256000 baud.
 
 Source: "HLK-LD2410 Serial communication protocol" V1.02 (2022-11-07), section 2.3. A report is F4 F3 F2 F1,
-the length of what follows (u16, little-endian), that, F8 F7 F6 F5. Within: 02 (basic) or 01 (engineering, which
-goes on with energies per distance gate), AA, state (0 nobody, 1 moving, 2 still, 3 both), distance (cm, u16)
-and energy (u8) of who moves, the same of who keeps still, detection distance (cm, u16), ..., 55, check 00.
+the length of what follows (u16, little-endian), that, F8 F7 F6 F5. Within: 02 (basic) or 01 (engineering,
+which goes on with energies per distance gate), AA, state (0 nobody, 1 moving, 2 still, 3 both), distance
+(cm, u16) and energy (u8) of who moves, the same of who keeps still, detection distance (cm, u16), ..., 55,
+check 00.
 """
 
 from __future__ import annotations

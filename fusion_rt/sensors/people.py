@@ -22,7 +22,10 @@ from numpy.typing import NDArray
 from fusion_rt import engine
 from fusion_rt.errors import ConfigError
 
-DETECTOR = ("pose_detection.tflite", "pose_solution_packed_assets.data")  # the package's name for the same file
+DETECTOR = (
+    "pose_detection.tflite",
+    "pose_solution_packed_assets.data",
+)  # the package's name for the same file
 LANDMARKS = "pose_landmark_{}.tflite"
 VARIANTS = ("lite", "full", "heavy")
 PACKAGE = "node_modules/@mediapipe/pose"
@@ -81,7 +84,9 @@ class PeopleFinder:
         found = [self._body(pixels, region) for region in self._regions(pixels)]
         kept = _apart([body for body in found if body is not None])
         if not kept:
-            return People(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 17, 3), np.float32))
+            return People(
+                np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 17, 3), np.float32)
+            )
         boxes, scores, keypoints = zip(*kept)
         return People(np.stack(boxes), np.array(scores, np.float32), np.stack(keypoints))
 
@@ -166,7 +171,8 @@ def anchors() -> NDArray[np.float64]:
 
 
 def _region(hips: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The square around the hips, turned so that the body stands: the transform from its pixels to the image."""
+    """The square around the hips, turned so that the body stands: the transform from its pixels to the
+    image."""
     dx, dy = top - hips
     half = math.hypot(dx, dy) * REGION
     angle = math.atan2(dx, -dy)  # from the image's up to the body's
@@ -176,7 +182,7 @@ def _region(hips: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.f
     return np.column_stack([turn, hips - turn @ middle])
 
 
-def _fill(inputs: Any, square: NDArray[np.uint8], low: float) -> None:
+def _fill(inputs: Any, square: NDArray[Any], low: float) -> None:
     """Into the network's only input, as RGB between `low` and 1."""
     (target,) = inputs.values()
     np.multiply(square[:, :, ::-1], (1 - low) / 255, out=target[0], dtype=np.float32)
@@ -189,7 +195,9 @@ def _by_width(outputs: Any, width: int) -> Array:
         if array.shape[-1] == width and array.ndim < 4:
             flat: Array = array.reshape(-1, width)
             return flat
-    raise ConfigError(f"the network has no output of {width} columns: is it MediaPipe's pose of 2021 or later?")
+    raise ConfigError(
+        f"the network has no output of {width} columns: is it MediaPipe's pose of 2021 or later?"
+    )
 
 
 def _not_overlapping(corners: NDArray[np.float64], scores: NDArray[np.float64]) -> list[int]:

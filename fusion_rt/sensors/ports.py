@@ -1,4 +1,5 @@
-"""Where the bytes of a serial device come from: a port, a port behind a network (ser2net), a captured file."""
+"""Where the bytes of a serial device come from: a port, a port behind a network (ser2net), a captured
+file."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Port(Protocol):
 
 
 def open_port(source: str, baud: int) -> Port:
-    """source: /dev/ttyUSB0 or another device, tcp://HOST:PORT, rfc2217://HOST:PORT, or a file of captured bytes.
+    """source: /dev/ttyUSB0 or another device, tcp://HOST:PORT, rfc2217://HOST:PORT, or a file of captured
+    bytes.
 
     Raises Gone, ConfigError: pyserial is missing."""
     path = Path(source).expanduser()
@@ -54,7 +56,10 @@ class _Serial:
                 return b""
             more = min(self._port.in_waiting, AT_ONCE)
             return bytes(first + (self._port.read(more) if more else b""))
-        except (OSError, TypeError) as error:  # TypeError: pyserial's own, where the port vanishes within a read
+        except (
+            OSError,
+            TypeError,
+        ) as error:  # TypeError: pyserial's own, where the port vanishes within a read
             raise Gone(f"{self._url}: {error}") from error
 
     def write(self, data: bytes) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any, Protocol
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
+
+from fusion_rt.sensors.framing import Cut
 
 NO_POINTS = np.zeros((0, 3), np.float32)
 NOTHING = np.zeros(0, np.float32)
@@ -43,6 +48,17 @@ class PresenceFrame(Struct, frozen=True, kw_only=True):
     presence: bool
     motion: bool
     distance_m: float
+
+
+class Decoder(Protocol):
+    """One make of radar: bytes in, frames out. baud: what it has when it leaves the factory; counts: as of a
+    Framer."""
+
+    baud: int
+    counts: Counter[str]
+
+    def feed(self, data: bytes) -> list[Cut[Any]]:
+        """The frames (RadarFrame or PresenceFrame) that are complete with `data`."""
 
 
 def radial(xyz: NDArray[np.float32], velocity: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,5 +1,5 @@
-"""Files of readings as packets: CSV with a column a sensor or a row a reading, Home Assistant's history export
-(entity_id, state, last_changed), JSON lines."""
+"""Files of readings as packets: CSV with a column a sensor or a row a reading, Home Assistant's history
+export (entity_id, state, last_changed), JSON lines."""
 
 from __future__ import annotations
 
@@ -58,7 +58,12 @@ class ReadingsFile:
     Raises LogError: the file cannot be read, or has no column of times; ConfigError."""
 
     def __init__(
-        self, path: str | Path, plan: Plan, *, columns: Mapping[str, Column] | None = None, timezone: str = "UTC"
+        self,
+        path: str | Path,
+        plan: Plan,
+        *,
+        columns: Mapping[str, Column] | None = None,
+        timezone: str = "UTC",
     ) -> None:
         self.path, self.plan, self.rig = Path(path), plan, Rig()
         self._columns = dict(columns or {})
@@ -132,7 +137,9 @@ class ReadingsFile:
                 f"{self.path}: no column of times; expected one of {', '.join(TIME_COLUMNS)}, found"
                 f" {', '.join(names) or 'nothing'}"
             )
-        day = _first(names, ("date",)) if time.strip().lower() == "time" else None  # a date and a time beside it
+        day = (
+            _first(names, ("date",)) if time.strip().lower() == "time" else None
+        )  # a date and a time beside it
         for row in table:
             if day is not None:
                 row[time] = f"{row[day]} {row[time]}"
@@ -156,7 +163,12 @@ class ReadingsFile:
             time, entity = _first(names, TIME_COLUMNS), _first(names, NAME_COLUMNS)
             value, unit = _first(names, VALUE_COLUMNS), _first(names, UNIT_COLUMNS)
             if entity is not None and value is not None:
-                yield data.get(time or ""), str(data[entity]), data[value], str(data[unit] or "") if unit else ""
+                yield (
+                    data.get(time or ""),
+                    str(data[entity]),
+                    data[value],
+                    str(data[unit] or "") if unit else "",
+                )
             else:
                 for name in names:
                     if name != time:
@@ -177,7 +189,9 @@ class ReadingsFile:
     def _check(self, name: str, column: Column) -> None:
         if not self._readable(column.sensor):
             known = [slug for slug in self.plan.sensors if self._readable(slug)]
-            raise ConfigError(f"{name}: no sensor {column.sensor!r} with readings in the plan; {', '.join(known)}")
+            raise ConfigError(
+                f"{name}: no sensor {column.sensor!r} with readings in the plan; {', '.join(known)}"
+            )
         kind = self.plan.sensors[column.sensor].kind
         if column.unit and not values.known_unit(kind, column.unit):
             raise ConfigError(f"{name}: {kind} in {column.unit!r}? Known units: docs/home_sensors.md")
@@ -219,4 +233,6 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(f"timezone: {name!r}: not one of the IANA data base, such as Europe/Berlin") from error
+        raise ConfigError(
+            f"timezone: {name!r}: not one of the IANA data base, such as Europe/Berlin"
+        ) from error

@@ -1,4 +1,5 @@
-"""Where household devices put what they measure into MQTT messages: Zigbee2MQTT, ESPHome, Tasmota, ESPresense.
+"""Where household devices put what they measure into MQTT messages: Zigbee2MQTT, ESPHome, Tasmota,
+ESPresense.
 
 Sources: Zigbee2MQTT, "MQTT topics and messages" and "Exposes"; ESPHome, "MQTT client component" (topics
 PREFIX/COMPONENT/NAME/state, birth and will on PREFIX/status); Tasmota, "MQTT" (tele/NAME/SENSOR, LWT, stat);
@@ -130,8 +131,8 @@ def _lookup(data: Any, path: list[str]) -> Iterator[Any]:
 
 
 def measured_ns(data: Any) -> int | None:
-    """UNIX ns of the payload's own time: ISO 8601 with its zone, or seconds or milliseconds since 1970. None where
-    it has none; a local time without its zone is none."""
+    """UNIX ns of the payload's own time: ISO 8601 with its zone, or seconds or milliseconds since 1970.
+    None where it has none; a local time without its zone is none."""
     if not isinstance(data, dict):
         return None
     for name in TIMES:

@@ -3,8 +3,8 @@ baud.
 
 Sources: "mmWave SDK User's Guide" 3.5, "Data path: output message structure", and the demos' headers
 (mmw_output.h); "3D People Counting / 3D People Tracking Demo, UART output" of TI's Radar Toolbox and, before
-it, the Industrial Toolbox (lab 68xx_3D_people_counting). A frame is 02 01 04 03 06 05 08 07, a header and TLVs
-(type u32, length u32, value), little-endian. TI's axes are x right, y forward, z up.
+it, the Industrial Toolbox (lab 68xx_3D_people_counting). A frame is 02 01 04 03 06 05 08 07, a header and
+TLVs (type u32, length u32, value), little-endian. TI's axes are x right, y forward, z up.
 
 Headers, which nothing but their content tells apart:
     40 bytes  version, total length, platform, frame, cycles, objects, TLVs, sub-frame    SDK 2 and 3, toolbox
@@ -35,7 +35,9 @@ POINTS, SIDE_INFO = 1, 7
 COMPRESSED, TARGETS = 1020, 1010
 OLD_COMPRESSED, OLD_TARGETS = 6, 7  # under the 48-byte header
 _UNITS = struct.Struct("<5f")  # elevation, azimuth (rad), doppler (m/s), range (m), snr (ratio)
-_PACKED = np.dtype([("elevation", "i1"), ("azimuth", "i1"), ("doppler", "<i2"), ("range", "<u2"), ("snr", "<u2")])
+_PACKED = np.dtype(
+    [("elevation", "i1"), ("azimuth", "i1"), ("doppler", "<i2"), ("range", "<u2"), ("snr", "<u2")]
+)
 # Of a target: number, position, velocity, acceleration, covariance, gain; in later versions its confidence.
 TARGET_SIZES = (112, 108)
 
@@ -143,7 +145,8 @@ def _walk(frame: bytes, offset: int, count: int, *, includes: int) -> list[Tlv]:
 
 
 def _checksum(header: bytes) -> int:
-    """The ones' complement sum of its 16-bit words: 0xFFFF where it is right, as in IP's header (RFC 1071)."""
+    """The ones' complement sum of its 16-bit words: 0xFFFF where it is right, as in IP's header (RFC
+    1071)."""
     total = int(np.frombuffer(header, "<u2").sum(dtype=np.uint32))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -204,4 +207,3 @@ def _sound(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
 def _axes(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """x right, y forward, z up -> x forward, y left, z up; (N, 3) float32."""
     return np.column_stack([rows[:, 1], -rows[:, 0], rows[:, 2]]).astype(np.float32)
-

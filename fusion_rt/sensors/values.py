@@ -1,5 +1,5 @@
-"""One value as a household device writes it, as a number in our unit. What a sensor says of itself that it does
-not know is NaN; what cannot be is refused, by cause."""
+"""One value as a household device writes it, as a number in our unit. What a sensor says of itself that it
+does not know is NaN; what cannot be is refused, by cause."""
 
 from __future__ import annotations
 
@@ -47,7 +47,16 @@ UNITS = {
     "in": ("m", 0.0254, 0.0),
 }
 _OTHER_NAMES = {
-    **{"C": "°C", "degC": "°C", "celsius": "°C", "℃": "°C", "F": "°F", "degF": "°F", "fahrenheit": "°F", "℉": "°F"},
+    **{
+        "C": "°C",
+        "degC": "°C",
+        "celsius": "°C",
+        "℃": "°C",
+        "F": "°F",
+        "degF": "°F",
+        "fahrenheit": "°F",
+        "℉": "°F",
+    },
     **{"lux": "lx", "dB": "dB(A)", "dBA": "dB(A)", "%RH": "%"},
 }
 _UNKNOWN = ("unavailable", "unknown", "none", "null", "nan", "n/a", "")
@@ -74,10 +83,16 @@ def unknown(raw: Any) -> bool:
 
 
 def value(
-    kind: str, raw: Any, *, unit: str = "", scale: float = 1.0, on: tuple[str, ...] = (), inverted: bool = False
+    kind: str,
+    raw: Any,
+    *,
+    unit: str = "",
+    scale: float = 1.0,
+    on: tuple[str, ...] = (),
+    inverted: bool = False,
 ) -> float:
-    """`raw` (a JSON value or a word) of a reading of this kind, in READINGS' unit; NaN where the sensor does not
-    know.
+    """`raw` (a JSON value or a word) of a reading of this kind, in READINGS' unit; NaN where the sensor
+    does not know.
 
     unit   of a number, where `raw` does not say its own; "": ours
     scale  on top of it

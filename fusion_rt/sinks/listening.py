@@ -1,4 +1,5 @@
-"""Messages from an MQTT broker, as they come. A flood is bounded: the oldest that wait are left out and counted."""
+"""Messages from an MQTT broker, as they come. A flood is bounded: the oldest that wait are left out and
+counted."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 import tty
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -36,10 +36,8 @@ def terminal():
     tty.setraw(theirs)
     yield ours, os.ttyname(theirs)
     for end in (ours, theirs):
-        try:
+        with suppress(OSError):
             os.close(end)
-        except OSError:
-            pass
 
 
 @contextmanager
@@ -103,7 +101,9 @@ def test_a_port_that_is_unplugged_and_comes_back(bus, tmp_path, capfd):
 def test_points_over_a_network(bus):
     """As ser2net gives them; numbers of frames that the device counts go into the stamps."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        config = RadarConfig(sensor_id="r", model="ti_mmwave", port=f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        config = RadarConfig(
+            sensor_id="r", model="ti_mmwave", port=f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        )
         with bus.subscriber(["r"], keep_all=True) as inputs, running(config, bus):
             client, _ = server.accept()
             with client:
@@ -123,7 +123,10 @@ def test_presence_and_its_changes(bus, terminal):
     config = RadarConfig(
         sensor_id="desk", model="ld2410", port=path, motion_id="desk_motion", distance_id="desk_distance"
     )
-    with bus.subscriber(["desk", "desk_motion", "desk_distance"], keep_all=True) as inputs, running(config, bus):
+    with (
+        bus.subscriber(["desk", "desk_motion", "desk_distance"], keep_all=True) as inputs,
+        running(config, bus),
+    ):
         heard = {}
         while len(heard) < 3:
             os.write(ours, LD2410)

@@ -93,7 +93,9 @@ def test_a_film_becomes_people_and_no_image_leaves(bus, plan, video):
     for sight in sights:
         assert isinstance(sight, Sight)
         assert (sight.width, sight.height, len(sight.scores)) == (300, 290, 1)
-        arrays = [v for v in map(sight.__getattribute__, sight.__struct_fields__) if isinstance(v, np.ndarray)]
+        arrays = [
+            v for v in map(sight.__getattribute__, sight.__struct_fields__) if isinstance(v, np.ndarray)
+        ]
         assert sum(a.nbytes for a in arrays) < 1000
     assert bus.detail["people"] == 1
 
@@ -124,12 +126,14 @@ def test_where_the_room_allows_it_images_come_and_go(bus, plan, walker):
 @pytest.mark.parametrize("key", ["images", "publish_images"])
 def test_images_of_a_room_that_forbids_it(bus, plan, key):
     camera = {"source": 0} if key == "publish_images" else {}
-    with pytest.raises(ConfigError, match=rf"eye: {key}: images of living would leave.*rooms.living.raw: true"):
+    with pytest.raises(
+        ConfigError, match=rf"eye: {key}: images of living would leave.*rooms.living.raw: true"
+    ):
         run(WatchConfig(sensor_id="eye", plan=plan(False), **camera, **{key: "t"}), bus)
 
 
 def test_what_is_no_camera(bus, plan):
-    with pytest.raises(ConfigError, match="door: not a camera of .*; there are: eye"):
+    with pytest.raises(ConfigError, match=r"door: not a camera of .*; there are: eye"):
         run(WatchConfig(sensor_id="door", plan=plan(False), source=0), bus)
     with pytest.raises(ConfigError, match="`source`, a camera, or `images`, a topic"):
         WatchConfig(sensor_id="eye", plan="p")

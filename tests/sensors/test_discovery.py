@@ -57,7 +57,9 @@ def test_the_plans_names_are_given_and_the_proposal_runs():
     assert (part["host"], part["port"]) == ("broker", 1884)
     sources = {slug: config.convert(source, Source, slug) for slug, source in part["sensors"].items()}
     household = Household({slug: sources[slug] for slug in planned}, plan)
-    (reading,) = household.push("tele/tv_plug/SENSOR", HEARD["tele/tv_plug/SENSOR"], retained=False, arrival_ns=1)
+    (reading,) = household.push(
+        "tele/tv_plug/SENSOR", HEARD["tele/tv_plug/SENSOR"], retained=False, arrival_ns=1
+    )
     assert (reading.header.sensor_id, reading.value) == ("tv_power", 84.0)
 
 

@@ -21,7 +21,8 @@ DECODERS = {Ld2450: LD2450, Ld2410: LD2410, TiMmwave: TI}
 
 @st.composite
 def streams(draw, frame):
-    """Whole frames, frames with a hole, with changed bytes, and garbage, in any order; and where it is cut."""
+    """Whole frames, frames with a hole, with changed bytes, and garbage, in any order; and where it is
+    cut."""
     damaged = st.one_of(
         st.just(frame),
         st.builds(

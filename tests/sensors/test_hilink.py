@@ -50,7 +50,13 @@ def test_the_ld2410s_examples():
 
 @pytest.mark.parametrize(
     ("at", "byte", "cause"),
-    [(4, 200, "absurd_length"), (8, 9, "absurd_state"), (6, 7, "not_a_report"), (18, 3, "checksum"), (22, 0, "bad_end")],
+    [
+        (4, 200, "absurd_length"),
+        (8, 9, "absurd_state"),
+        (6, 7, "not_a_report"),
+        (18, 3, "checksum"),
+        (22, 0, "bad_end"),
+    ],
 )
 def test_damage_is_counted_by_cause(at, byte, cause):
     decoder = Ld2410()

@@ -209,7 +209,10 @@ def test_a_flood_is_held_down_and_the_newest_is_told():
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", *KINDS, "action", "last_seen"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", *KINDS, "action", "last_seen"]), inner)
+    ),
     max_leaves=8,
 )
 PAYLOADS = st.binary(max_size=60) | JSON.map(lambda data: json.dumps(data).encode())

@@ -48,8 +48,8 @@ def test_home_assistants_history_becomes_a_log(tmp_path):
     with logs.open(out) as log:
         got = list(log)
     assert [p.header.sensor_id for p in got] == ["bedroom_air_co2", "front_door", "bedroom_air_co2"]
-    assert [p.header.stamp_ns for p in got][0] == utc(2026, 1, 2, 3, 4, 5)
-    assert [p.header.stamp_ns for p in got][1] == utc(2026, 1, 2, 3, 5, 5) + 250_000_000
+    assert got[0].header.stamp_ns == utc(2026, 1, 2, 3, 4, 5)
+    assert got[1].header.stamp_ns == utc(2026, 1, 2, 3, 5, 5) + 250_000_000
     assert (got[1].kind, got[1].value) == ("contact", 1.0)
     assert math.isnan(got[2].value)
     assert [p.header.seq for p in got] == [0, 0, 1]
@@ -57,7 +57,9 @@ def test_home_assistants_history_becomes_a_log(tmp_path):
 
 def test_a_column_a_sensor_in_other_units(tmp_path, plan):
     path = tmp_path / "wide.csv"
-    path.write_text("date,Temperature,CO2,living_light\n2015-02-02 14:19:00,72.5,749.2,585\n2015-02-02 14:20:00,,750,\n")
+    path.write_text(
+        "date,Temperature,CO2,living_light\n2015-02-02 14:19:00,72.5,749.2,585\n2015-02-02 14:20:00,,750,\n"
+    )
     columns = {
         "Temperature": Column(sensor="bedroom_air_temperature", unit="°F"),
         "CO2": Column(sensor="bedroom_air_co2"),
@@ -90,8 +92,14 @@ def test_json_lines(tmp_path, plan):
     ]
     path.write_text("\n".join(map(json.dumps, lines)) + '\n{"half\n\n[1]\n')
     file = ReadingsFile(path, plan)
-    assert [(r.header.sensor_id, r.value) for r in file] == [("tv_power", 90), ("front_door", 1), ("tv_power", 100)]
-    assert file.errors == [f"{path}: a line that is no JSON object: 1 left out: the first is line {n}" for n in (3, 5)]
+    assert [(r.header.sensor_id, r.value) for r in file] == [
+        ("tv_power", 90),
+        ("front_door", 1),
+        ("tv_power", 100),
+    ]
+    assert file.errors == [
+        f"{path}: a line that is no JSON object: 1 left out: the first is line {n}" for n in (3, 5)
+    ]
 
 
 def test_what_is_no_table_of_readings(tmp_path, plan):

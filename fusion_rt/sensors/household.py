@@ -220,8 +220,6 @@ def _kind(slug: str, source: Source, plan: Plan) -> str:
         )
     if source.unit and not values.known_unit(kind, source.unit):
         units = [unit for unit in values.UNITS if values.known_unit(kind, unit)]
-        raise ConfigError(
-            f"sensors.{slug}.unit: {kind} in {source.unit!r}? Known are {', '.join(units) or 'none: it is 0
-            or 1'}"
-        )
+        known_units = ", ".join(units) or "none: it is 0 or 1"
+        raise ConfigError(f"sensors.{slug}.unit: {kind} in {source.unit!r}? Known are {known_units}")
     return kind

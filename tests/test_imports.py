@@ -16,6 +16,7 @@ PUBLIC = ["FusionPipeline", "PipelineConfig", "Rig", "subscribe"]
 # From the ground up; a part may import its own level and those below.
 LEVELS = [
     {
+        "answer",
         "arrays",
         "config",
         "errors",
@@ -45,7 +46,7 @@ LEVELS = [
         "sound",
     },
     {"perception", "percepts", "detectors", "engine_builds", "engine_ladder", "parity"},
-    {"pipeline", "home", "control", "homeassistant"},
+    {"pipeline", "context", "home", "control", "homeassistant"},
     {"bridge", "introspection", "sinks"},
     {
         "offline",

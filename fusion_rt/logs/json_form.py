@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from fusion_rt.errors import LogError
 from fusion_rt.logs.records import Buffer
-from fusion_rt.messages import Message, pack, unpack
+from fusion_rt.messages import Message, message_type, pack, unpack
 
 PREFIX = "fusion_rt."  # of the schema names: fusion_rt.imu, fusion_rt.prediction, ...
 
@@ -41,7 +41,7 @@ def decode(data: Buffer) -> Message:
             exact = msgspec.json.decode(data, type=_Exact).exact
             if exact is not None:
                 return unpack(base64.b64decode(exact, validate=True), [])
-        message: Message = msgspec.json.decode(data, type=Message)
+        message: Message = msgspec.json.decode(data, type=message_type())
     except ValueError as error:  # msgspec's and base64's errors are among them
         raise LogError(f"a JSON message is damaged: {error}") from error
     return message

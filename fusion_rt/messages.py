@@ -292,15 +292,14 @@ class Prediction(Struct, frozen=True, kw_only=True, tag="prediction"):
 
 Message: TypeAlias = Packet | Prediction | Scene | Answer
 
-MODALITIES = (
-    "fusion_rt.modalities"  # entry points: encoders of installed packages, each with its `packet` type
-)
+# Entry points: encoders of installed packages, each with its `packet` type.
+MODALITIES = "fusion_rt.modalities"
 _added: list[type] = []
 
 
 def register_packet(type_: type) -> None:
-    """Make a packet type of your own known in this process: a frozen Struct with a tag and a `header`; its arrays
-    are uint8, uint16, int16 or float32. Raises MessageError."""
+    """Make a packet type of your own known in this process: a frozen Struct with a tag and a `header`; its
+    arrays are uint8, uint16, int16 or float32. Raises MessageError."""
     known = {t.__struct_config__.tag: t for t in (*get_args(Message), *_added)}
     if type_ in known.values():
         return
@@ -325,7 +324,7 @@ def register_packet(type_: type) -> None:
 def message_type() -> Any:
     """The union of all that is known now, those of installed packages included."""
     _declared()
-    return Union[(Message, *_added)]  # noqa: UP007: made at run time
+    return Union[(Message, *_added)]
 
 
 @functools.cache

@@ -28,8 +28,8 @@ _REGISTRY: dict[str, Encoder] = {}
 
 
 class Encoder(ABC):
-    """E(x) of one modality, in two halves: what numpy makes of a packet, everywhere; and what the network makes
-    of that, where it is trained. The exported model holds the second half.
+    """E(x) of one modality, in two halves: what numpy makes of a packet, everywhere; and what the network
+    makes of that, where it is trained. The exported model holds the second half.
 
     name       of the modality, in models and in reasons
     packet     the type of its packets

@@ -37,7 +37,8 @@ class ContextPipeline:
         expected = {e.name: (1, *e.shape) for e in encoders} | {PRESENT: (1, len(encoders))}
         if expected != head.spec.inputs or list(self._encoders) != list(head.spec.labels.get(SHARES, ())):
             raise ConfigError(
-                f"{head.folder}: was made for {head.spec.inputs}, the modalities give {expected}: train it again"
+                f"{head.folder}: was made for {head.spec.inputs}, the modalities give {expected}:"
+                " train it again"
             )
         if trigger not in self._encoders:
             raise ConfigError(f"trigger {trigger!r} is not one of {', '.join(self._encoders)}")

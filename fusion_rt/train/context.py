@@ -1,8 +1,8 @@
 """A network over any registered modalities: E(x), D(E(x)), and a second look h(E(x), D(E(x))).
 
-Each modality is encoded to a vector that is exactly zero where it is missing; their sum is decoded. So the mean
-magnitude of each summand, as a share of all, says what an answer was made from. Modalities are left out at random
-in training, so that any may be missing later."""
+Each modality is encoded to a vector that is exactly zero where it is missing; their sum is decoded. So the
+mean magnitude of each summand, as a share of all, says what an answer was made from. Modalities are left
+out at random in training, so that any may be missing later."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class ContextNet(nn.Module):
         nn.init.zeros_(self.again[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, features: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """features: name -> (B, *shape), present (B, M) 0 or 1. Returns logits of all labels (B, A) before and
-        after the second look, and shares (B, M)."""
+        """features: name -> (B, *shape), present (B, M) 0 or 1. Returns logits of all labels (B, A) before
+        and after the second look, and shares (B, M)."""
         summands = [
             self.encoders[name](features[name]) * present[:, i : i + 1] for i, name in enumerate(self.names)
         ]
@@ -79,8 +79,9 @@ def train(
     seed: int = 0,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """Adam for `steps`, or until `seconds` have passed. features: name -> (N, *shape), present (N, M), answers
-    (N, Q) indices of labels. Returns the mean loss of the last tenth; progress is called with step and loss."""
+    """Adam for `steps`, or until `seconds` have passed. features: name -> (N, *shape), present (N, M),
+    answers (N, Q) indices of labels. Returns the mean loss of the last tenth; progress is called with step
+    and loss."""
     if not len(answers):
         raise ConfigError("nothing to train on: no samples")
     torch.manual_seed(seed)

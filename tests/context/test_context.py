@@ -195,7 +195,7 @@ def test_a_modality_that_is_lost_and_one_that_is_damaged(head):
 
 
 def test_a_model_of_other_modalities(head):
-    with pytest.raises(ConfigError, match="was made for .* train it again"):
+    with pytest.raises(ConfigError, match=r"was made for .* train it again"):
         ContextPipeline(head, encoders("weight"), trigger="weight")
     with pytest.raises(ConfigError, match="trigger 'taste' is not one of smell, weight"):
         ContextPipeline(head, encoders("smell", "weight"), trigger="taste")

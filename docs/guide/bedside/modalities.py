@@ -42,7 +42,8 @@ class Note(Struct, frozen=True, kw_only=True, tag="bedside.note"):
     text: str
 
 
-# 2. The encoders: from a packet to features (numpy, wherever it runs), and on in the network (where it learns).
+# 2. The encoders: from a packet to features (numpy, wherever it runs), and on in the network (where it
+# learns).
 
 
 class BedEncoder(Encoder):

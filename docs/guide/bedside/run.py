@@ -1,4 +1,5 @@
-"""A bedside monitor: train a network over three modalities, send their packets over the bus, print what it says.
+"""A bedside monitor: train a network over three modalities, send their packets over the bus, print what it
+says.
 
 python docs/guide/bedside/run.py              # about a minute
 python docs/guide/bedside/run.py --without note

@@ -1,7 +1,7 @@
 """A ward that does not exist: patients with a bed, a pulse and a note, and what should be done about them.
 
-No modality is enough: an empty bed is right where the note says that the patient is away, a fast pulse where it says
-exercise; and no note says what happens in the night."""
+No modality is enough: an empty bed is right where the note says that the patient is away, a fast pulse
+where it says exercise; and no note says what happens in the night."""
 
 from __future__ import annotations
 

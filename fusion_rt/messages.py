@@ -304,7 +304,10 @@ def register_packet(type_: type) -> None:
     if type_ in known.values():
         return
     config = getattr(type_, "__struct_config__", None)
-    fields = get_type_hints(type_) if config is not None else {}
+    try:
+        fields = get_type_hints(type_) if config is not None else {}
+    except NameError as error:
+        raise MessageError(f"{type_.__qualname__}: its fields' types cannot be found: {error}") from error
     if (
         config is None
         or not config.frozen

@@ -110,12 +110,12 @@ def _listen(config: RadarConfig, port: Port, baud: int, teller: _Teller, bus: Bu
         heard = time.monotonic()
         for cut in decoder.feed(data):
             frame = cut.frame
-            ended_ns = arrival_ns - round(sent_s(cut.behind, baud) * 1e9)
+            began_ns = arrival_ns - round(sent_s(cut.size + cut.behind, baud) * 1e9)
             if isinstance(frame, RadarFrame):
-                stamp_ns = clock.stamp_ns(frame.number, ended_ns) - round(config.delay_s * 1e9)
+                stamp_ns = clock.stamp_ns(frame.number, began_ns) - round(config.delay_s * 1e9)
                 teller.points(frame, stamp_ns)
             else:
-                teller.presence(frame, ended_ns - round(config.delay_s * 1e9))
+                teller.presence(frame, began_ns - round(config.delay_s * 1e9))
         bus.detail["frames"] = teller.frames
         bus.detail["points_refused"] = teller.refused
         for cause, count in decoder.counts.items():

@@ -46,6 +46,7 @@ def discover(
     Sensors that speak only when something changes are found when they do: open the doors, walk through the
     rooms. The node and its mapping: docs/home_sensors.md.
     """
+    from fusion_rt import config
     from fusion_rt.plan import Plan
     from fusion_rt.scenario import locate
     from fusion_rt.sensors import discovery
@@ -54,16 +55,10 @@ def discover(
 
     known = None if plan is None else Plan.load(locate(plan))
     host, _, port = broker.partition(":")
-    where = msgspec.convert(
-        {
-            "host": host,
-            "port": int(port) if port.isdigit() else 1883,
-            "username": username,
-            "password_file": password_file,
-            "ca_file": ca_file,
-        },
-        Broker,
-    )
+    if port and not port.isdigit():
+        raise ConfigError(f"--broker {broker}: expected HOST or HOST:PORT")
+    access = {"username": username, "password_file": password_file, "ca_file": ca_file}
+    where = config.convert({"host": host, "port": int(port or 1883), **access}, Broker, f"--broker {broker}")
     heard: dict[str, bytes] = {}
     begin, met = time.monotonic(), False
     with closing(Listener(where, "", discovery.TOPICS)) as listener, progress("listening") as advance:

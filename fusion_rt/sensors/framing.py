@@ -17,9 +17,11 @@ class Flaw(Exception):
 
 
 class Cut(Struct, Generic[T], frozen=True):
-    """One frame. behind: bytes of the same `feed` that came after it, so it ended that much earlier."""
+    """One frame. size: its bytes; behind: those of the same `feed` that came after it, so that it ended that
+    much earlier."""
 
     frame: T
+    size: int
     behind: int
 
 
@@ -60,7 +62,7 @@ class Framer(Generic[T]):
                 self._drop(1)
                 continue
             del self._buffer[:size]
-            found.append(Cut(frame, len(self._buffer)))
+            found.append(Cut(frame, size, len(self._buffer)))
         return found
 
     def _align(self) -> bool:

@@ -144,24 +144,31 @@ def test_installed_packages_declare_theirs(tmp_path, monkeypatch, capsys):
     messages._declared.cache_clear()
 
 
-@pytest.fixture
-def head(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """Answers "heavy" by the weight, and "rotten" by the first channel of the smell."""
     torch = pytest.importorskip("torch")
     from fusion_rt.train.context import ContextNet, export, train
 
-    register(SmellEncoder())
-    register(WeightEncoder())
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    net = ContextNet(encoders("smell", "weight"), {"heavy": ("no", "yes"), "rotten": ("no", "yes")}, width=16)
+    known = (SmellEncoder(), WeightEncoder())
+    net = ContextNet(known, {"heavy": ("no", "yes"), "rotten": ("no", "yes")}, width=16)
     smells, weights = rng.uniform(-1, 1, (500, 3)), rng.uniform(0, 1, (500, 1))
     features = {"smell": smells.astype(np.float32), "weight": weights.astype(np.float32)}
     answers = np.column_stack([weights[:, 0] > 0.5, smells[:, 0] > 0]).astype(np.int64)
     train(net, features, np.ones((500, 2), np.float32), answers, seconds=600, steps=200, seed=0)
-    export(net, tmp_path, name="fruit", version="1", trained_with="a test", licence="none")
-    return Head.load(tmp_path)
+    folder = tmp_path_factory.mktemp("head")
+    export(net, folder, name="fruit", version="1", trained_with="a test", licence="none")
+    return folder
+
+
+@pytest.fixture
+def head(trained):
+    register(SmellEncoder())
+    register(WeightEncoder())
+    return Head.load(trained)
 
 
 def test_answers_with_reasons(head):

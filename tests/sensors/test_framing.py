@@ -71,7 +71,8 @@ def test_a_frame_that_lost_bytes_does_not_hold_up_its_follower(decoder):
 
 def test_what_came_behind_a_frame_is_told():
     decoder = Ld2450()
-    assert [cut.behind for cut in decoder.feed(LD2450 + LD2450 + LD2450[:5])] == [35, 5]
+    cuts = decoder.feed(LD2450 + LD2450 + LD2450[:5])
+    assert [(cut.size, cut.behind) for cut in cuts] == [(30, 35), (30, 5)]
 
 
 def test_little_is_kept():

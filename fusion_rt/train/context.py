@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,10 +31,14 @@ Questions = Mapping[str, Sequence[str]]  # question -> its labels
 
 
 class ContextNet(nn.Module):
-    """questions: each is answered by probabilities of its labels."""
+    """questions: each is answered by probabilities of its labels. Raises ConfigError: two have one name."""
 
     def __init__(self, encoders: Sequence[Encoder], questions: Questions, width: int = 64) -> None:
         super().__init__()
+        names = Counter([PRESENT, SHARES, *questions, *(e.name for e in encoders)])
+        name, times = names.most_common(1)[0]
+        if times > 1:
+            raise ConfigError(f"{name!r}: one name for two inputs or outputs; call one differently")
         self.names, self.questions = [e.name for e in encoders], {q: tuple(ls) for q, ls in questions.items()}
         self.shapes = {e.name: e.shape for e in encoders}
         self.encoders = nn.ModuleDict({e.name: e.module(width) for e in encoders})

@@ -201,6 +201,14 @@ def test_a_modality_that_is_lost_and_one_that_is_damaged(head):
     assert pipeline.counts == {"smell.damaged": 1, "weight.late": 1}
 
 
+def test_a_question_that_is_called_as_a_modality():
+    pytest.importorskip("torch")
+    from fusion_rt.train.context import ContextNet
+
+    with pytest.raises(ConfigError, match="'smell': one name for two"):
+        ContextNet((SmellEncoder(),), {"smell": ("good", "bad")})
+
+
 def test_a_model_of_other_modalities(head):
     with pytest.raises(ConfigError, match=r"was made for .* train it again"):
         ContextPipeline(head, encoders("weight"), trigger="weight")

@@ -33,9 +33,9 @@ def test_the_bedside_monitor_learns_and_streams():
     )
     assert done.returncode == 0, done.stderr
     table = {
-        name.strip(): (float(alarm), float(bed))
-        for name, alarm, bed in re.findall(
-            r"^(all|without \w+) +alarm +([\d.]+)%  bed +([\d.]+)%", done.stdout, re.M
+        name.strip(): (float(alarm), float(place))
+        for name, alarm, place in re.findall(
+            r"^(all|without \w+) +alarm +([\d.]+)%  place +([\d.]+)%", done.stdout, re.M
         )
     }
     assert set(table) == {"all", "without bed", "without vitals", "without note"}

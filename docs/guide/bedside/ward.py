@@ -16,7 +16,7 @@ RATE_HZ = 50.0
 BEDS = ("in_bed", "edge", "empty")
 PULSES = ("normal", "fast", "flat")
 ALARMS = ("none", "watch", "call")
-QUESTIONS = {"alarm": ALARMS, "bed": BEDS}
+QUESTIONS = {"alarm": ALARMS, "place": BEDS}
 NOTES = {
     "plain": (
         "slept well no complaints",

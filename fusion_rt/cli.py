@@ -15,6 +15,7 @@ from fusion_rt.commands import (
     doctor,
     evaluate,
     formats,
+    home,
     introspect,
     keys,
     learn,
@@ -41,6 +42,7 @@ app.command(rich_help_panel="Look")(introspect.topics)
 app.command(rich_help_panel="Look")(introspect.echo)
 app.command(rich_help_panel="Look")(introspect.graph)
 app.add_typer(rules.rules, name="rules", rich_help_panel="Home")
+app.add_typer(home.home, name="home", rich_help_panel="Home")
 app.add_typer(keys.keys, name="keys", rich_help_panel="Other machines")
 app.add_typer(recordings.importers, name="import", rich_help_panel="Recordings")
 app.add_typer(log.tools, name="log", rich_help_panel="Recordings")

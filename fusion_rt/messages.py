@@ -8,16 +8,20 @@ they are what the bus and nothing else sends.
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 import threading
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from importlib.metadata import entry_points
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_type_hints
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from fusion_rt.answer import Answer
 from fusion_rt.errors import MessageError
 from fusion_rt.header import F4, I2, U1, U2, Header, Index, TracePoint, Vec2, Vec3, Vec4, expect
 from fusion_rt.home_packets import HomeReading, RadarPoints, Sight, Sound
@@ -286,7 +290,54 @@ class Prediction(Struct, frozen=True, kw_only=True, tag="prediction"):
     certificate: Certificate
 
 
-Message: TypeAlias = Packet | Prediction | Scene
+Message: TypeAlias = Packet | Prediction | Scene | Answer
+
+# Entry points: encoders of installed packages, each with its `packet` type.
+MODALITIES = "fusion_rt.modalities"
+_added: list[type] = []
+
+
+def register_packet(type_: type) -> None:
+    """Make a packet type of your own known in this process: a frozen Struct with a tag and a `header`; its
+    arrays are uint8, uint16, int16 or float32. Raises MessageError."""
+    known = {t.__struct_config__.tag: t for t in (*get_args(Message), *_added)}
+    if type_ in known.values():
+        return
+    config = getattr(type_, "__struct_config__", None)
+    try:
+        fields = get_type_hints(type_) if config is not None else {}
+    except NameError as error:
+        raise MessageError(f"{type_.__qualname__}: its fields' types cannot be found: {error}") from error
+    if (
+        config is None
+        or not config.frozen
+        or not isinstance(config.tag, str)
+        or fields.get("header") is not Header
+    ):
+        raise MessageError(
+            f"{type_.__qualname__}: a packet is a frozen msgspec.Struct with a tag and a header"
+        )
+    if config.tag in known:
+        raise MessageError(
+            f"{type_.__qualname__}: {known[config.tag].__qualname__} has the tag {config.tag!r}"
+        )
+    _added.append(type_)
+
+
+def message_type() -> Any:
+    """The union of all that is known now, those of installed packages included."""
+    _declared()
+    return Union[(Message, *_added)]
+
+
+@functools.cache
+def _declared() -> None:
+    """Registers the packets of installed packages, once; one that is broken is said, and left out."""
+    for entry in entry_points(group=MODALITIES):
+        try:
+            register_packet(entry.load().packet)
+        except Exception as error:  # a package of somebody else must not stop the bus
+            print(f"modality {entry.name!r} ({entry.value}) is left out: {error}", file=sys.stderr)
 
 
 def kind(message: Message) -> str:
@@ -347,6 +398,8 @@ def unpack(header: bytes | memoryview, arrays: list[Any]) -> Message:
     buffer of another length than its shape says."""
 
     try:
+        if _decoder.known != len(_added):
+            _decoder.learn()
         _decoder.arrays = arrays
         message: Message = _decoder.decode(header)
     except MessageError:
@@ -363,7 +416,12 @@ class _Decoder(threading.local):
 
     def __init__(self) -> None:
         self.arrays: Sequence[Any] = ()
-        self.decode = msgspec.msgpack.Decoder(Message, dec_hook=self._view).decode
+        self.learn()
+
+    def learn(self) -> None:
+        """The packet types that there are now."""
+        self.decode = msgspec.msgpack.Decoder(message_type(), dec_hook=self._view).decode
+        self.known = len(_added)
 
     def _view(self, _: type, value: Any) -> Any:
         return _view(self.arrays, value)

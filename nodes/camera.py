@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 from fusion_rt.bus import Bus, Publisher
 from fusion_rt.errors import NodeError
 from fusion_rt.messages import Header, Image
+from fusion_rt.sensors.capture import is_file, open_capture
 
-OPEN_TIMEOUT_MS = 3000
 RETRY_S = (0.5, 1.0, 2.0, 5.0)  # then 5 s each
 
 
@@ -40,7 +40,7 @@ def run(config: CameraConfig, bus: Bus) -> None:
     seq = failures = 0
     with bus.publisher(config.sensor_id) as output:
         while not bus.stopping:
-            capture = _open(config)
+            capture = open_capture(config.source, width=config.width, height=config.height, fps=config.fps)
             before = seq
             if capture.isOpened():
                 try:
@@ -48,9 +48,9 @@ def run(config: CameraConfig, bus: Bus) -> None:
                 finally:
                     capture.release()
             failures = 0 if seq > before else failures + 1
-            if bus.stopping or (_is_file(config) and seq > before and not config.loop):
+            if bus.stopping or (is_file(config.source) and seq > before and not config.loop):
                 return
-            if _is_file(config):
+            if is_file(config.source):
                 if seq == before:
                     raise NodeError(f"{config.sensor_id}: {config.source}: no frame can be read from it")
                 continue
@@ -62,7 +62,7 @@ def run(config: CameraConfig, bus: Bus) -> None:
 
 def _stream(config: CameraConfig, capture: cv2.VideoCapture, output: Publisher, bus: Bus, seq: int) -> int:
     """Frames until the camera gives none; returns the next seq. Files are played at their own speed."""
-    period_s = 1.0 / (capture.get(cv2.CAP_PROP_FPS) or 30.0) if _is_file(config) else 0.0
+    period_s = 1.0 / (capture.get(cv2.CAP_PROP_FPS) or 30.0) if is_file(config.source) else 0.0
     due = time.monotonic()
     while not bus.stopping and capture.grab():
         stamp_ns = time.time_ns() - round(config.delay_s * 1e9)
@@ -81,25 +81,3 @@ def _stream(config: CameraConfig, capture: cv2.VideoCapture, output: Publisher, 
         if period_s:
             bus.wait(max(0.0, due - time.monotonic()))
     return seq
-
-
-def _open(config: CameraConfig) -> cv2.VideoCapture:
-    source = int(config.source) if str(config.source).isdigit() else config.source
-    if isinstance(source, str) and "://" in source:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
-        return cv2.VideoCapture(source, cv2.CAP_FFMPEG, [*timeouts, OPEN_TIMEOUT_MS])
-    capture = cv2.VideoCapture(source)
-    wishes = {
-        cv2.CAP_PROP_FRAME_WIDTH: config.width,
-        cv2.CAP_PROP_FRAME_HEIGHT: config.height,
-        cv2.CAP_PROP_FPS: config.fps,
-    }
-    for wish, value in wishes.items():
-        if value is not None:
-            capture.set(wish, value)
-    return capture
-
-
-def _is_file(config: CameraConfig) -> bool:
-    source = str(config.source)
-    return not source.isdigit() and "://" not in source and not source.startswith("/dev/")

@@ -16,6 +16,7 @@ PUBLIC = ["FusionPipeline", "PipelineConfig", "Rig", "subscribe"]
 # From the ground up; a part may import its own level and those below.
 LEVELS = [
     {
+        "answer",
         "arrays",
         "config",
         "errors",
@@ -46,7 +47,7 @@ LEVELS = [
         "sound",
     },
     {"perception", "percepts", "detectors", "engine_builds", "engine_ladder", "parity"},
-    {"pipeline", "home"},
+    {"pipeline", "context", "home"},
     {"bridge", "introspection", "sinks", "control", "homeassistant"},
     {
         "offline",
@@ -68,7 +69,20 @@ LEVELS = [
 ]
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 OFFLINE = {"sim", "train", "evaluation"}  # what makes and judges models: no runtime module needs it
-BULKY = ("av", "cuda", "pycuda", "torch", "onnx", "embreex", "kiss_icp", "matplotlib", "paho", "ray", "zenoh")
+BULKY = (
+    "av",
+    "cuda",
+    "pycuda",
+    "torch",
+    "onnx",
+    "embreex",
+    "kiss_icp",
+    "matplotlib",
+    "paho",
+    "ray",
+    "serial",
+    "zenoh",
+)
 HEAVY = (*BULKY, *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))
 
 

@@ -8,7 +8,8 @@ trip is exact. Arrays are lists of numbers; those of float32 come back bit for b
 from __future__ import annotations
 
 import base64
-from typing import Any, TypeAlias
+import functools
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -18,10 +19,11 @@ from fusion_rt.errors import LogError
 from fusion_rt.header import F4
 from fusion_rt.home_truth import HomeTruth
 from fusion_rt.logs.records import Buffer
-from fusion_rt.messages import Message, Sight, Sound, pack, unpack
+from fusion_rt.messages import Message, Sight, Sound, message_type, pack, unpack
 
 PREFIX = "fusion_rt."  # of the schema names: fusion_rt.imu, fusion_rt.prediction, ...
 Written: TypeAlias = Message | HomeTruth
+_OURS = frozenset(get_args(Written))
 # What has arrays: field -> shape, of which JSON cannot say that it is (0, 4).
 _SHAPES: dict[str, tuple[type, dict[str, tuple[int, ...]]]] = {
     "sight": (Sight, {"boxes": (-1, 4), "scores": (-1,), "keypoints": (-1, 17, 3)}),
@@ -41,7 +43,7 @@ class _Kind(Struct):
 def encode(message: Any) -> bytes:
     """A message as one JSON object."""
     data = _ENCODER.encode(message)
-    if b"null" in data and not _same(data, message):
+    if (b"null" in data or type(message) not in _OURS) and not _same(data, message):
         header, arrays = pack(message)
         data = data[:-1] + b',"exact":"' + base64.b64encode(header) + b'"'
         if arrays:
@@ -73,7 +75,8 @@ def schema(type_: type) -> bytes:
 def _read(data: bytes) -> Written:
     of_type = _SHAPES.get(msgspec.json.decode(data, type=_Kind).type)
     if of_type is None:
-        return _DECODER.decode(data)
+        plain: Written = _decoder(message_type()).decode(data)
+        return plain
     type_, shapes = of_type
     fields = msgspec.json.decode(data)
     for name, shape in shapes.items():
@@ -109,5 +112,13 @@ def _schema_of_array(type_: Any) -> dict[str, Any]:
     return {"type": "array"}
 
 
+@functools.lru_cache(maxsize=4)
+def _decoder(messages: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(messages | HomeTruth, dec_hook=_no_array)
+
+
+def _no_array(type_: Any, value: Any) -> Any:
+    raise ValueError("arrays of a packet type of one's own are in its exact form alone")
+
+
 _ENCODER = msgspec.json.Encoder(enc_hook=_list)
-_DECODER = msgspec.json.Decoder(Written)

@@ -60,7 +60,7 @@ class Publication(Struct, frozen=True):
 
 
 class Incoming(Struct, frozen=True):
-    """One message from the broker; `retained`: from before, or marked to be kept (MQTT 5 tells both)."""
+    """One message from the broker. retained: it is from before, or (`as_published`) marked to be kept."""
 
     topic: str
     payload: bytes
@@ -74,6 +74,7 @@ class Session:
     topics     what we listen to
     max_bytes  larger messages are left out, and counted
     on_message  is told of each at once, in the connection's own thread; None: `take` gives them
+    as_published  by MQTT 5, a message that is marked to be kept is `retained` also the first time
 
     connections  how often the broker has let us in
     left_out     messages that were not taken from the broker: too many, or too large
@@ -90,9 +91,10 @@ class Session:
         topics: tuple[str, ...] = (),
         max_bytes: int = 4096,
         on_message: Callable[[Incoming], None] | None = None,
+        as_published: bool = True,
     ):
         self._broker, self._name, self._will, self._topics = broker, name, will, topics
-        self._max_bytes, self._on_each = max_bytes, on_message
+        self._max_bytes, self._on_each, self._as_published = max_bytes, on_message, as_published
         self._password = _password(broker.password_file)
         self._lock = threading.Lock()
         self._waiting: deque[Any] = deque()
@@ -194,7 +196,7 @@ class Session:
                 self._unanswered = UNANSWERED
             return
         for topic in self._topics:
-            client.subscribe(topic, **_subscription(self._newer))
+            client.subscribe(topic, **_subscription(self._newer, self._as_published))
         self._unanswered, self.trouble = 0, ""
         self.connections += 1
 
@@ -286,13 +288,12 @@ def _first(newer: bool) -> dict[str, Any]:
     return {"clean_start": True}  # else a session of ours that the broker has kept goes on
 
 
-def _subscription(newer: bool) -> dict[str, Any]:
+def _subscription(newer: bool, as_published: bool) -> dict[str, Any]:
     if not newer:
         return {"qos": 1}
     from paho.mqtt.subscribeoptions import SubscribeOptions
 
-    # As published: a message that is marked to be kept is seen to be, also the first time.
-    return {"options": SubscribeOptions(qos=1, retainAsPublished=True)}
+    return {"options": SubscribeOptions(qos=1, retainAsPublished=as_published)}
 
 
 def _password(file: str | None) -> str | None:

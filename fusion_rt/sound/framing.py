@@ -91,7 +91,9 @@ class Framer:
         loudest = int(np.abs(pcm.astype(np.int32)).max())
         self.counts["silent"] += loudest < SILENT
         # One sample at full scale is a loud sound; three are one that did not fit.
-        self.counts["clipped"] += loudest >= FULL_SCALE and int((np.abs(pcm.astype(np.int32)) >= FULL_SCALE).sum()) > 2
+        self.counts["clipped"] += (
+            loudest >= FULL_SCALE and int((np.abs(pcm.astype(np.int32)) >= FULL_SCALE).sum()) > 2
+        )
 
 
 def resampler(rate_hz: int) -> Any:

@@ -1,5 +1,5 @@
-"""What may be said in one home: a JSGF grammar (W3C note "JSpeech Grammar Format", 2000) of its rooms and devices,
-and what a sentence of it means."""
+"""What may be said in one home: a JSGF grammar (W3C note "JSpeech Grammar Format", 2000) of its rooms and
+devices, and what a sentence of it means."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SIGNS = {"(": "(?:", ")": ")", "[": "(?:", "]": ")?", "|": "|"}
 
 
 class Understood(Struct, frozen=True, kw_only=True):
-    """intent, and its slots: `room` and `device` are slugs of the plan, `kind` is that of a device, quantities
-    are digits."""
+    """intent, and its slots: `room` and `device` are slugs of the plan, `kind` is that of a device,
+    quantities are digits."""
 
     intent: str
     slots: dict[str, str]
@@ -72,7 +72,7 @@ class Grammar:
     @property
     def vocabulary(self) -> set[str]:
         """Every word that may be said."""
-        return {word for word in re.findall(r"(?<!<)\b[\w']+\b(?![>\w'])", _rules_of(self.jsgf))}
+        return set(re.findall(r"(?<!<)\b[\w']+\b(?![>\w'])", _rules_of(self.jsgf)))
 
     def understand(self, text: str) -> Understood | None:
         """What a sentence of the grammar means; None: it is none, or means nothing in this home."""
@@ -205,7 +205,9 @@ class Grammar:
             commands.append(f"<command_{number}>")
         if not commands:
             raise ConfigError(f"language {self.language.language}: nothing can be said in this home")
-        return "\n".join(["#JSGF V1.0 UTF-8;", "grammar home;", f"public <command> = {' | '.join(commands)};", *lines, ""])
+        return "\n".join(
+            ["#JSGF V1.0 UTF-8;", "grammar home;", f"public <command> = {' | '.join(commands)};", *lines, ""]
+        )
 
     def _target_ways(self, phrases: Phrases) -> list[str]:
         fitting = self._fitting(phrases)
@@ -235,5 +237,3 @@ def _one_of(names: Sequence[str], group: str) -> str:
 def _rules_of(jsgf: str) -> str:
     """The right-hand sides alone."""
     return "\n".join(line.partition("=")[2] for line in jsgf.splitlines() if "=" in line)
-
-

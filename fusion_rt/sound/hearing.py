@@ -1,7 +1,7 @@
 """Wake word, endpoint, intent: what somebody asks for, from frames alone; no clock is read, nothing is kept.
 
-wake word -> (somebody speaks -> silence) -> one sentence of the grammar, or nothing. Speech goes into the recogniser
-as it comes, so that little is left to do at its end."""
+wake word -> (somebody speaks -> silence) -> one sentence of the grammar, or nothing. Speech goes into the
+recogniser as it comes, so that little is left to do at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from fusion_rt.plan import Plan
-from fusion_rt.sound.endpoint import Endpointer, EndpointConfig
+from fusion_rt.sound.endpoint import EndpointConfig, Endpointer
 from fusion_rt.sound.framing import FRAME_NS, Frame
 from fusion_rt.sound.grammar import Grammar
 from fusion_rt.sound.language import Language
@@ -25,8 +25,8 @@ BEFORE_FRAMES = 15  # 0.3 s before speech was noticed belongs to it
 class VoiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is listened for.
 
-    wake        words that begin a command (okay_nabu, hey_jarvis, hey_mycroft, alexa); none: every utterance is
-                taken for a command
+    wake        words that begin a command (okay_nabu, hey_jarvis, hey_mycroft, alexa); none: every utterance
+                is taken for a command
     language    a bundled one (en), or a file
     least_p     commands that are less probable are not told
     patience_s  after the wake word, how long for a command to begin

@@ -69,7 +69,9 @@ class Language(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not path.is_file():
             path = Path(name)
         if not path.is_file():
-            bundled = sorted(p.name.removesuffix(".yaml") for p in LANGUAGES.iterdir() if p.name[-4:] == "yaml")
+            bundled = sorted(
+                p.name.removesuffix(".yaml") for p in LANGUAGES.iterdir() if p.name[-4:] == "yaml"
+            )
             raise ConfigError(f"language {str(name)!r}: no such file; bundled are {', '.join(bundled)}")
         return config.load(path, cls)
 

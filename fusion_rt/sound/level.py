@@ -26,8 +26,8 @@ def a_weighting_db(f_hz: NDArray[np.float64]) -> NDArray[np.float64]:
 def level_dba(pcm: NDArray[np.int16], *, full_scale_db: float = FULL_SCALE_DB) -> float:
     """The level over pcm (N,) int16 at 16 kHz, N >= 320, dB(A).
 
-    full_scale_db: the level of a 1 kHz sine that just fits, dB. The weighting is applied to the spectrum: as a
-    recursive filter at 16 kHz it would be wrong near 8 kHz by several dB."""
+    full_scale_db: the level of a 1 kHz sine that just fits, dB. The weighting is applied to the spectrum: as
+    a recursive filter at 16 kHz it would be wrong near 8 kHz by several dB."""
     x = pcm.astype(np.float64) / 32768
     window, weights = _window(len(x))
     spectrum = np.abs(np.fft.rfft(x * window)) ** 2 * weights

@@ -1,9 +1,9 @@
 """Speech to a sentence of a grammar, by PocketSphinx (BSD), its English acoustic model inside the package.
 
-A grammar alone hears one of its sentences in everything. A second decoder hears free phones in the same speech (its
-phone language model is in the package, too): how much better the sentence explains the speech than free phones do is
-the confidence, as in keyword spotting against a phone loop (Rohlicek et al., "Continuous hidden Markov modeling for
-speaker-independent word spotting", ICASSP 1989)."""
+A grammar alone hears one of its sentences in everything. A second decoder hears free phones in the same
+speech (its phone language model is in the package, too): how much better the sentence explains the speech
+than free phones do is the confidence, as in keyword spotting against a phone loop (Rohlicek et al.,
+"Continuous hidden Markov modeling for speaker-independent word spotting", ICASSP 1989)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Recogniser:
         with voice_extra():
             import pocketsphinx
         hmm, dictionary, phones = _files(language, pocketsphinx)
-        self._grammar = pocketsphinx.Decoder(hmm=hmm, dict=dictionary, lm=None, bestpath=False, loglevel="FATAL")
+        self._grammar = pocketsphinx.Decoder(
+            hmm=hmm, dict=dictionary, lm=None, bestpath=False, loglevel="FATAL"
+        )
         for word, pronunciation in language.pronunciations.items():
             self._grammar.add_word(word, pronunciation, True)
         # Narrower beams than a transcript would want: its likelihood is all that is asked.
@@ -93,7 +95,9 @@ class Recogniser:
         hypothesis, free = self._grammar.hyp(), self._phones.hyp()
         if hypothesis is None or not hypothesis.hypstr or free is None:
             return None
-        segments = [(s.word, s.end_frame - s.start_frame + 1) for s in self._grammar.seg() if s.word != "(NULL)"]
+        segments = [
+            (s.word, s.end_frame - s.start_frame + 1) for s in self._grammar.seg() if s.word != "(NULL)"
+        ]
         said = [i for i, (word, _) in enumerate(segments) if word not in _NO_WORDS]
         if not said:
             return None
@@ -127,8 +131,8 @@ def probability(fit: Fit) -> float:
 def _files(language: Language, package: Any) -> tuple[str, str, str]:
     if not language.acoustic_model:
         raise ConfigError(
-            f"language {language.language}: no acoustic model comes with pocketsphinx; give the folder of one as"
-            " `acoustic_model` in a language file of your own, or take en"
+            f"language {language.language}: no acoustic model comes with pocketsphinx; give the folder of"
+            " one as `acoustic_model` in a language file of your own, or take en"
         )
     if language.acoustic_model == "en-us":
         folder = Path(package.get_model_path("en-us"))

@@ -20,7 +20,8 @@ def windows(x: Any, length: int, hop: int) -> NDArray[Any]:
 
 
 def power_spectra(x: Array) -> tuple[Array, Array]:
-    """(N,) at 16 kHz -> (T, 513) power every 10 ms, by Hann windows of 64 ms; (513,) their frequencies, Hz."""
+    """(N,) at 16 kHz -> (T, 513) power every 10 ms, by Hann windows of 64 ms; (513,) their frequencies,
+    Hz."""
     padded = np.pad(x, WINDOW // 2)
     shape = np.hanning(WINDOW + 1)[:-1]
     power = np.abs(np.fft.rfft(windows(padded, WINDOW, HOP) * shape, axis=1)) ** 2

@@ -1,11 +1,13 @@
-"""A sound of up to five seconds in three hundred numbers that do not depend on how loud it is: the colour of its
-spectrum, how that changes, the rhythm of its loudness, how tonal and how impulsive it is.
+"""A sound of up to five seconds in three hundred numbers that do not depend on how loud it is: the colour of
+its spectrum, how that changes, the rhythm of its loudness, how tonal and how impulsive it is.
 
-They are the usual ones of environmental sound classification (cepstra, spectral shape, modulation spectra; see
-Peeters, "A large set of audio features for sound description", IRCAM 2004), chosen on folds 1 to 3 of ESC-10."""
+They are the usual ones of environmental sound classification (cepstra, spectral shape, modulation spectra;
+see Peeters, "A large set of audio features for sound description", IRCAM 2004), chosen on folds 1 to 3 of
+ESC-10."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -58,23 +60,21 @@ def _colour(mel: Array, active: NDArray[np.bool_]) -> Array:
     steps = np.abs(np.diff(mel @ _cosines(64, 20), axis=0))[active[1:]]
     pace = np.log(steps.mean(axis=0) + 0.01) if len(steps) else np.zeros(20)
     middle, top = np.percentile(flat, (50, 95), axis=0)
-    return np.concatenate(
-        [cepstra.mean(axis=0), cepstra.std(axis=0), pace, middle[::2], (top - middle)[::2]]
-    )
+    return np.concatenate([cepstra.mean(axis=0), cepstra.std(axis=0), pace, middle[::2], (top - middle)[::2]])
 
 
 def _bands(heard: Array, f_hz: Array) -> Array:
     """The mean spectrum in 32 mel bands and in 10 wide ones: (42,)."""
     mean = heard.mean(axis=0)
     fine = np.log(mean @ mel_bands(32) + 1e-9)
-    edges = zip(_BANDS_HZ[:-1], _BANDS_HZ[1:])
+    edges = itertools.pairwise(_BANDS_HZ)
     wide = np.log([mean[(f_hz >= low) & (f_hz < high)].mean() + 1e-9 for low, high in edges])
     return np.concatenate([fine - fine.mean(), wide - wide.mean()])
 
 
 def _rhythm(power: Array, mel: Array, f_hz: Array) -> Array:
-    """The modulation spectra of the loudness of 7 bands, their depth, their peaks; the autocorrelation of onsets:
-    (98,)."""
+    """The modulation spectra of the loudness of 7 bands, their depth, their peaks; the autocorrelation of
+    onsets: (98,)."""
     bands = [power[:, (f_hz >= low) & (f_hz < high)].sum(axis=1) for low, high in _ENVELOPES_HZ]
     envelopes = np.log(np.stack(bands) + 1e-6)
     envelopes = np.maximum(envelopes, envelopes.max(axis=1, keepdims=True) - ACTIVE_NATS)
@@ -82,7 +82,7 @@ def _rhythm(power: Array, mel: Array, f_hz: Array) -> Array:
     n = envelopes.shape[1]
     spectra = np.abs(np.fft.rfft(envelopes * np.hanning(n), axis=1)) ** 2
     rate_hz = np.fft.rfftfreq(n, 0.01)
-    edges = zip(_RHYTHMS_HZ[:-1], _RHYTHMS_HZ[1:])
+    edges = itertools.pairwise(_RHYTHMS_HZ)
     m = np.stack([spectra[:, (rate_hz >= low) & (rate_hz < high)].sum(axis=1) for low, high in edges], axis=1)
     shares = np.log(m / (m.sum(axis=1, keepdims=True) + 1e-3) + 1e-3)
     felt = spectra[:, (rate_hz >= 0.8) & (rate_hz < 40)]

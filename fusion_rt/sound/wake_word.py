@@ -1,4 +1,5 @@
-"""The word that asks to be listened to: microWakeWord by the package pymicro-wakeword (Apache-2.0), weights inside."""
+"""The word that asks to be listened to: microWakeWord by the package pymicro-wakeword (Apache-2.0), weights
+inside."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ PAUSE_FRAMES = 100  # of 10 ms: the same word is not heard twice
 
 
 class WakeWords:
-    """Several words at once, over the same features. Raises ConfigError: none of WORDS, extra not installed."""
+    """Several words at once, over the same features. Raises ConfigError: none of WORDS, extra not
+    installed."""
 
     def __init__(self, words: Sequence[str]) -> None:
         for word in words:

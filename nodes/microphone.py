@@ -39,7 +39,9 @@ class MicrophoneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     loop       a file begins again at its end
     muted      begin with the device closed, until `unmute`
     raw_topic  where AudioChunk goes, if the room's sound may leave; null: nowhere
-    commands   where mute, unmute and listen come from: see `fusion-rt tell`
+    voice      topic of commands: another one where another microphone has this
+    commands   where mute, unmute and listen come from (see `fusion-rt tell`); empty: tell.microphone, and
+               tell.SENSOR_ID for this one alone
     wait_for_s how long a file waits for somebody to listen
     """
 
@@ -51,6 +53,7 @@ class MicrophoneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     loop: bool = False
     muted: bool = False
     raw_topic: str | None = None
+    voice: str = VOICE
     commands: tuple[str, ...] = ()
     wait_for_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
 
@@ -62,12 +65,11 @@ def run(config: MicrophoneConfig, bus: Bus) -> None:
     listener = Listener(config.listen, plan, config.sensor_id)
     for line in listener.unspoken:
         print(f"{config.sensor_id}: cannot be said: {line}", file=sys.stderr, flush=True)
-    # A plain name, for `fusion-rt tell`: the sensor's, whatever the node is called.
-    topics = config.commands or (f"tell.{config.sensor_id}",)
+    topics = config.commands or ("tell.microphone", f"tell.{config.sensor_id}")
     with (
         bus.subscriber(topics) as commands,
         bus.publisher(config.sensor_id) as sounds,
-        bus.publisher(VOICE, "event") as wishes,
+        bus.publisher(config.voice, "event") as wishes,
     ):
         raw = bus.publisher(config.raw_topic) if config.raw_topic is not None else None
         node = _Microphone(config, bus, listener, commands, sounds, wishes, raw)

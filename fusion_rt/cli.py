@@ -24,6 +24,7 @@ from fusion_rt.commands import (
     rules,
     run,
     schema,
+    sound,
 )
 from fusion_rt.commands.common import errors
 from fusion_rt.errors import FusionError
@@ -43,6 +44,7 @@ app.command(rich_help_panel="Look")(introspect.echo)
 app.command(rich_help_panel="Look")(introspect.graph)
 app.add_typer(rules.rules, name="rules", rich_help_panel="Home")
 app.add_typer(home.home, name="home", rich_help_panel="Home")
+app.command(rich_help_panel="Look")(sound.hear)
 app.add_typer(keys.keys, name="keys", rich_help_panel="Other machines")
 app.add_typer(recordings.importers, name="import", rich_help_panel="Recordings")
 app.add_typer(log.tools, name="log", rich_help_panel="Recordings")
@@ -50,7 +52,7 @@ app.command(rich_help_panel="Recordings")(recordings.info)
 app.command(rich_help_panel="Recordings")(formats.convert)
 app.command(rich_help_panel="Recordings")(schema.schema)
 app.add_typer(learn.simulations, name="sim", rich_help_panel="Learn")
-app.command(rich_help_panel="Learn")(learn.train)
+app.add_typer(learn.training, name="train", rich_help_panel="Learn")
 app.command(rich_help_panel="Learn")(learn.export)
 app.command(rich_help_panel="Learn")(build.build)
 app.command(rich_help_panel="Learn")(learn.calibrate)
@@ -60,6 +62,9 @@ app.add_typer(cuda.cuda, name="cuda", rich_help_panel="Other machines")
 app.add_typer(evaluate.evaluations, name="eval", rich_help_panel="Judge")
 app.add_typer(bench.benchmarks, name="bench", rich_help_panel="Judge")
 app.command(rich_help_panel="Judge")(doctor.doctor)
+learn.training.command("sounds")(sound.train_sounds)
+evaluate.evaluations.command("sounds")(sound.eval_sounds)
+bench.benchmarks.command("voice")(sound.bench_voice)
 
 
 def main() -> None:

@@ -129,12 +129,13 @@ class AudioChunk(Struct, frozen=True, kw_only=True, tag="audio"):
 
 
 class Command(Struct, frozen=True, kw_only=True, tag="command"):
-    """What a person asked for: free text, or an intent with its slots."""
+    """What a person asked for: free text, or an intent with its slots; p: that it was asked for."""
 
     header: Header
     text: str = ""
     intent: str = ""
     slots: dict[str, str] = {}
+    p: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
 Packet: TypeAlias = (

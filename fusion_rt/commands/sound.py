@@ -1,0 +1,216 @@
+"""fusion-rt hear, train sounds, eval sounds, bench voice: sound at home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from fusion_rt.commands.common import Json, console, left_out, print_json, print_table, progress
+from fusion_rt.errors import ConfigError
+
+Plan_ = Annotated[str, typer.Option("--plan", help="The home: a YAML file, or the name of a bundled one.")]
+
+
+def hear(
+    file: Annotated[Path, typer.Argument(help="A WAV, FLAC or Ogg file.", show_default=False)],
+    plan: Plan_ = "flat",
+    language: Annotated[str, typer.Option(help="Of commands: en, or a language file.")] = "en",
+    wake: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A word that begins a command: okay_nabu, hey_jarvis, hey_mycroft, alexa. Repeat it."
+        ),
+    ] = None,
+    always: Annotated[
+        bool, typer.Option("--always", help="Take every utterance for a command, without a wake word.")
+    ] = False,
+    events: Annotated[str, typer.Option(help="The head of sound events, or none.")] = "sound-events",
+    json: Json = False,
+) -> None:
+    """What a recording says: level, speech, kinds of sounds, wake words, commands.
+
+    fusion-rt hear turn_on_the_lights.wav --plan office --always
+
+    Exactly what a microphone's node would make of it; nothing is kept.
+    """
+    from fusion_rt.home_packets import Sound
+    from fusion_rt.plan import Plan
+    from fusion_rt.scenario import find_file
+    from fusion_rt.sound.files import chunks
+    from fusion_rt.sound.hearing import VoiceConfig
+    from fusion_rt.sound.listening import ListenConfig, Listener
+
+    home = Plan.load(find_file(plan, "home"))
+    words = () if always else tuple(wake or ("okay_nabu", "hey_jarvis", "hey_mycroft", "alexa"))
+    voice = VoiceConfig(wake=words, language=language)
+    config = ListenConfig(voice=voice, events=None if events == "none" else events)
+    listener = Listener(config, home, "microphone")
+    left_out(listener.unspoken)
+    rows: list[dict[str, Any]] = []
+    sounds: list[Sound] = []
+    for chunk in _with_quiet(chunks(file, "microphone")):
+        found = listener.push(chunk)
+        rows += [
+            {"at_s": e.onset_ns / 1e9, "kind": "sound", "what": e.kind, "p": e.p, "slots": {}, "text": ""}
+            for e in listener.events
+        ]
+        rows += [
+            {
+                "at_s": w.stamp_ns / 1e9,
+                "kind": "voice",
+                "what": w.intent,
+                "p": w.p,
+                "slots": w.slots,
+                "text": w.text,
+            }
+            for w in listener.wishes
+        ]
+        sounds += [packet for packet in found if isinstance(packet, Sound)]
+    rows.sort(key=lambda row: row["at_s"])
+    half_seconds = [
+        {
+            "at_s": s.header.stamp_ns / 1e9,
+            "duration_s": s.duration_s,
+            "level_dba": round(s.level_dba, 1),
+            "speech": round(s.speech, 3),
+            "events": {kind: round(p, 3) for kind, p in s.events.items()},
+        }
+        for s in sounds
+    ]
+    if json:
+        print_json({"file": str(file), "heard": rows, "sounds": half_seconds, "counts": listener.counts})
+        return
+    print_table(_levels(half_seconds))
+    print_table(_heard(rows))
+
+
+def train_sounds(
+    data: Annotated[
+        Path,
+        typer.Option(help="Clips in ESC-10's layout: labels.csv with file, label, fold.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the package.")] = Path(
+        "out/sound-events"
+    ),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the synthesised doorbells, knocks, glass, alarms.")
+    ] = 1,
+    version: Annotated[str, typer.Option(help="Of the package.")] = "1",
+) -> None:
+    """Train the head of sound events on labelled clips and synthesised sounds; a minute.
+
+    fusion-rt train sounds --data esc10 --out out/sound-events
+    """
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("this needs onnx: pip install 'fusion-rt[train]'") from error
+    from fusion_rt.train.sounds import training
+    from fusion_rt.train.sounds.clips import read_clips
+
+    with progress("looking at clips") as advance:
+        clips = training.featured(read_clips(data), advance)
+    with progress("looking at synthesised sounds") as advance:
+        everything = training.joined(clips, training.featured(training.synthetic_clips(seed), advance))
+    linear = training.calibrated(training.learn(everything), everything)
+    made_by = training.command(data, clips, seed)
+    spec = training.write(linear, out, version=version, trained_with=made_by)
+    kinds = ", ".join(linear.labels)
+    console.print(f"{out}: {spec.name} version {spec.version}: {kinds}", highlight=False, soft_wrap=True)
+    console.print(f"judge it with `fusion-rt eval sounds DIR --head {out}`", highlight=False, soft_wrap=True)
+
+
+def eval_sounds(
+    folder: Annotated[
+        Path, typer.Argument(help="Clips in ESC-10's layout: labels.csv with file, label, fold.")
+    ],
+    head: Annotated[
+        str, typer.Option(help="A bundled head by name, or a package's folder.")
+    ] = "sound-events",
+    json: Json = False,
+) -> None:
+    """Which kind of sound each clip is: the head with each fold held out, a linear baseline, the bundled
+    head.
+
+    fusion-rt eval sounds esc10
+
+    Folds that the bundled head was trained on stand in brackets and are not in its total.
+    """
+    from fusion_rt.evaluation import sounds
+
+    with progress("looking at clips") as advance:
+        report = sounds.judge(folder, head=head, advance=advance)
+    left_out(report.skipped)
+    if json:
+        print_json(report)
+    else:
+        print_table(sounds.render(report))
+
+
+def bench_voice(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="wake/ and speech_intent/, each with labels.csv; noise_*.flac.", show_default=False
+        ),
+    ],
+    plan: Plan_ = "office",
+    json: Json = False,
+) -> None:
+    """Spoken commands and wake words on recordings: hits, false ones, delay, CPU.
+
+    fusion-rt bench voice recordings
+    """
+    from fusion_rt.bench import voice
+    from fusion_rt.plan import Plan
+    from fusion_rt.scenario import find_file
+
+    home = Plan.load(find_file(plan, "home"))
+    with progress("listening") as advance:
+        result = voice.measure(folder, home, advance)
+    if json:
+        print_json(result)
+    else:
+        print_table(voice.render(result))
+
+
+def _with_quiet(source: Iterator[Any]) -> Iterator[Any]:
+    """A second of silence after the end: a recording may stop with its last word."""
+    import numpy as np
+    from msgspec.structs import replace
+
+    last = None
+    for last in source:
+        yield last
+    for i in range(50 if last is not None else 0):
+        assert last is not None
+        stamp_ns = last.header.stamp_ns + len(last.pcm) * 1_000_000_000 // last.rate + i * 20_000_000
+        header = replace(last.header, seq=last.header.seq + 1 + i, stamp_ns=stamp_ns)
+        yield replace(last, header=header, pcm=np.zeros(last.rate // 50, np.int16))
+
+
+def _levels(half_seconds: list[dict[str, Any]]) -> Table:
+    table = Table(title="half seconds", title_justify="left")
+    for column in ("at s", "dB(A)", "speech"):
+        table.add_column(column, justify="right")
+    table.add_column("kinds of sound")
+    for row in half_seconds:
+        likely = sorted(row["events"].items(), key=lambda item: -item[1])[:3]
+        kinds = ", ".join(f"{kind} {p:.2f}" for kind, p in likely if p >= 0.1)
+        table.add_row(f"{row['at_s']:.1f}", f"{row['level_dba']:.0f}", f"{row['speech']:.2f}", kinds)
+    return table
+
+
+def _heard(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="heard" if rows else "heard: nothing", title_justify="left")
+    table.add_column("at s", justify="right")
+    for column in ("", "what", "p", "slots", "text"):
+        table.add_column(column)
+    for row in rows:
+        slots = ", ".join(f"{name} {value}" for name, value in row["slots"].items())
+        table.add_row(f"{row['at_s']:.2f}", row["kind"], row["what"], f"{row['p']:.2f}", slots, row["text"])
+    return table

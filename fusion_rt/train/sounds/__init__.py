@@ -1,0 +1,1 @@
+"""Training the head of sound events. Import from the modules."""

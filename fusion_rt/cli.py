@@ -15,6 +15,7 @@ from fusion_rt.commands import (
     doctor,
     evaluate,
     formats,
+    home_data,
     introspect,
     keys,
     learn,
@@ -46,7 +47,7 @@ app.command(rich_help_panel="Recordings")(recordings.info)
 app.command(rich_help_panel="Recordings")(formats.convert)
 app.command(rich_help_panel="Recordings")(schema.schema)
 app.add_typer(learn.simulations, name="sim", rich_help_panel="Learn")
-app.command(rich_help_panel="Learn")(learn.train)
+app.add_typer(learn.training, name="train", rich_help_panel="Learn")
 app.command(rich_help_panel="Learn")(learn.export)
 app.command(rich_help_panel="Learn")(build.build)
 app.command(rich_help_panel="Learn")(learn.calibrate)
@@ -56,6 +57,8 @@ app.add_typer(cuda.cuda, name="cuda", rich_help_panel="Other machines")
 app.add_typer(evaluate.evaluations, name="eval", rich_help_panel="Judge")
 app.add_typer(bench.benchmarks, name="bench", rich_help_panel="Judge")
 app.command(rich_help_panel="Judge")(doctor.doctor)
+learn.training.command("home-data")(home_data.train_home_data)
+evaluate.evaluations.command("home-data")(home_data.eval_home_data)
 
 
 def main() -> None:

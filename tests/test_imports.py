@@ -35,6 +35,7 @@ LEVELS = [
         "align",
         "ego",
         "device",
+        "heads",
         "models",
         "tracking",
         "logs",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusion_rt.commands.common import Json, console, errors, left_out, print_json, print_table, progress
+from fusion_rt.commands.common import Json, Runtime, console, errors, left_out, print_json, print_table, progress
 from fusion_rt.errors import ConfigError
 
 Seed = Annotated[int, typer.Option(min=0, help="Of first weights, order and disturbances.")]
@@ -76,6 +76,7 @@ def eval_home_data(
     baselines: Annotated[
         bool, typer.Option(help="Also simple methods that learn from the same recordings (extra `eval`).")
     ] = True,
+    runtime: Runtime = "openvino",
     markdown: Annotated[Path | None, typer.Option(help="Also write the tables there.")] = None,
     json: Json = False,
 ) -> None:
@@ -107,7 +108,14 @@ def eval_home_data(
     except ImportError as error:
         missing = (error.name or "more").split(".")[0]
         raise ConfigError(f"this needs {missing}: pip install 'fusion-rt[train,eval]'") from error
-    options = Options(data=data, training=training or data, folds=folds, baselines=baselines, head=head)
+    options = Options(
+        data=data,
+        training=training or data,
+        folds=folds,
+        baselines=baselines,
+        head=head,
+        runtime=runtime,
+    )
     report = evaluate(options, part or (), advance=progress)
     left_out(report.skipped)
     if markdown:

@@ -37,7 +37,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """data      folder with the folders of the data sets
     training  such a folder with the recordings that simple methods and folds learn from
     folds     whether to train anew for cross-validation; baselines: whether to run simple methods
-    head      a package in place of the bundled one
+    head      a package in place of the bundled one; runtime: what runs it
     """
 
     data: Path
@@ -45,6 +45,10 @@ class Options(Struct, frozen=True, kw_only=True):
     folds: bool
     baselines: bool
     head: str | None = None
+    runtime: str = "openvino"
+
+    def load(self, head: str | Path) -> Head:
+        return Head.load(head, runtime=self.runtime)
 
 
 class RoomSet(Struct, frozen=True, kw_only=True):
@@ -107,7 +111,7 @@ ROOM_SET = RoomSet(
 
 def room_table(of: RoomSet, options: Options, advance: Advance) -> Table:
     """Raises LogError where there is no file of the data set."""
-    head = Head.load(options.head or of.recipe.name)
+    head = options.load(options.head or of.recipe.name)
     counts = of.recipe.largest > 1
     tables = {path: of.read(path) for path in tables_in(options.data / of.folder, of.pattern)}
     known = trained_on.read(options.head or of.recipe.name)
@@ -184,7 +188,7 @@ def _day_folds(of: RoomSet, training: Sequence[HomeTable], options: Options, adv
         rest = [other for other in training if other is not table] + _around(table, day)
         with tempfile.TemporaryDirectory() as folder:
             room_head(rest, of.recipe, Path(folder))
-            live = RoomHead(Path(folder))
+            live = RoomHead(options.load(folder))
             for name in names:
                 one = rooms.stream(live, day, of.inputs[name])
                 answers.setdefault((of.recipe.name, name), []).append(one)
@@ -222,7 +226,7 @@ def _simple_days(
 def radar_table(options: Options, advance: Advance) -> Table:
     """Raises LogError where there is no recording."""
     name = options.head or "radar-activity"
-    head = Head.load(name)
+    head = options.load(name)
     known = trained_on.read(name)
     recordings, seen = _recordings(options.data, radhar.FOLDER, radhar.LABELS, radhar.read_folder, known)
     usable = [i for i, r in enumerate(recordings) if r.activity in radhar.ACTIVITIES]
@@ -281,7 +285,7 @@ def _radar_folds(training: Sequence[RadarRecording], options: Options, advance: 
         rest = [r for r in known if order[id(r)] % RADAR_FOLDS != fold]
         with tempfile.TemporaryDirectory() as folder:
             activity_package(rest, Path(folder))
-            live = ActivityHead(Path(folder), every=activities.EVERY)
+            live = ActivityHead(options.load(folder), every=activities.EVERY)
             for inputs in activities.INPUTS:
                 found.setdefault(("radar-activity", inputs), []).extend(
                     activities.stream(live, r, inputs) for r in held
@@ -299,7 +303,7 @@ def _radar_folds(training: Sequence[RadarRecording], options: Options, advance: 
 def fall_table(options: Options, advance: Advance) -> Table:
     """Raises LogError where there is no recording."""
     name = options.head or "fall"
-    head = Head.load(name)
+    head = options.load(name)
     known = trained_on.read(name)
     recordings, seen = _recordings(options.data, umafall.FOLDER, umafall.LABELS, umafall.read_folder, known)
     groups = _groups(recordings, seen)
@@ -349,7 +353,7 @@ def _subject_folds(training: Sequence[WornRecording], options: Options, advance:
         rest = [r for r in training if r.subject != subject]
         with tempfile.TemporaryDirectory() as folder:
             fall_package(rest, Path(folder))
-            live = FallHead(head=Path(folder))
+            live = FallHead(head=options.load(folder))
             for inputs in falls.INPUTS:
                 found.setdefault(("fall", inputs), []).extend(falls.stream(live, r, inputs) for r in held)
         if options.baselines:

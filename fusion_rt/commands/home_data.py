@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from fusion_rt.commands.common import Json, Runtime, console, errors, left_out, print_json, print_table, progress
+from fusion_rt.commands.common import (
+    Json,
+    Runtime,
+    console,
+    errors,
+    left_out,
+    print_json,
+    print_table,
+    progress,
+)
 from fusion_rt.errors import ConfigError
 
 Seed = Annotated[int, typer.Option(min=0, help="Of first weights, order and disturbances.")]
@@ -31,9 +40,9 @@ def train_home_data(
 ) -> None:
     """Train a head on real recordings and write its package: minutes on one core.
 
-    It learns from uci_occupancy/datatraining.txt, from all of uci_room_estimation/*.csv, or from the recordings that
-    radhar/labels.csv or umafall/labels.csv names. The package says by their contents which files those were, so
-    that `fusion-rt eval home-data` tells what it has seen.
+    It learns from uci_occupancy/datatraining.txt, from all of uci_room_estimation/*.csv, or from the
+    recordings that radhar/labels.csv or umafall/labels.csv names. The package says by their contents which
+    files those were, so that `fusion-rt eval home-data` tells what it has seen.
 
     fusion-rt train home-data office-occupancy --data home --out out/office
     fusion-rt eval home-data home --part occupancy --head out/office
@@ -84,19 +93,20 @@ def eval_home_data(
 
     DATA holds folders of the published layouts; what is not there is left out:
 
-    uci_occupancy/*.txt - every file is one recording: datatest.txt, datatest2.txt, or yours with the same columns
-    (row number, "date", "Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "Occupancy").
+    uci_occupancy/*.txt - every file is one recording: datatest.txt, datatest2.txt, or yours with the same
+    columns (row number, "date", "Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "Occupancy").
 
     uci_room_estimation/*.csv - every file is one recording: other months, with the columns of UCI's
     Occupancy_Estimation.csv.
 
-    radhar/labels.csv (file, activity) and the files that it names (frame, point_id, stamp_s, x_m, y_m, z_m, range_m,
-    velocity_mps, doppler_bin, bearing_deg, intensity_db; .csv or .csv.gz).
+    radhar/labels.csv (file, activity) and the files that it names (frame, point_id, stamp_s, x_m, y_m, z_m,
+    range_m, velocity_mps, doppler_bin, bearing_deg, intensity_db; .csv or .csv.gz).
 
-    umafall/labels.csv (file, subject, kind: fall or adl, movement) and its files (t_ms, sensor, position, x, y, z).
+    umafall/labels.csv (file, subject, kind: fall or adl, movement) and its files (t_ms, sensor, position, x,
+    y, z).
 
-    A file that a head learned from is found by its contents and told apart from the others. Simple methods learn from
-    those files alone: where DATA holds only others, say with --training where they are.
+    A file that a head learned from is found by its contents and told apart from the others. Simple methods
+    learn from those files alone: where DATA holds only others, say with --training where they are.
 
     fusion-rt eval home-data home --json
     fusion-rt eval home-data other-months --training home --part rooms

@@ -59,8 +59,9 @@ class ActivityHead:
         self.since = 0
 
     def push(self, points: RadarPoints) -> ActivityAnswer | None:
-        """An answer every `every` frames, from half a second on. Frames that are late, or stamped as the one before,
-        or too many for the head's rate are counted in `dropped`; one that was lost is filled with the last."""
+        """An answer every `every` frames, from half a second on. Frames that are late, or stamped as the one
+        before, or too many for the head's rate are counted in `dropped`; one that was lost is filled with
+        the last."""
         if self.frames:
             passed = (points.header.stamp_ns - self.frames[-1].header.stamp_ns) / self.period_ns
             if passed < EARLY:

@@ -166,7 +166,7 @@ class FallHead:
 
 
 def modalities() -> dict[str, Any]:
-    """"place/force" and "place/rate" -> their features; the pocket's phone gave no rates to learn from."""
+    """ "place/force" and "place/rate" -> their features; the pocket's phone gave no rates to learn from."""
     return {
         f"{place}/{what}": features
         for place in POSITIONS

@@ -1,10 +1,10 @@
-"""What two seconds of radar points say about a person: where the points that do not stand still lie about the body,
-and how fast they are, counted frame by frame.
+"""What two seconds of radar points say about a person: where the points that do not stand still lie about
+the body, and how fast they are, counted frame by frame.
 
-Walls and furniture give the same points in every frame: what lies in one small cube in a third of the frames is
-left out. The rest is seen from its own middle, so that it does not matter where in the room the person is. Points of
-a frame are few, and another number of them comes back each time; square roots of counts have about the same noise
-everywhere.
+Walls and furniture give the same points in every frame: what lies in one small cube in a third of the frames
+is left out. The rest is seen from its own middle, so that it does not matter where in the room the person
+is. Points of a frame are few, and another number of them comes back each time; square roots of counts have
+about the same noise everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ NEAREST_M = 0.3  # what is nearer is the antenna's own cover
 REGION_M = (3.0, 1.2)  # forward, to either side: people are looked for here
 CUBE_M, PERSISTENT = 0.08, 0.35
 MOVING_MPS = 0.05
-FORWARD_M, SIDE_M, HEIGHT_M = np.linspace(-0.9, 0.9, 10), np.linspace(-0.8, 0.8, 9), np.linspace(-1.6, 1.6, 13)
+FORWARD_M, SIDE_M, HEIGHT_M = (
+    np.linspace(-0.9, 0.9, 10),
+    np.linspace(-0.8, 0.8, 9),
+    np.linspace(-1.6, 1.6, 13),
+)
 # Seven classes of Doppler speed, of the step that the radar of RadHAR has.
 SPEED_STEP_MPS, SPEEDS = 0.6147, 7
 FEATURES = (
@@ -36,8 +40,8 @@ FEATURES = (
 
 
 def window_features(xyz: Any, velocity: Any, frame: Any, frames: int) -> Array:
-    """xyz (N, 3) m, x forward, y left, z up; velocity (N,) m/s; frame (N,) which of the `frames` a point belongs
-    to. Returns (frames, FEATURES) float32. Points that are not finite do not count."""
+    """xyz (N, 3) m, x forward, y left, z up; velocity (N,) m/s; frame (N,) which of the `frames` a point
+    belongs to. Returns (frames, FEATURES) float32. Points that are not finite do not count."""
     finite = np.isfinite(xyz).all(1) & np.isfinite(velocity)
     xyz, velocity, frame = xyz[finite].astype(float), velocity[finite].astype(float), frame[finite]
     far = np.linalg.norm(xyz, axis=1) > NEAREST_M

@@ -21,8 +21,8 @@ from fusion_rt.heads.trends import KINDS, Array, Trend
 from fusion_rt.home_packets import READINGS, HomeReading
 from fusion_rt.models.head import Head
 
-# A measured value counts for that many steps of the head, a switch that tells its changes only for an hour; later
-# it is missing.
+# A measured value counts for that many steps of the head, a switch that tells its changes only for an hour;
+# later it is missing.
 HELD_STEPS, SWITCH_HELD_S = 5.0, 3600.0
 POOLS = ("mean", "max")  # over the room's sensors of one kind
 # A step may come that much earlier than the head's rate says: rows a minute apart are not quite so.
@@ -53,7 +53,9 @@ class RoomAnswer(Struct, frozen=True, kw_only=True):
 
 def feature_names(kinds: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     """kind -> its pools, as "kind/pool/feature" in the order of the head's input."""
-    return tuple(f"{kind}/{pool}/{name}" for kind in kinds for pool in kinds[kind] for name in KINDS[kind].features)
+    return tuple(
+        f"{kind}/{pool}/{name}" for kind in kinds for pool in kinds[kind] for name in KINDS[kind].features
+    )
 
 
 def pool(features: Array, present: Any, pools: tuple[str, ...]) -> Array:
@@ -103,7 +105,9 @@ class RoomHead:
         self.hysteresis = Hysteresis(spec.thresholds["occupied"], 1.0 - spec.thresholds["empty"])
         self.newest: dict[tuple[str, str], tuple[int, float]] = {}  # (kind, entity) -> stamp_ns, value
         self.trends = {kind: Trend(KINDS[kind], (0,)) for kind in self.kinds}
-        self.entities: dict[str, list[str]] = {kind: [] for kind in self.kinds}  # in the order of their trends
+        self.entities: dict[str, list[str]] = {
+            kind: [] for kind in self.kinds
+        }  # in the order of their trends
         self.state = np.zeros(spec.inputs["state"], np.float32)
         self.answer: RoomAnswer | None = None
 
@@ -143,7 +147,9 @@ class RoomHead:
         inputs = self.head.inputs
         inputs["values"][0], inputs["present"][0], inputs["state"][...] = values, present, self.state
         # Ages in steps of the head, as it was trained.
-        inputs["age"][0] = [min(ages.get(kind, HELD_STEPS * self.period_s) / self.period_s, HELD_STEPS) for kind in self.kinds]
+        inputs["age"][0] = [
+            min(ages.get(kind, HELD_STEPS * self.period_s) / self.period_s, HELD_STEPS) for kind in self.kinds
+        ]
         outputs = self.head.run()
         self.state[...] = outputs["next_state"]
         self.answer = self._decide(stamp_ns, outputs["probabilities"][0], ages)

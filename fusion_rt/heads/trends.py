@@ -19,7 +19,8 @@ Array = NDArray[np.float32]
 # Seconds after which a running average has forgotten 63 % of what was before.
 AVERAGES_S = (120.0, 480.0, 1800.0, 7200.0)
 RATES_S = (60.0, 300.0, 1200.0)
-# A running minimum rises that slowly (1/e a day), so that a sensor that drifts does not stay above it for ever.
+# A running minimum rises that slowly (1/e a day), so that a sensor that drifts does not stay above it for
+# ever.
 MINIMUM_S = 86400.0
 CONTINUOUS = (
     *("level", "from_2min", "from_8min", "from_30min", "from_2h"),

@@ -1,8 +1,8 @@
 """What worn accelerometers and gyroscopes say in the last three seconds, however they are turned on the body.
 
-A fall is an impact, a body that lies otherwise than it stood, and stillness. Every number here is a norm or an
-angle between two of the sensor's own readings, so the way it is worn does not matter. Functions work on any
-number of recordings at once: live on one, in training on all.
+A fall is an impact, a body that lies otherwise than it stood, and stillness. Every number here is a norm or
+an angle between two of the sensor's own readings, so the way it is worn does not matter. Functions work on
+any number of recordings at once: live on one, in training on all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Array = NDArray[np.float32]
 
 BIN_S, BINS = 0.05, 60
 G = 9.80665
-# One bin of one place: mean specific force (3), largest and smallest norm of it in m/s^2, largest angular rate rad/s.
+# One bin of one place: mean specific force (3), largest and smallest norm of it in m/s^2, largest angular
+# rate rad/s.
 FORCE, LARGEST, SMALLEST, RATE, CHANNELS = slice(0, 3), 3, 4, 5, 6
 FORCE_FEATURES = (
     *("norm", "largest_0.25s", "largest_1s", "largest_3s", "smallest_1s", "shake_0.5s", "shake_before"),

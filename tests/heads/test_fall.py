@@ -31,11 +31,22 @@ def recording(seconds=8.0, seed=0):
             stamp = round((t + rng.uniform(0, 0.2 / rate_hz)) * 1e9)
             force = tuple((np.array([0, 0, worn.G]) + rng.normal(0, 3, 3)).tolist())
             samples.append(
-                sample(place, stamp, force, NAN if place == "rightpocket" else tuple(rng.normal(0, 1, 3).tolist()))
+                sample(
+                    place,
+                    stamp,
+                    force,
+                    NAN if place == "rightpocket" else tuple(rng.normal(0, 1, 3).tolist()),
+                )
             )
     samples.sort(key=lambda s: s.header.stamp_ns)
     return WornRecording(
-        name="made", subject="1", movement="none", samples=tuple(samples), fall_ns=None, duration_s=seconds, notes={}
+        name="made",
+        subject="1",
+        movement="none",
+        samples=tuple(samples),
+        fall_ns=None,
+        duration_s=seconds,
+        notes={},
     )
 
 

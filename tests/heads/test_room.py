@@ -17,7 +17,9 @@ def table(recipe, columns, rows=60, seed=0):
     """Readings that wander, some of them missing."""
     rng = np.random.default_rng(seed)
     levels = {"illuminance": 300.0, "co2": 600.0, "temperature": 21.0, "humidity": 40.0}
-    values = np.array([levels.get(c.kind, 0.01) for c in columns]) * (1 + rng.normal(0, 0.05, (rows, len(columns))))
+    values = np.array([levels.get(c.kind, 0.01) for c in columns]) * (
+        1 + rng.normal(0, 0.05, (rows, len(columns)))
+    )
     for s, column in enumerate(columns):
         if column.kind == "motion":
             values[:, s] = rng.random(rows) < 0.3
@@ -46,13 +48,17 @@ def reading(kind="co2", value=500.0, stamp_ns=START_NS, entity="one", unit="ppm"
 
 
 @pytest.mark.parametrize(
-    ("recipe", "columns"), [(OFFICE, uci_occupancy.COLUMNS), (ROOM, uci_rooms.COLUMNS)], ids=lambda x: getattr(x, "name", "")
+    ("recipe", "columns"),
+    [(OFFICE, uci_occupancy.COLUMNS), (ROOM, uci_rooms.COLUMNS)],
+    ids=lambda x: getattr(x, "name", ""),
 )
 def test_live_is_as_trained(room, recipe, columns):
     """Where all sensors speak in every row, the stream is the whole sequence, step by step."""
     net, folder = room(recipe)
     recording = table(recipe, columns)
-    recording.values[:] = np.where(np.isfinite(recording.values), recording.values, np.nanmean(recording.values, 0))
+    recording.values[:] = np.where(
+        np.isfinite(recording.values), recording.values, np.nanmean(recording.values, 0)
+    )
     found = np.array([answer.probabilities for answer in live(RoomHead(folder), recording)])
     sequence = as_sequences([recording], recipe)[0]
     inputs = [torch.from_numpy(x)[None] for x in (sequence.values, sequence.present, sequence.age)]

@@ -30,8 +30,8 @@ class Windows(Struct, frozen=True):
 
 
 def stream(head: ActivityHead, recording: RadarRecording, inputs: str = INPUTS[0]) -> Windows:
-    """The recording through the live head, frame by frame. The first answer that counts has seen a whole window,
-    the others follow every EVERY frames."""
+    """The recording through the live head, frame by frame. The first answer that counts has seen a whole
+    window, the others follow every EVERY frames."""
     head.reset()
     said = []
     for frame in recording.frames:
@@ -84,9 +84,7 @@ def simple_answers(
     return found
 
 
-def simple_rows(
-    training: Sequence[RadarRecording], judged: dict[str, Sequence[RadarRecording]]
-) -> list[Row]:
+def simple_rows(training: Sequence[RadarRecording], judged: dict[str, Sequence[RadarRecording]]) -> list[Row]:
     rows = []
     for which, recordings in judged.items():
         for method, windows in simple_answers(training, recordings).items():

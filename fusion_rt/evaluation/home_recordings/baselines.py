@@ -1,5 +1,5 @@
-"""Simple methods beside the heads: logistic regression, random forest (scikit-learn), Home Assistant's naive Bayes.
-They see the rows as recorded, one at a time, without a past."""
+"""Simple methods beside the heads: logistic regression, random forest (scikit-learn), Home Assistant's naive
+Bayes. They see the rows as recorded, one at a time, without a past."""
 
 from __future__ import annotations
 

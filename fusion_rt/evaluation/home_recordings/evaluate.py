@@ -106,4 +106,7 @@ def _written(name: str, figure: Figure) -> str:
 
 def _shortened(lines: Sequence[str], most: int = 8) -> list[str]:
     """Many files have the same: the first of them, and how many more."""
-    return [*lines[:most], *([f"and {len(lines) - most} lines more (all with --json)"] if len(lines) > most else [])]
+    return [
+        *lines[:most],
+        *([f"and {len(lines) - most} lines more (all with --json)"] if len(lines) > most else []),
+    ]

@@ -35,7 +35,8 @@ INPUTS: dict[str, tuple[tuple[str, ...], bool, bool]] = {
 
 
 class Alarms(Struct, frozen=True):
-    """Of one recording. fell, found: whether the person did, and whether it was said; false: other alarms; delay_s
+    """Of one recording. fell, found: whether the person did, and whether it was said; false: other alarms;
+    delay_s
     from the impact to the alarm; hours: how long it was watched for false alarms."""
 
     fell: bool
@@ -95,8 +96,8 @@ def figures(alarms: Sequence[Alarms]) -> dict[str, Figure]:
 def simple_alarms(
     training: Sequence[WornRecording], judged: Sequence[WornRecording]
 ) -> dict[str, list[Alarms]]:
-    """Simple methods on the same features of each 50 ms, and the classical threshold rule: an impact in the last
-    3 s, a waist that is turned from where it was, and stillness."""
+    """Simple methods on the same features of each 50 ms, and the classical threshold rule: an impact in the
+    last 3 s, a waist that is turned from where it was, and stillness."""
     seen = as_sequences([bins_of(r) for r in training])
     x = np.concatenate([s.values[s.truth >= 0] for s in seen])
     truth = np.concatenate([s.truth[s.truth >= 0] for s in seen])

@@ -36,8 +36,8 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Table(Struct, frozen=True, kw_only=True):
-    """One question to one data set. heads: identities of the packages that were judged; notes: what the numbers
-    mean; files: what was wrong in the files."""
+    """One question to one data set. heads: identities of the packages that were judged; notes: what the
+    numbers mean; files: what was wrong in the files."""
 
     title: str
     licence: str
@@ -54,8 +54,8 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def resampled(blocks: Sequence[Any], measure: Callable[[list[Any]], float | None]) -> Figure:
-    """measure of all blocks, and of blocks drawn again with replacement: neighbours in time are not independent,
-    so whole blocks are drawn."""
+    """measure of all blocks, and of blocks drawn again with replacement: neighbours in time are not
+    independent, so whole blocks are drawn."""
     value = measure(list(blocks))
     if value is None or len(blocks) < 2:
         return Figure(value)
@@ -80,8 +80,8 @@ def share(hits: int, of: int) -> Figure:
 
 
 def rate_per_day(events: int, hours: float) -> Figure:
-    """Events a day with the exact interval of a Poisson count: no event in a short time does not say that there is
-    none in a day."""
+    """Events a day with the exact interval of a Poisson count: no event in a short time does not say that
+    there is none in a day."""
     if hours <= 0:
         return Figure(None)
     low = _poisson_bound(events, 0.025) if events else 0.0

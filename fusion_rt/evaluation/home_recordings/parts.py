@@ -118,7 +118,10 @@ def room_table(of: RoomSet, options: Options, advance: Advance) -> Table:
     seen = {path: trained_on.digest(path) in known for path in tables}
     rows, notes = [], _room_notes(counts)
     jobs = [
-        (path, name) for path in tables for name in of.inputs if not seen[path] or name in ("all", "without light")
+        (path, name)
+        for path in tables
+        for name in of.inputs
+        if not seen[path] or name in ("all", "without light")
     ]
     live = RoomHead(head)
     for done, (path, name) in enumerate(jobs, 1):
@@ -158,8 +161,8 @@ def room_table(of: RoomSet, options: Options, advance: Advance) -> Table:
 
 def _room_notes(counts: bool) -> list[str]:
     notes = [
-        "accuracy and F1: is somebody there, of all rows whose truth is known; flips: how often the answer changed,"
-        " and the truth.",
+        "accuracy and F1: is somebody there, of all rows whose truth is known.",
+        "flips: how often the answer changed; true flips: the truth.",
         "worst day: F1 of the worst day that somebody was there.",
         "[ ]: the middle 95 % over blocks of 3 hours drawn again with replacement.",
     ]
@@ -219,7 +222,9 @@ def _simple_days(
     rest: Sequence[HomeTable], day: HomeTable, inputs: dict[str, frozenset[str]], names: Sequence[str]
 ) -> dict[tuple[str, str], rooms.Answers]:
     return {
-        (method, name): rooms.simple(method, rest, day, inputs[name]) for method in rooms.METHODS for name in names
+        (method, name): rooms.simple(method, rest, day, inputs[name])
+        for method in rooms.METHODS
+        for name in names
     }
 
 
@@ -277,8 +282,14 @@ def radar_table(options: Options, advance: Advance) -> Table:
 
 def _radar_folds(training: Sequence[RadarRecording], options: Options, advance: Advance) -> list[Row]:
     """Recordings of each activity dealt into six parts; each part judged by what learned from the others."""
-    known = sorted((r for r in training if r.activity in radhar.ACTIVITIES), key=lambda r: (r.activity, r.name))
-    order = {id(r): i for activity in radhar.ACTIVITIES for i, r in enumerate(x for x in known if x.activity == activity)}
+    known = sorted(
+        (r for r in training if r.activity in radhar.ACTIVITIES), key=lambda r: (r.activity, r.name)
+    )
+    order = {
+        id(r): i
+        for activity in radhar.ACTIVITIES
+        for i, r in enumerate(x for x in known if x.activity == activity)
+    }
     found: dict[tuple[str, str], list[activities.Windows]] = {}
     for fold in range(RADAR_FOLDS):
         held = [r for r in known if order[id(r)] % RADAR_FOLDS == fold]
@@ -314,7 +325,11 @@ def fall_table(options: Options, advance: Advance) -> Table:
         alarms = [falls.stream(live, r, inputs) for r in groups[which]]
         rows.append(
             Row(
-                method="fall", inputs=inputs, judged=which, seen=which.endswith(SEEN), figures=falls.figures(alarms)
+                method="fall",
+                inputs=inputs,
+                judged=which,
+                seen=which.endswith(SEEN),
+                figures=falls.figures(alarms),
             )
         )
         advance(done, len(jobs))
@@ -322,9 +337,8 @@ def fall_table(options: Options, advance: Advance) -> Table:
     fresh = {which: some for which, some in groups.items() if not which.endswith(SEEN)}
     notes = [
         "found: alarm from 0.5 s before the impact on, once a fall; [ ] Wilson's interval.",
-        "a day: false alarms in 24 hours of such movements (two thirds of them daily tasks done one after the other,"
-        " which no day consists of); [ ] the exact Poisson interval, for no alarm its one-sided bound: minutes of"
-        " recordings cannot show one a day.",
+        "a day: false alarms in 24 hours of such movements, which no day consists of; [ ] the exact Poisson"
+        " interval, for no alarm its one-sided bound: minutes of recordings cannot show one a day.",
     ]
     if (options.baselines or options.folds) and not training:
         notes.append(NO_TRAINING)
@@ -375,7 +389,11 @@ def _recordings(
 
 
 def _training(
-    options: Options, folder: str, labels: Sequence[str], read: Callable[[Path], list[Any]], known: frozenset[str]
+    options: Options,
+    folder: str,
+    labels: Sequence[str],
+    read: Callable[[Path], list[Any]],
+    known: frozenset[str],
 ) -> list[Any]:
     if not (options.training / folder).is_dir():
         return []

@@ -48,7 +48,10 @@ def figures(answers: Sequence[Answers], *, counts: bool) -> dict[str, Figure]:
 
     def measured(measure: Callable[[Any, Any], float | None]) -> Figure:
         return resampled(
-            blocks, lambda some: measure(*(np.concatenate([getattr(b, k) for b in some]) for k in ("people", "truth")))
+            blocks,
+            lambda some: measure(
+                *(np.concatenate([getattr(b, k) for b in some]) for k in ("people", "truth"))
+            ),
         )
 
     found = {
@@ -68,7 +71,9 @@ def simple(method: str, training: Sequence[HomeTable], judged: HomeTable, withou
     return known(_learned(method, training, without)(judged), judged)
 
 
-def _learned(method: str, training: Sequence[HomeTable], without: frozenset[str]) -> Callable[[HomeTable], Any]:
+def _learned(
+    method: str, training: Sequence[HomeTable], without: frozenset[str]
+) -> Callable[[HomeTable], Any]:
     columns = [i for i, column in enumerate(training[0].columns) if column.kind not in without]
     x = np.concatenate([t.values[:, columns][t.truth >= 0] for t in training])
     predict = learn(method, x, np.concatenate([t.truth[t.truth >= 0] for t in training]))
@@ -83,8 +88,8 @@ def simple_rows(
     counts: bool,
     advance: Callable[[float, float], None] | None = None,
 ) -> list[Row]:
-    """What simple methods say after the same recordings. judged: name -> recordings; inputs: name -> kinds that
-    are left out."""
+    """What simple methods say after the same recordings. judged: name -> recordings; inputs: name -> kinds
+    that are left out."""
     rows = []
     jobs = [(method, name) for method in METHODS for name in inputs]
     for done, (method, name) in enumerate(jobs, 1):
@@ -92,7 +97,13 @@ def simple_rows(
         for which, tables in judged.items():
             answers = [known(learned(t), t) for t in tables]
             rows.append(
-                Row(method=method, inputs=name, judged=which, seen=False, figures=figures(answers, counts=counts))
+                Row(
+                    method=method,
+                    inputs=name,
+                    judged=which,
+                    seen=False,
+                    figures=figures(answers, counts=counts),
+                )
             )
         if advance:
             advance(done, len(jobs))

@@ -45,8 +45,8 @@ def points_of(recording: RadarRecording) -> tuple[Any, Any, Any]:
 
 
 def disturbed(recording: RadarRecording, stride: int, rng: Any) -> Any:
-    """Windows (W, WINDOW, F) of the recording mirrored, turned, moved, thinned, played faster or slower, with frames
-    lost: what another room, person or radar of the same kind might have given."""
+    """Windows (W, WINDOW, F) of the recording mirrored, turned, moved, thinned, played faster or slower,
+    with frames lost: what another room, person or radar of the same kind might have given."""
     xyz, velocity, frame = points_of(recording)
     xyz, body = xyz.astype(float), np.linalg.norm(xyz, axis=1) > NEAREST_M
     xyz[:, 1] *= rng.choice((-1.0, 1.0))
@@ -62,7 +62,11 @@ def disturbed(recording: RadarRecording, stride: int, rng: Any) -> Any:
     lost = rng.uniform(0, 0.15)
     windows = []
     for start in range(int(rng.integers(stride)), length - int(WINDOW * pace) - 1, stride):
-        at = np.round(start + np.arange(WINDOW) * pace + rng.normal(0, 0.3, WINDOW)).clip(0, length - 1).astype(int)
+        at = (
+            np.round(start + np.arange(WINDOW) * pace + rng.normal(0, 0.3, WINDOW))
+            .clip(0, length - 1)
+            .astype(int)
+        )
         at[1:] = np.where(rng.random(WINDOW - 1) < lost, at[:-1], at[1:])
         points = np.concatenate([np.arange(first[a], first[a + 1]) for a in at])
         of = np.repeat(np.arange(WINDOW), first[at + 1] - first[at])
@@ -97,7 +101,8 @@ def _member(recordings: Sequence[RadarRecording], config: ActivityConfig, seed: 
         chosen = torch.from_numpy(rng.integers(len(windows), size=config.batch))
         frames, labels = windows[chosen], truth[chosen]
         loss = sum(
-            nn.functional.cross_entropy(logits, labels, label_smoothing=config.smoothing) for logits in net(frames)
+            nn.functional.cross_entropy(logits, labels, label_smoothing=config.smoothing)
+            for logits in net(frames)
         )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[union-attr]

@@ -1,5 +1,5 @@
-"""The fusion network over a window of radar frames: an encoder of frames and of the window as a whole, a recurrence,
-a decoder, and a refinement that looks again at the frames with the first answer in hand."""
+"""The fusion network over a window of radar frames: an encoder of frames and of the window as a whole, a
+recurrence, a decoder, and a refinement that looks again at the frames with the first answer in hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ LAGS = (1, 5)  # frames
 
 
 def statistics(frames: Tensor) -> Tensor:
-    """(B, T, F) -> (B, 4 F): mean, spread, and how much changes from frame to frame and in a sixth of a second."""
+    """(B, T, F) -> (B, 4 F): mean, spread, and how much changes from frame to frame and in a sixth of a
+    second."""
     mean = frames.mean(1)
     spread = (frames - mean[:, None]).square().mean(1).add(1e-6).sqrt()
     changes = [(frames[:, lag:] - frames[:, :-lag]).abs().mean(1) for lag in LAGS]

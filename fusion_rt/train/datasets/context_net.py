@@ -1,8 +1,8 @@
 """The fusion network in its context configuration: E one encoder a modality, recurrent, D a decoder, and the
 refinement h(E, D(E)) that looks again at the encoded modalities with the first answer in hand.
 
-The recurrence is the minimal gated unit whose gates do not depend on its own past (Feng et al., "Were RNNs all
-we needed?", 2024): a whole recording trains as one scan, and live it is one step.
+The recurrence is the minimal gated unit whose gates do not depend on its own past (Feng et al., "Were RNNs
+all we needed?", 2024): a whole recording trains as one scan, and live it is one step.
 """
 
 from __future__ import annotations

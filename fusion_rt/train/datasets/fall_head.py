@@ -22,18 +22,26 @@ FROM_S, UNTIL_S, BEFORE_S = 0.15, 4.0, 0.4
 
 
 class FallConfig(Struct, frozen=True, kw_only=True):
-    """copies  of each recording, each disturbed otherwise; threshold: from which probability on it is a fall"""
+    """copies  of each recording, each disturbed otherwise; threshold: from which probability on it is a
+    fall"""
 
-    copies: int = 10
-    threshold: float = 0.5
+    copies: int = 6
+    threshold: float = 0.8
     training: SequenceConfig = SequenceConfig(
-        lose=(0.35, 0.3, 0.3, 0.35, 0.35), steps=300, members=5, length=200, learning_rate=6e-3, weights=(1.0, 2.0)
+        lose=(0.15, 0.15, 0.15, 0.15, 0.15),
+        groups=((0,), (1, 2), (3, 4), (1,), (3,), (2,), (4,), (1, 2, 3, 4)),
+        steps=300,
+        members=4,
+        batch=20,
+        length=160,
+        learning_rate=6e-3,
+        weights=(1.0, 2.0),
     )
 
 
 def bins_of(recording: WornRecording) -> tuple[Any, Any]:
-    """The recording in bins, as the head makes them: (P, T, CHANNELS), NaN where a place has no reading, and the
-    truth (T,)."""
+    """The recording in bins, as the head makes them: (P, T, CHANNELS), NaN where a place has no reading, and
+    the truth (T,)."""
     first = recording.samples[0].header.stamp_ns // BIN_NS
     count = recording.samples[-1].header.stamp_ns // BIN_NS - first + 1
     bins = np.full((len(POSITIONS), count, worn.CHANNELS), np.nan)
@@ -99,8 +107,8 @@ def as_sequences(binned: Sequence[tuple[Any, Any]]) -> list[Sequence_]:
 
 
 def windows(binned: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, Any]]:
-    """For each bin of all recordings at once: the window (N, P, BINS, CHANNELS) that ends with it, and the age of
-    force and rate (N, P) in bins. What a live place of the body does, in one array."""
+    """For each bin of all recordings at once: the window (N, P, BINS, CHANNELS) that ends with it, and the
+    age of force and rate (N, P) in bins. What a live place of the body does, in one array."""
     longest = max(len(truth) for _, truth in binned)
     shape = (len(binned), len(POSITIONS))
     rows = np.full((*shape, longest, worn.CHANNELS), np.nan)
@@ -121,8 +129,8 @@ def windows(binned: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, Any]]
 
 
 def _disturbed(bins: Any, truth: Any, rng: Any) -> tuple[Any, Any]:
-    """Stronger or weaker, faster or slower, noisier, with bins without a reading, sometimes cut off behind: as
-    another person, place or sensor might have given it."""
+    """Stronger or weaker, faster or slower, noisier, with bins without a reading, sometimes cut off behind:
+    as another person, place or sensor might have given it."""
     bins = bins.copy()
     at = np.arange(0, len(truth) - 1, np.exp(rng.normal(0, 0.08))).round().astype(int)
     bins, truth = bins[:, at], truth[at]

@@ -9,7 +9,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from fusion_rt.errors import ConfigError, LogError
-from fusion_rt.train.datasets import activity_head, fall_head, radhar, trained_on, uci_occupancy, uci_rooms, umafall
+from fusion_rt.train.datasets import (
+    activity_head,
+    fall_head,
+    radhar,
+    trained_on,
+    uci_occupancy,
+    uci_rooms,
+    umafall,
+)
 from fusion_rt.train.datasets.activity_head import ActivityConfig
 from fusion_rt.train.datasets.export import write_head
 from fusion_rt.train.datasets.fall_head import FallConfig
@@ -68,7 +76,12 @@ def trainer(name: str) -> Callable[..., str]:
 
 
 def room_head(
-    tables: Sequence[HomeTable], recipe: RoomRecipe, out: Path, *, seed: int = 1, advance: Advance | None = None,
+    tables: Sequence[HomeTable],
+    recipe: RoomRecipe,
+    out: Path,
+    *,
+    seed: int = 1,
+    advance: Advance | None = None,
     **changes: Any,
 ) -> None:
     """Trains on the tables and writes the package; `changes` to the recipe's SequenceConfig."""
@@ -78,7 +91,12 @@ def room_head(
 
 
 def activity_package(
-    recordings: Sequence[RadarRecording], out: Path, *, seed: int = 1, advance: Advance | None = None, **changes: Any
+    recordings: Sequence[RadarRecording],
+    out: Path,
+    *,
+    seed: int = 1,
+    advance: Advance | None = None,
+    **changes: Any,
 ) -> None:
     known = [r for r in recordings if r.activity in radhar.ACTIVITIES]
     config = replace(ActivityConfig(), seed=seed, **changes)
@@ -88,7 +106,12 @@ def activity_package(
 
 
 def fall_package(
-    recordings: Sequence[WornRecording], out: Path, *, seed: int = 1, advance: Advance | None = None, **changes: Any
+    recordings: Sequence[WornRecording],
+    out: Path,
+    *,
+    seed: int = 1,
+    advance: Advance | None = None,
+    **changes: Any,
 ) -> None:
     config = FallConfig()
     net = fall_head.fit(recordings, config, advance=advance, seed=seed, **changes)

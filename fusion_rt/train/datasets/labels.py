@@ -40,9 +40,11 @@ def read_labels(folder: Path, needed: Sequence[str]) -> list[dict[str, str]]:
 def read_gzip(path: Path, header: Sequence[str]) -> list[list[str]]:
     """The rows of a CSV file, gzipped or not, below exactly that header. Raises LogError."""
     try:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") if path.suffix == ".gz" else path.open(
-            newline="", encoding="utf-8"
-        ) as file:
+        with (
+            gzip.open(path, "rt", newline="", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(newline="", encoding="utf-8") as file
+        ):
             rows = [row for row in csv.reader(file) if row]
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise LogError(f"{path}: cannot be read: {error}") from error

@@ -74,5 +74,8 @@ def read(path: Path, activity: str) -> RadarRecording:
         for i, (a, b) in enumerate(zip(starts, [*starts[1:], len(number)]))
     )
     return RadarRecording(
-        name=path.name.removesuffix(".gz").removesuffix(".csv"), activity=activity, frames=frames, notes=dict(notes)
+        name=path.name.removesuffix(".gz").removesuffix(".csv"),
+        activity=activity,
+        frames=frames,
+        notes=dict(notes),
     )

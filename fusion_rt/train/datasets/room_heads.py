@@ -16,9 +16,8 @@ from fusion_rt.train.datasets.context_net import STATE, Ensemble
 from fusion_rt.train.datasets.sequences import Advance, Sequence_, SequenceConfig, train
 from fusion_rt.train.datasets.tables import HomeTable
 
-
-# How a kind's sensors differ from one installation to the next: factors (standard deviation of the logarithm) on
-# the level of light, and on the course of the others.
+# How a kind's sensors differ from one installation to the next: factors (standard deviation of the
+# logarithm) on the level of light, and on the course of the others.
 SPREAD = {
     "illuminance": 0.12,
     "co2": 0.4,
@@ -108,7 +107,9 @@ def as_sequences(tables: Sequence[HomeTable], recipe: RoomRecipe, rng: Any | Non
     age, dt_s = np.zeros(values.shape), np.zeros((len(tables), longest, 1))
     for i, table in enumerate(tables):
         n = len(table.truth)
-        values[i, :n], age[i, :n] = (table.values, 0.0) if rng is None else _disturbed(table, recipe.spread, rng)
+        values[i, :n], age[i, :n] = (
+            (table.values, 0.0) if rng is None else _disturbed(table, recipe.spread, rng)
+        )
         dt_s[i, :n, 0] = np.diff(table.stamp_ns, prepend=table.stamp_ns[:1]) / 1e9
     features, present, ages = [], [], []
     for kind, pools in recipe.kinds.items():
@@ -119,7 +120,10 @@ def as_sequences(tables: Sequence[HomeTable], recipe: RoomRecipe, rng: Any | Non
         features.append(pool(rows, known, pools))
         present.append(known.any(-1))
         ages.append(np.where(known, age[:, :, of_kind], HELD_STEPS).min(-1))
-    seen = [x.astype(np.float32) for x in (np.concatenate(features, -1), np.stack(present, -1), np.stack(ages, -1))]
+    seen = [
+        x.astype(np.float32)
+        for x in (np.concatenate(features, -1), np.stack(present, -1), np.stack(ages, -1))
+    ]
     return [Sequence_(*(x[i, : len(t.truth)] for x in seen), t.truth) for i, t in enumerate(tables)]
 
 
@@ -176,7 +180,10 @@ def description(recipe: RoomRecipe, trained_with: str) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "version": "1",
-        "features": {"values": feature_names(recipe.kinds), **dict.fromkeys(("present", "age"), tuple(recipe.kinds))},
+        "features": {
+            "values": feature_names(recipe.kinds),
+            **dict.fromkeys(("present", "age"), tuple(recipe.kinds)),
+        },
         "labels": {"probabilities": people if recipe.largest > 1 else ("empty", "occupied")},
         "thresholds": {"occupied": recipe.on, "empty": round(1 - recipe.off, 3)},
         "rate_hz": recipe.rate_hz,

@@ -31,6 +31,7 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
     steps      updates of each
     length     steps of a sequence that gradients go through
     lose       modality -> share of sequences that go without it, in the order of the modalities
+    groups     modalities that come from one place; half of the sequences keep one group alone
     weights    of the classes in the loss; None: all 1
     """
 
@@ -39,6 +40,7 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
     batch: int = 16
     length: int = 240
     lose: tuple[float, ...]
+    groups: tuple[tuple[int, ...], ...] = ()
     learning_rate: float = 8e-3
     weight_decay: float = 0.02
     noise: float = 0.05
@@ -96,7 +98,9 @@ def _member(
     return net
 
 
-def _batch(sequences: Sequence[Sequence_], shares: Any, config: SequenceConfig, rng: Any) -> list[torch.Tensor]:
+def _batch(
+    sequences: Sequence[Sequence_], shares: Any, config: SequenceConfig, rng: Any
+) -> list[torch.Tensor]:
     """Pieces of `length` steps; a shorter recording is filled up with steps that do not count."""
     first = sequences[0]
     n, length = config.batch, config.length
@@ -111,6 +115,11 @@ def _batch(sequences: Sequence[Sequence_], shares: Any, config: SequenceConfig, 
         values[b, :size], present[b, :size] = sequence.values[piece], sequence.present[piece]
         age[b, :size], truth[b, :size] = sequence.age[piece], sequence.truth[piece]
     lost = rng.random((n, 1, present.shape[2])) < np.array(config.lose)
+    if config.groups:
+        for b in np.flatnonzero(rng.random(n) < 0.5):
+            kept = list(config.groups[rng.integers(len(config.groups))])
+            lost[b] = True
+            lost[b, 0, kept] = False
     # Without all of them there is nothing to learn from.
     lost &= ~lost.all(-1, keepdims=True)
     present *= ~lost

@@ -1,5 +1,5 @@
-"""UCI "Occupancy Detection": an office room, one row a minute (Candanedo and Feldheim, Energy and Buildings 112,
-2016; CC BY 4.0).
+"""UCI "Occupancy Detection": an office room, one row a minute (Candanedo and Feldheim, Energy and Buildings
+112, 2016; CC BY 4.0).
 
 Local time of Belgium; the first value of a row is its number, which the header does not name.
 """
@@ -10,7 +10,15 @@ from collections import Counter
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from fusion_rt.train.datasets.tables import Column, HomeTable, in_time_order, label, number, read_rows, stamp_ns
+from fusion_rt.train.datasets.tables import (
+    Column,
+    HomeTable,
+    in_time_order,
+    label,
+    number,
+    read_rows,
+    stamp_ns,
+)
 
 ZONE = ZoneInfo("Europe/Brussels")
 HEADER = ("date", "Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "Occupancy")

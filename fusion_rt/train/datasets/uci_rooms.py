@@ -1,4 +1,5 @@
-"""UCI "Room Occupancy Estimation": one room with 0 to 3 people, a row every 30 s (Singh et al., 2018; CC BY 4.0).
+"""UCI "Room Occupancy Estimation": one room with 0 to 3 people, a row every 30 s (Singh et al., 2018; CC BY
+4.0).
 
 Temperature, light and sound at four desks, CO2 and its slope, two motion sensors. The time zone is not said;
 it is read as UTC, and nothing depends on it.
@@ -11,7 +12,15 @@ from collections import Counter
 from datetime import timezone
 from pathlib import Path
 
-from fusion_rt.train.datasets.tables import Column, HomeTable, in_time_order, label, number, read_rows, stamp_ns
+from fusion_rt.train.datasets.tables import (
+    Column,
+    HomeTable,
+    in_time_order,
+    label,
+    number,
+    read_rows,
+    stamp_ns,
+)
 
 ZONE = timezone.utc
 DESKS = ("S1", "S2", "S3", "S4")

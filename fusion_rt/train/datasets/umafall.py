@@ -1,7 +1,8 @@
-"""UMAFall: worn accelerometers and gyroscopes, daily movements and acted falls (Casilari et al., 2017; CC BY 4.0).
+"""UMAFall: worn accelerometers and gyroscopes, daily movements and acted falls (Casilari et al., 2017; CC BY
+4.0).
 
-A phone in the right trouser pocket gives about 200 accelerations a second in bursts, waist and wrist about 20 with
-angular rates. The moment of a fall is not marked: it is taken where the acceleration is largest.
+A phone in the right trouser pocket gives about 200 accelerations a second in bursts, waist and wrist about
+20 with angular rates. The moment of a fall is not marked: it is taken where the acceleration is largest.
 """
 
 from __future__ import annotations

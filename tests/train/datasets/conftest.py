@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+
 @pytest.fixture
 def write(tmp_path):
     """(name, header, rows) -> the file; a name that ends with .gz is compressed."""

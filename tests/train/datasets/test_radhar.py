@@ -26,7 +26,11 @@ def test_frames_in_our_axes(write):
 def test_lost_shuffled_and_broken_rows(write):
     rows = [point(3, 100.1), point(0, 100.0), "0,1,100.0,nan,0,0,0,0,0,0,0", point(1, 100.0)]
     recording = radhar.read(write("jump_01.csv", RADAR, rows), "jump")
-    assert [f.header.stamp_ns - recording.frames[0].header.stamp_ns for f in recording.frames] == [0, 33_333_333, 10**8]
+    assert [f.header.stamp_ns - recording.frames[0].header.stamp_ns for f in recording.frames] == [
+        0,
+        33_333_333,
+        10**8,
+    ]
     assert recording.notes == {
         "rows that are no numbers (left out)": 1,
         "rows that were not in frame order (sorted)": 1,

@@ -24,10 +24,15 @@ def room_row(time, sound="0.5", count="1", date="2017/12/22"):
 
 
 def test_occupancy(write):
-    path = write("datatest.txt", OCCUPANCY, [office_row(1, "23:59:00"), office_row(2, "23:59:59", occupied="0")])
+    path = write(
+        "datatest.txt", OCCUPANCY, [office_row(1, "23:59:00"), office_row(2, "23:59:59", occupied="0")]
+    )
     table = uci_occupancy.read(path)
     local = datetime(2015, 2, 4, 23, 59, tzinfo=ZoneInfo("Europe/Brussels"))
-    assert table.stamp_ns.tolist() == [int(local.timestamp()) * 10**9, int(local.timestamp()) * 10**9 + 59 * 10**9]
+    assert table.stamp_ns.tolist() == [
+        int(local.timestamp()) * 10**9,
+        int(local.timestamp()) * 10**9 + 59 * 10**9,
+    ]
     assert table.truth.tolist() == [1, 0]
     assert table.notes == {}
     packets = list(table.packets(0))
@@ -41,7 +46,11 @@ def test_occupancy(write):
 
 
 def test_rooms(write):
-    path = write("other.csv", ROOMS, [room_row("10:49:41", sound="1.0"), room_row("0:50:12", date="2017-12-23", count="3")])
+    path = write(
+        "other.csv",
+        ROOMS,
+        [room_row("10:49:41", sound="1.0"), room_row("0:50:12", date="2017-12-23", count="3")],
+    )
     table = uci_rooms.read(path)
     kinds = [column.kind for column in table.columns]
     assert table.values[0, kinds.index("sound_level")] == pytest.approx(64.0)  # 1 V
@@ -75,7 +84,11 @@ def test_what_is_wrong_in_a_table_is_counted(write):
 @pytest.mark.parametrize(
     ("header", "rows", "said"),
     [
-        (OCCUPANCY.replace("CO2", "Carbon"), [office_row(1, "10:00:00")], "columns are .*Carbon.*; expected date"),
+        (
+            OCCUPANCY.replace("CO2", "Carbon"),
+            [office_row(1, "10:00:00")],
+            "columns are .*Carbon.*; expected date",
+        ),
         (OCCUPANCY, [office_row(1, "10:00:00") + ",9"], "row 2 has 9 values, expected 8"),
         (OCCUPANCY, [], "no rows below the header"),
         (OCCUPANCY, [office_row(1, "25:00:00")], "row 2: .* is no time"),

@@ -9,7 +9,12 @@ WORN = "t_ms,sensor,position,x,y,z"
 
 
 def test_samples_in_si(write):
-    rows = ["100,acc,waist,0,0,1", "100,gyro,waist,180,0,0", "150,acc,waist,0,0,3", "120,acc,rightpocket,1,0,0"]
+    rows = [
+        "100,acc,waist,0,0,1",
+        "100,gyro,waist,180,0,0",
+        "150,acc,waist,0,0,3",
+        "120,acc,rightpocket,1,0,0",
+    ]
     recording = umafall.read(write("a.csv.gz", WORN, rows), "02", "lateralFall", fall=True)
     first, phone, last = recording.samples
     assert first.header.sensor_id == "waist"
@@ -22,7 +27,13 @@ def test_samples_in_si(write):
 
 
 def test_what_is_wrong_is_counted(write):
-    rows = ["150,acc,waist,0,0,1", "100,acc,waist,0,0,1", "160,acc,waist,,0,1", "170,mag,waist,0,0,1", "180,acc,waist,0"]
+    rows = [
+        "150,acc,waist,0,0,1",
+        "100,acc,waist,0,0,1",
+        "160,acc,waist,,0,1",
+        "170,mag,waist,0,0,1",
+        "180,acc,waist,0",
+    ]
     recording = umafall.read(write("a.csv", WORN, rows), "02", "Walking", fall=False)
     assert [s.header.stamp_ns for s in recording.samples] == [100_000_000, 150_000_000]
     assert recording.fall_ns is None

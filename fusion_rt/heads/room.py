@@ -157,7 +157,8 @@ class RoomHead:
 
     def _features(self, stamp_ns: int, dt_s: float) -> tuple[Array, Array, dict[str, float]]:
         """values (F,), present (K,), age in seconds of the kinds that are present."""
-        values, present, ages = [], [], {}
+        values, present = [], []
+        ages: dict[str, float] = {}
         for kind, pools in self.kinds.items():
             entities, trend = self.entities[kind], self.trends[kind]
             readings = np.full(len(entities), np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,9 @@ def simple_answers(
     return found
 
 
-def simple_rows(training: Sequence[RadarRecording], judged: dict[str, Sequence[RadarRecording]]) -> list[Row]:
+def simple_rows(
+    training: Sequence[RadarRecording], judged: Mapping[str, Sequence[RadarRecording]]
+) -> list[Row]:
     rows = []
     for which, recordings in judged.items():
         for method, windows in simple_answers(training, recordings).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,9 @@ def _alarms(recording: WornRecording, fallen: Any) -> list[int]:
     return alarms
 
 
-def simple_rows(training: Sequence[WornRecording], judged: dict[str, Sequence[WornRecording]]) -> list[Row]:
+def simple_rows(
+    training: Sequence[WornRecording], judged: Mapping[str, Sequence[WornRecording]]
+) -> list[Row]:
     return [
         Row(method=method, inputs="all", judged=which, seen=False, figures=figures(alarms))
         for which, recordings in judged.items()

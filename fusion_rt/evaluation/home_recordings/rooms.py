@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def _learned(
 
 def simple_rows(
     training: Sequence[HomeTable],
-    judged: dict[str, Sequence[HomeTable]],
+    judged: Mapping[str, Sequence[HomeTable]],
     inputs: dict[str, frozenset[str]],
     *,
     counts: bool,

@@ -81,6 +81,7 @@ class Ensemble(nn.Module):
         """One step of all; state (1, N * STATE)."""
         answers, states = [], []
         for member, own in zip(self.members, state.split(STATE, -1)):
+            assert isinstance(member, ContextNet)
             probabilities, own = member.step(values, present, age, own)
             answers.append(probabilities)
             states.append(own)

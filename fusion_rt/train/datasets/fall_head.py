@@ -13,7 +13,7 @@ from fusion_rt.heads import worn
 from fusion_rt.heads.fall import BIN_NS, HELD_BINS, POSITIONS, modalities
 from fusion_rt.train.datasets import umafall
 from fusion_rt.train.datasets.context_net import STATE, Ensemble
-from fusion_rt.train.datasets.sequences import Advance, Sequence_, SequenceConfig, train
+from fusion_rt.train.datasets.sequences import Advance, Episode, SequenceConfig, train
 from fusion_rt.train.datasets.umafall import WornRecording
 
 NAME = "fall"
@@ -91,7 +91,7 @@ def sizes() -> list[int]:
     return [len(features) for features in modalities().values()]
 
 
-def as_sequences(binned: Sequence[tuple[Any, Any]]) -> list[Sequence_]:
+def as_sequences(binned: Sequence[tuple[Any, Any]]) -> list[Episode]:
     """Recordings as the network sees them, by the features that run live."""
     names = [modality.split("/") for modality in modalities()]
     values, present, age = [], [], []
@@ -103,7 +103,8 @@ def as_sequences(binned: Sequence[tuple[Any, Any]]) -> list[Sequence_]:
         present.append(old <= HELD_BINS)
         age.append(np.minimum(old, HELD_BINS) / 2)
     seen = [np.stack(x, 1).astype(np.float32) for x in (values, present, age)]
-    return [Sequence_(*(x[i, : len(truth)] for x in seen), truth) for i, (_, truth) in enumerate(binned)]
+    cut = [[x[i, : len(truth)] for x in seen] for i, (_, truth) in enumerate(binned)]
+    return [Episode(one, told, old, truth) for (one, told, old), (_, truth) in zip(cut, binned)]
 
 
 def windows(binned: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, Any]]:
@@ -150,7 +151,12 @@ def _disturbed(bins: Any, truth: Any, rng: Any) -> tuple[Any, Any]:
 
 def shapes(members: int) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     kinds, state = len(modalities()), (1, members * STATE)
-    inputs = {"values": (1, sum(sizes())), "present": (1, kinds), "age": (1, kinds), "state": state}
+    inputs: dict[str, tuple[int, ...]] = {
+        "values": (1, sum(sizes())),
+        "present": (1, kinds),
+        "age": (1, kinds),
+        "state": state,
+    }
     return inputs, {"probabilities": (1, 2), "next_state": state}
 
 

@@ -13,7 +13,7 @@ from fusion_rt.heads.room import HELD_STEPS, feature_names, pool
 from fusion_rt.heads.trends import KINDS, Trend
 from fusion_rt.train.datasets import uci_occupancy, uci_rooms
 from fusion_rt.train.datasets.context_net import STATE, Ensemble
-from fusion_rt.train.datasets.sequences import Advance, Sequence_, SequenceConfig, train
+from fusion_rt.train.datasets.sequences import Advance, Episode, SequenceConfig, train
 from fusion_rt.train.datasets.tables import HomeTable
 
 # How a kind's sensors differ from one installation to the next: factors (standard deviation of the
@@ -99,7 +99,7 @@ def fit(
     return train(sequences, recipe.sizes, recipe.largest + 1, config, advance=advance)
 
 
-def as_sequences(tables: Sequence[HomeTable], recipe: RoomRecipe, rng: Any | None = None) -> list[Sequence_]:
+def as_sequences(tables: Sequence[HomeTable], recipe: RoomRecipe, rng: Any | None = None) -> list[Episode]:
     """Recordings of the same sensors as the network sees them, by the lines that run live, all at once; rng:
     disturbed as the recipe says, with readings that stay away for a while."""
     columns, longest = tables[0].columns, max(len(table.truth) for table in tables)
@@ -124,7 +124,8 @@ def as_sequences(tables: Sequence[HomeTable], recipe: RoomRecipe, rng: Any | Non
         x.astype(np.float32)
         for x in (np.concatenate(features, -1), np.stack(present, -1), np.stack(ages, -1))
     ]
-    return [Sequence_(*(x[i, : len(t.truth)] for x in seen), t.truth) for i, t in enumerate(tables)]
+    cut = [[x[i, : len(t.truth)] for x in seen] for i, t in enumerate(tables)]
+    return [Episode(one, told, old, t.truth) for (one, told, old), t in zip(cut, tables)]
 
 
 def _pieces(tables: Sequence[HomeTable], recipe: RoomRecipe, rng: Any) -> list[HomeTable]:
@@ -152,7 +153,7 @@ def _disturbed(table: HomeTable, spread: dict[str, float], rng: Any) -> tuple[An
     last = np.zeros((n, sensors))
     held = rng.random(sensors) < 0.3
     for s in np.flatnonzero(held):  # sensors that now and then say nothing
-        for start in np.flatnonzero(rng.random(n) < 0.02):
+        for start in np.flatnonzero(rng.random(n) < 0.02).tolist():
             gap = slice(start + 1, start + 1 + int(rng.integers(1, 10)))
             length = len(last[gap, s])
             last[gap, s] = np.arange(1, length + 1)
@@ -165,7 +166,7 @@ def _disturbed(table: HomeTable, spread: dict[str, float], rng: Any) -> tuple[An
 
 def shapes(recipe: RoomRecipe, members: int) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     kinds = len(recipe.kinds)
-    inputs = {
+    inputs: dict[str, tuple[int, ...]] = {
         "values": (1, sum(recipe.sizes)),
         "present": (1, kinds),
         "age": (1, kinds),

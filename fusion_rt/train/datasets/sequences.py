@@ -15,7 +15,7 @@ from fusion_rt.train.datasets.context_net import ContextNet, Ensemble
 Advance = Callable[[int, int], None]
 
 
-class Sequence_(Struct, frozen=True):
+class Episode(Struct, frozen=True):
     """One recording, or a piece of one, as the network sees it.
 
     values (T, F), present and age (T, M), truth (T,) int64, -1 where it does not count"""
@@ -50,7 +50,7 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
 
 
 def train(
-    sequences: Sequence[Sequence_],
+    sequences: Sequence[Episode],
     sizes: Sequence[int],
     classes: int,
     config: SequenceConfig,
@@ -67,7 +67,7 @@ def train(
 
 
 def _member(
-    sequences: Sequence[Sequence_], sizes: Sequence[int], classes: int, config: SequenceConfig, seed: int
+    sequences: Sequence[Episode], sizes: Sequence[int], classes: int, config: SequenceConfig, seed: int
 ) -> ContextNet:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -98,9 +98,7 @@ def _member(
     return net
 
 
-def _batch(
-    sequences: Sequence[Sequence_], shares: Any, config: SequenceConfig, rng: Any
-) -> list[torch.Tensor]:
+def _batch(sequences: Sequence[Episode], shares: Any, config: SequenceConfig, rng: Any) -> list[torch.Tensor]:
     """Pieces of `length` steps; a shorter recording is filled up with steps that do not count."""
     first = sequences[0]
     n, length = config.batch, config.length
@@ -116,10 +114,10 @@ def _batch(
         age[b, :size], truth[b, :size] = sequence.age[piece], sequence.truth[piece]
     lost = rng.random((n, 1, present.shape[2])) < np.array(config.lose)
     if config.groups:
-        for b in np.flatnonzero(rng.random(n) < 0.5):
+        for alone in np.flatnonzero(rng.random(n) < 0.5):
             kept = list(config.groups[rng.integers(len(config.groups))])
-            lost[b] = True
-            lost[b, 0, kept] = False
+            lost[alone] = True
+            lost[alone, 0, kept] = False
     # Without all of them there is nothing to learn from.
     lost &= ~lost.all(-1, keepdims=True)
     present *= ~lost

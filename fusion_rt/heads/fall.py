@@ -25,6 +25,7 @@ from fusion_rt.models.head import Head
 
 BIN_NS = round(worn.BIN_S * 1e9)
 POSITIONS = ("rightpocket", "waist", "wrist")
+THRESHOLDS = ("fall, one place", "fall, two places", "fall, three places")
 # A place that was silent so long is missing; a silence of all of them longer than the window starts anew.
 HELD_BINS = 10
 # One fall is one alarm.
@@ -99,7 +100,8 @@ class FallHead:
         self.places = dict(places) if places is not None else {name: name for name in POSITIONS}
         if wrong := sorted(set(self.places.values()) - set(POSITIONS)):
             raise ConfigError(f"{', '.join(wrong)}: not a place; known are {', '.join(POSITIONS)}")
-        self.threshold = self.head.spec.thresholds["fall"]
+        # By how many places speak: with fewer the head is less sure of both.
+        self.thresholds = [self.head.spec.thresholds[name] for name in THRESHOLDS]
         self.dropped: Counter[str] = Counter()
         self.reset()
 
@@ -155,10 +157,13 @@ class FallHead:
         inputs["age"][0], inputs["state"][...] = age, self.state
         outputs = self.head.run()
         self.state[...] = outputs["next_state"]
-        return self._decide((self.bin + 1) * BIN_NS, float(outputs["probabilities"][0, 1]), tuple(missing))
+        speaking = {m.split("/")[0] for m in self.modalities if m not in missing}
+        threshold = self.thresholds[max(len(speaking), 1) - 1]
+        p = float(outputs["probabilities"][0, 1])
+        return self._decide((self.bin + 1) * BIN_NS, p, threshold, tuple(missing))
 
-    def _decide(self, stamp_ns: int, p: float, missing: tuple[str, ...]) -> FallAnswer:
-        self.sure = self.sure + 1 if p >= self.threshold else 0
+    def _decide(self, stamp_ns: int, p: float, threshold: float, missing: tuple[str, ...]) -> FallAnswer:
+        self.sure = self.sure + 1 if p >= threshold else 0
         alarm = self.sure >= SURE_BINS and stamp_ns >= self.quiet_until_ns
         if alarm:
             self.quiet_until_ns = stamp_ns + round(QUIET_S * 1e9)

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.heads import worn
-from fusion_rt.heads.fall import BIN_NS, HELD_BINS, POSITIONS, modalities
+from fusion_rt.heads.fall import BIN_NS, HELD_BINS, POSITIONS, THRESHOLDS, modalities
 from fusion_rt.train.datasets import umafall
 from fusion_rt.train.datasets.context_net import STATE, Ensemble
 from fusion_rt.train.datasets.sequences import Advance, Episode, SequenceConfig, train
@@ -22,11 +22,13 @@ FROM_S, UNTIL_S, BEFORE_S = 0.15, 4.0, 0.4
 
 
 class FallConfig(Struct, frozen=True, kw_only=True):
-    """copies  of each recording, each disturbed otherwise; threshold: from which probability on it is a
-    fall"""
+    """copies      of each recording, each disturbed otherwise
+    thresholds  from which probability on it is a fall, where one, two or three places speak: by subjects held
+                apart, in the middle between falls and daily movements
+    """
 
     copies: int = 6
-    threshold: float = 0.8
+    thresholds: tuple[float, float, float] = (0.74, 0.85, 0.94)
     training: SequenceConfig = SequenceConfig(
         lose=(0.15, 0.15, 0.15, 0.15, 0.15),
         groups=((0,), (1, 2), (3, 4), (1,), (3,), (2,), (4,), (1, 2, 3, 4)),
@@ -171,7 +173,7 @@ def description(config: FallConfig, trained_with: str) -> dict[str, Any]:
             **dict.fromkeys(("present", "age"), tuple(names)),
         },
         "labels": {"probabilities": ("no fall", "fall")},
-        "thresholds": {"fall": config.threshold},
+        "thresholds": dict(zip(THRESHOLDS, config.thresholds)),
         "rate_hz": 1 / worn.BIN_S,
         "trained_with": trained_with,
         "licence": umafall.LICENCE,

@@ -16,6 +16,7 @@ from fusion_rt.commands import (
     evaluate,
     formats,
     home,
+    home_data,
     introspect,
     keys,
     learn,
@@ -65,6 +66,8 @@ app.command(rich_help_panel="Judge")(doctor.doctor)
 learn.training.command("sounds")(sound.train_sounds)
 evaluate.evaluations.command("sounds")(sound.eval_sounds)
 bench.benchmarks.command("voice")(sound.bench_voice)
+learn.training.command("home-data")(home_data.train_home_data)
+evaluate.evaluations.command("home-data")(home_data.eval_home_data)
 
 
 def main() -> None:

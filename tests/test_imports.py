@@ -37,6 +37,7 @@ LEVELS = [
         "align",
         "ego",
         "device",
+        "heads",
         "models",
         "tracking",
         "logs",

@@ -96,9 +96,7 @@ class Canvas:
     def covered(self, sensor_id: str, x: float, y: float) -> bool:
         """Whether that radar or camera looks there."""
         column, row = (int((v - o) // self.cell_m) for v, o in zip((x, y), self.origin))
-        return (
-            0 <= column < SIDE and 0 <= row < SIDE and bool(self.covers[sensor_id][row, column])
-        )
+        return 0 <= column < SIDE and 0 <= row < SIDE and bool(self.covers[sensor_id][row, column])
 
     def _centres(self, side: int) -> NDArray[np.float64]:
         """(side * side, 2), row by row."""
@@ -125,7 +123,7 @@ class Canvas:
             seen &= np.hypot(local[:, 0], local[:, 1]) <= sensor.range_m
         else:
             depth = np.maximum(local[:, 2], 1e-3)
-            u, v, _ = (sensor.intrinsics @ (local / depth[:, None]).T)
+            u, v, _ = sensor.intrinsics @ (local / depth[:, None]).T
             seen &= (local[:, 2] > 0.2) & (u >= 0) & (u < sensor.width) & (v >= 0) & (v < 1.3 * sensor.height)
         return seen.reshape(SIDE, SIDE).astype(np.float32)
 

@@ -172,8 +172,8 @@ class Frames(History):
 
 
 class Radar(Frames):
-    """frames: (stamp_ns, points (N, 5) float32: x, y, z in the home frame, m; velocity along the ray, m/s; SNR
-    in units of 20 dB)."""
+    """frames: (stamp_ns, points (N, 5) float32: x, y, z in the home frame, m; velocity along the ray, m/s;
+    SNR in units of 20 dB)."""
 
     def __init__(self, sensor: Sensor) -> None:
         super().__init__(sensor)

@@ -44,7 +44,7 @@ class Intake:
         elif not isinstance(packet, _TAKES[type(history)]):
             cause = "wrong_kind"
         else:
-            cause = history.take(packet)  # type: ignore[attr-defined]
+            cause = history.take(packet)
         if cause is not None:
             self.refuse(packet.header.sensor_id, cause)
         return cause

@@ -41,7 +41,7 @@ RANGES = {
     "energy": (0.0, 1e9),
     "sound_level": (-20.0, 150.0),
     "distance": (0.0, 200.0),
-    **{kind: (0.0, 1.0) for kind in BINARY},
+    **dict.fromkeys(BINARY, (0.0, 1.0)),
 }
 # Older than this is stale, where the plan gives no period. None: told on change only, so it holds.
 STALE_S: dict[str, float | None] = {
@@ -58,7 +58,7 @@ STALE_S: dict[str, float | None] = {
     "power": 1800.0,
     "energy": 7200.0,
     "sound_level": 30.0,
-    **{kind: None for kind in BINARY},
+    **dict.fromkeys(BINARY),
 }
 LOST_PERIODS = 3.0
 

@@ -1,4 +1,5 @@
-"""An observation as the network's canvas: what radars and cameras say about each cell, what they cover, the plan."""
+"""An observation as the network's canvas: what radars and cameras say about each cell, what they cover, and the
+plan."""
 
 from __future__ import annotations
 
@@ -79,4 +80,5 @@ class Raster:
         kept = ((place >= 0) & (place < SIDE)).all(axis=1)
         place = place[kept]
         cells = place.astype(np.int64)
-        return cells[:, 1] * SIDE + cells[:, 0], (place - cells - 0.5).astype(np.float32), kept
+        flat: NDArray[np.int64] = cells[:, 1] * SIDE + cells[:, 0]
+        return flat, (place - cells - 0.5).astype(np.float32), np.asarray(kept)

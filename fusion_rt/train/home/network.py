@@ -1,11 +1,12 @@
 """home-s in torch: E (encoders), D (first answers), h (a second look with the first answers in hand).
 
-Canvas: 64 x 64 cells in, 32 x 32 inside and out. Both memories, of cells and of rooms, move towards what is seen
-by 1 - exp(-rate dt), so that any time may lie between two ticks."""
+Canvas: 64 x 64 cells in, 32 x 32 inside and out. Both memories, of cells and of rooms, move towards what is
+seen by 1 - exp(-rate dt), so that any time may lie between two ticks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -56,8 +57,8 @@ class Sizes:
 @dataclass
 class Answer:
     """heat (B, 1, 32, 32) logits; first (B, 8, 32, 32): offset, velocity, posture, fall at each cell
-    first_counts, counts (B, R, 5), first_activities, activities (B, R, 5): logits, before and after the second
-    look; peak (B, K) cells of the people; person (B, K, 10): logit, x, y (cells of 0.25 m), log sigma (m),
+    first_counts, counts (B, R, 5), first_activities, activities (B, R, 5): logits, before and after the
+    second look; peak (B, K) cells of the people; person (B, K, 10): logit, x, y (cells of 0.25 m), log sigma (m),
     velocity, posture logits, fall logit; cells, memory: the next state"""
 
     heat: Tensor
@@ -79,7 +80,7 @@ def conv(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> nn
 
 def mlp(*widths: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 

@@ -8,8 +8,8 @@ from fusion_rt.plan import Room
 class Occupancy:
     """One room. occupied, since_ns: the answer, and since when it is that.
 
-    On at p >= on. Off where p <= off for the room's hold_s, if there was a way out: a door moved, a track left
-    or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s."""
+    On at p >= on. Off where p <= off for the room's hold_s, if there was a way out: a door moved, a track
+    left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s."""
 
     def __init__(self, room: Room, *, on: float, off: float, exit_s: float = 10.0) -> None:
         self.occupied, self.since_ns = False, 0

@@ -103,8 +103,9 @@ class HomePipeline:
         return self._due(False)
 
     @property
-    def model(self) -> str:
-        return self._head.identity
+    def now_ns(self) -> int | None:
+        """The newest stamp that is believed; None: nothing was heard yet."""
+        return self._time.now_ns
 
     def _begin(self) -> None:
         """As if nothing had been heard yet."""

@@ -1,5 +1,5 @@
-"""An observation as the network's canvas: what radars and cameras say about each cell, what they cover, and the
-plan."""
+"""An observation as the network's canvas: what radars and cameras say about each cell, what they cover, and
+the plan."""
 
 from __future__ import annotations
 

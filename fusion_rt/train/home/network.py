@@ -58,8 +58,8 @@ class Sizes:
 class Answer:
     """heat (B, 1, 32, 32) logits; first (B, 8, 32, 32): offset, velocity, posture, fall at each cell
     first_counts, counts (B, R, 5), first_activities, activities (B, R, 5): logits, before and after the
-    second look; peak (B, K) cells of the people; person (B, K, 10): logit, x, y (cells of 0.25 m), log sigma (m),
-    velocity, posture logits, fall logit; cells, memory: the next state"""
+    second look; peak (B, K) cells of the people; person (B, K, 10): logit, x, y (cells of 0.25 m), log
+    sigma (m), velocity, posture logits, fall logit; cells, memory: the next state"""
 
     heat: Tensor
     first: Tensor

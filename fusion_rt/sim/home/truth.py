@@ -1,0 +1,44 @@
+"""What was true in a simulated home."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from fusion_rt.header import Vec2
+
+
+class TruePerson(Struct, frozen=True, array_like=True):
+    """One person at home: x, y, m; posture and activity as in scene.POSTURES and scene.ACTIVITIES."""
+
+    person_id: str
+    x: float
+    y: float
+    room: str
+    posture: str
+    activity: str
+
+
+class TrueEvent(Struct, frozen=True, kw_only=True):
+    """Something that happened: a kind of scene.EVENTS, where, and when it began and ended."""
+
+    kind: str
+    room: str
+    position: Vec2
+    onset_ns: int
+    end_ns: int
+    person_id: str = ""
+
+
+class HomeTruth(Struct, frozen=True, kw_only=True, tag="home_truth"):
+    """The truth at one moment, every 0.2 s; topic `/truth` of a log.
+
+    counts      room -> people in it
+    activities  room -> one of scene.ACTIVITIES: what most do there; "empty" where nobody is
+    events      that began since the moment before
+    """
+
+    stamp_ns: int
+    people: tuple[TruePerson, ...]
+    counts: dict[str, int]
+    activities: dict[str, str]
+    events: tuple[TrueEvent, ...] = ()

@@ -22,7 +22,7 @@ from fusion_rt.scene import POSTURES
 from fusion_rt.sim.home.truth import HomeTruth, TrueEvent
 
 Array = NDArray[np.float32]
-FALL_S = 5.0  # so long after its onset somebody who lies has fallen
+FALL_S = 6.0  # so long after its onset somebody is taught to have fallen
 STUCK_S = 3600.0
 PEOPLE = ("x", "y", "vx", "vy", "posture", "fall")
 
@@ -131,7 +131,7 @@ def _people(truths: list[HomeTruth]) -> tuple[Array, NDArray[np.int64]]:
             b = places[after].get(person.person_id, here)
             fell = any(
                 e.person_id == person.person_id
-                and e.onset_ns <= truth.stamp_ns <= min(e.end_ns, e.onset_ns + FALL_S * 1e9)
+                and e.onset_ns + 2e8 <= truth.stamp_ns <= e.onset_ns + FALL_S * 1e9
                 for e in falls[-4:]
             )
             velocity = ((b[0] - a[0]) / dt_s, (b[1] - a[1]) / dt_s)

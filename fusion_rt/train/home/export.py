@@ -58,6 +58,6 @@ def folded(net: HomeNet) -> HomeNet:
     net = copy.deepcopy(net).eval()
     fuse = torch.nn.utils.fusion.fuse_conv_bn_eval
     for part in (net.stem, *net.blocks):
-        part[0], part[1] = fuse(part[0], part[1]), nn.Identity()
+        part[-3], part[-2] = fuse(part[-3], part[-2]), nn.Identity()
     net.join, net.norm = fuse(net.join, net.norm), nn.Identity()  # type: ignore[assignment]
     return net

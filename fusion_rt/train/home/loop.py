@@ -29,12 +29,12 @@ class HomeTraining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     lanes    homes side by side; ticks: through which one update looks back"""
 
     minutes: float = 40.0
-    lanes: int = 16
-    ticks: int = 8
+    lanes: int = 12
+    ticks: int = 6
     rate: float = 3e-3
     decay: float = 1e-3
     seed: int = 1
-    threads: int = 2
+    threads: int = 1
 
 
 def train(

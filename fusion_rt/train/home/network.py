@@ -73,9 +73,16 @@ class Answer:
     memory: Tensor
 
 
-def conv(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    layer = nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False)
+def conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    layer = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def separable(width: int, dilation: int) -> nn.Sequential:
+    """Wide around for few sums: each channel by itself, then all channels of a cell."""
+    around = nn.Conv2d(width, width, 3, 1, dilation, dilation, groups=width, bias=False)
+    across = nn.Conv2d(width, width, 1, bias=False)
+    return nn.Sequential(around, across, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -106,14 +113,13 @@ class HomeNet(nn.Module):
         super().__init__()
         s = self.sizes = sizes or Sizes()
         columns = len(COLUMNS)
-        self.register_buffer("scale", torch.ones(columns))
         self.stem = conv(len(CHANNELS), s.stem, stride=2)
         self.context = nn.Sequential(mlp(columns, s.room, s.room), nn.ReLU(inplace=True))
         self.along = nn.ModuleList(nn.Linear(2 * s.room, s.room) for _ in range(2))
         self.film = nn.Linear(s.room + s.memory, 2 * s.trunk)
-        self.join = nn.Conv2d(s.stem + s.cells, s.trunk, 3, padding=1, bias=False)
+        self.join = nn.Conv2d(s.stem + s.cells, s.trunk, 1, bias=False)
         self.norm = nn.BatchNorm2d(s.trunk)
-        self.blocks = nn.ModuleList([conv(s.trunk, s.trunk), conv(s.trunk, s.trunk, dilation=2)])
+        self.blocks = nn.ModuleList([conv(s.trunk, s.trunk), separable(s.trunk, 2), separable(s.trunk, 1)])
         self.remember = nn.Conv2d(s.trunk, 2 * s.cells, 1)
         self.cells = Memory(s.cells)
         self.first = nn.Conv2d(s.trunk, FIRST, 1)

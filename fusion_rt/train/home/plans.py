@@ -15,7 +15,8 @@ from fusion_rt.plan import OUTSIDE, Plan
 
 LEAST_M = 1.9  # side of a room
 DOOR_M = 0.9
-NAMES = ("living", "kitchen", "bedroom", "bathroom", "hall", "study", "bedroom_2", "guest")
+HEARD = ("living", "kitchen", "hall", "study")
+WATCHED = ("living", "kitchen")
 
 
 class Box(NamedTuple):
@@ -42,8 +43,9 @@ class Edge(NamedTuple):
         return math.dist(self.start, self.end)
 
 
-def random_plan(seed: int) -> Plan:
-    """The same plan for the same seed: three to seven rooms."""
+def random_plan(seed: int, *, equipped: bool = False) -> Plan:
+    """The same plan for the same seed: three to seven rooms. equipped: with what a home that means it would
+    have, instead of some of it: every room but the bathroom a radar, every room motion, contacts at doors."""
     rng = np.random.default_rng([seed, 77])
     while True:
         boxes = _cut(rng)
@@ -57,11 +59,11 @@ def random_plan(seed: int) -> Plan:
         corners = [(box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1)]
         absent = 600.0 if name.startswith(("bed", "guest")) else 120.0
         rooms[name] = {"name": name.replace("_", " ").title(), "polygon": corners, "absent_s": absent}
-    doors, contacts = _doors(boxes, names, edges, hall, rng)
+    doors, contacts = _doors(boxes, names, edges, hall, rng, equipped)
     sensors = dict(contacts)
     for name, box in zip(names, boxes):
-        sensors |= _sensors(name, box, rng)
-    if rng.random() < 0.3:
+        sensors |= _sensors(name, box, rng, equipped)
+    if rng.random() < (0.3 if not equipped else 0.0):
         sensors["p1_belt"] = {"kind": "imu", "room": "p1"}
     plan = config.convert({"rooms": rooms, "doors": doors, "sensors": sensors}, Plan, f"plan {seed}")
     plan.check(f"plan {seed}")
@@ -142,7 +144,12 @@ def _named(
 
 
 def _doors(
-    boxes: list[Box], names: list[str], edges: list[Edge], entrance: int, rng: np.random.Generator
+    boxes: list[Box],
+    names: list[str],
+    edges: list[Edge],
+    entrance: int,
+    rng: np.random.Generator,
+    equipped: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     doors: dict[str, Any] = {}
     contacts: dict[str, Any] = {}
@@ -153,7 +160,7 @@ def _doors(
         along = ((edge.end[0] - edge.start[0]) / edge.length, (edge.end[1] - edge.start[1]) / edge.length)
         ends = [(edge.start[0] + along[0] * d, edge.start[1] + along[1] * d) for d in (at, at + DOOR_M)]
         doors[slug] = {"rooms": rooms, "at": ends}
-        if rng.random() < contact_p:
+        if rng.random() < (contact_p if not equipped else 2 * contact_p):
             doors[slug]["contact"] = f"{slug}_contact"
             contacts[f"{slug}_contact"] = {"kind": "contact", "room": rooms[0]}
 
@@ -190,7 +197,7 @@ def _outer(wall: Edge, x1: float, y1: float) -> bool:
     return (ax == bx and ax in (0.0, x1)) or (ay == by and ay in (0.0, y1))
 
 
-def _sensors(name: str, box: Box, rng: np.random.Generator) -> dict[str, Any]:
+def _sensors(name: str, box: Box, rng: np.random.Generator, equipped: bool) -> dict[str, Any]:
     wet, private = name == "bathroom", name.startswith(("bath", "bed", "guest"))
     chances = {
         "radar": 0.65 if not wet else 0.35,
@@ -205,6 +212,10 @@ def _sensors(name: str, box: Box, rng: np.random.Generator) -> dict[str, Any]:
         "distance": 0.25,
         "smoke": 0.3 if name in ("kitchen", "hall") else 0.0,
     }
+    if equipped:
+        chances |= dict.fromkeys(("motion", "humidity", "temperature", "illuminance"), 1.0)
+        chances |= {"radar": float(not wet), "microphone": float(name in HEARD), "presence": 0.0}
+        chances |= {"camera": float(name in WATCHED), "co2": float(name in WATCHED or private)}
     sensors: dict[str, Any] = {}
     for kind, chance in chances.items():
         if rng.random() >= chance:

@@ -18,13 +18,13 @@ from fusion_rt.train.home.tape import record
 def settings(seed: int, *, hours: float, faults_per_day: float = 2.0) -> HomeSimConfig:
     """Of the home with this seed: much happens, at all hours, some sensors fail."""
     rng = np.random.default_rng([seed, 78])
-    hour = int(rng.choice([0, 2, 6, 7, 8, 11, 12, 16, 17, 18, 19, 20, 21, 22]))
+    hour = int(rng.choice([1, 6, 7, 8, 12, 16, 17, 18, 19, 20, 21, 22]))
     often = {"doorbell": 40.0, "knock": 30.0, "glass_break": 10.0, "smoke_alarm": 5.0, "dog_bark": 20.0}
     return HomeSimConfig(
         start=f"2026-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 28)):02d}T{hour:02d}:00:00Z",
         hours=hours,
         routine=Routine(
-            pace=float(rng.choice([1.5, 4.0, 10.0], p=[0.2, 0.4, 0.4])),
+            pace=float(rng.choice([2.0, 6.0, 15.0], p=[0.2, 0.4, 0.4])),
             falls_per_day=float(rng.choice([2.0, 60.0])),
             visitors_per_day=3.0,
             works_out=0.3,

@@ -59,7 +59,7 @@ class Latest(Struct, frozen=True, kw_only=True):
 
 
 class Monitor:
-    """Listens to the health of `nodes` and to the predictions, or a home's scenes. For one thread; close it."""
+    """Listens to the health of `nodes`, to predictions and a home's scenes. For one thread; close it."""
 
     def __init__(self, bus: Bus, nodes: Iterable[str], prediction: str = PREDICTION):
         self._host = system.gethostname()

@@ -103,6 +103,11 @@ class HomePipeline:
         return self._due(False)
 
     @property
+    def model(self) -> str:
+        """The network's identity."""
+        return self._head.identity
+
+    @property
     def now_ns(self) -> int | None:
         """The newest stamp that is believed; None: nothing was heard yet."""
         return self._time.now_ns

@@ -1,4 +1,4 @@
-"""What homes do without us: a PIR with a hold time, and the naive Bayes of Home Assistant's Bayesian sensor."""
+"""What homes do without us: a PIR with a hold time, the naive Bayes of Home Assistant's Bayesian sensor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fusion_rt.home.room_features import COLUMNS
 
 HOLD_S = 60.0
 PRIOR = "prior"
-# Observations as a user would configure them: a column of the room's features, and from which value it is "on". Each
-# is used only where the room has the sensor.
+# Observations as users configure them: a column of the room's features, and from which value it is on.
+# Each is used only where the room has the sensor.
 OBSERVATIONS: dict[str, tuple[str, str, float]] = {
     "motion in the last 30 s": ("motion.known", "motion.since_30", math.exp(-1.0)),
     "door moved in the last 30 s": ("contact.known", "contact.since_30", math.exp(-1.0)),
@@ -71,4 +71,4 @@ def fit(rows: Iterable[tuple[Array, bool]]) -> dict[str, tuple[float, float]]:
             on[name][side] += is_on
             seen[name][side] += 1
     fitted = {name: tuple((on[name] / seen[name]).round(4).tolist()) for name in OBSERVATIONS}
-    return {PRIOR: (round(there / total, 4), 0.0), **fitted}  # type: ignore[dict-item]
+    return {PRIOR: (round(there / total, 4), 0.0), **fitted}

@@ -36,7 +36,7 @@ class Home(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """sensors: "all", "radar alone", "without radar", ...; cost: what is lost of `rooms` against all, points"""
+    """sensors: "all", "radar alone", "without radar", ...; cost: points lost of `rooms` against all"""
 
     sensors: str
     scores: Scores

@@ -20,6 +20,7 @@ from fusion_rt.train.home.tape import Tape
 Array = NDArray[np.float32]
 MOST = 8  # people at a tick that are taught
 IGNORED = 3  # cells around somebody whom no sensor looks at
+WIDTH, HEIGHT = 48, 40  # cells of the part of the canvas that is taught: most of it is outside of the home
 SPREAD = 0.7  # cells: of the bump that stands for a person
 TARGET = ("x", "y", "vx", "vy", "posture", "fall", "seen")
 
@@ -49,12 +50,21 @@ class Lane:
         rng = self._rng
         path = self._paths[int(rng.integers(len(self._paths)))]
         self.tape = Tape(path)
+        self.corner = self._part()
         self.raster = Raster(self.tape.plan, self.tape.canvas, self.tape.observer.spatial)
         self._stride = int(rng.choice([1, 2, 5], p=[0.35, 0.15, 0.5]))
         self._tick = int(rng.integers(max(1, len(self.tape) - 300 * self._stride)))
         self._until = self._tick + self._stride * int(rng.integers(150, 1200))
         self.fresh = True
         self._lose()
+
+    def _part(self) -> tuple[int, int]:
+        """First column and row, even, of a part of the canvas that holds the home; somewhere else each time."""
+        rows, columns = np.nonzero(self.tape.canvas.index >= 0)
+        return (
+            _first(int(columns.min()), int(columns.max()) + 1, WIDTH, self._rng),
+            _first(int(rows.min()), int(rows.max()) + 1, HEIGHT, self._rng),
+        )
 
     def _lose(self) -> None:
         rng, draw = self._rng, self._rng.random()
@@ -90,16 +100,18 @@ class Batch:
     """One tick of all lanes, as tensors: inputs by name, without the states, and targets.
 
     fresh   (B,) bool: the state begins anew
-    heat    (B, 1, 32, 32): the bumps; ignore: the same shape, 1 where nothing is taught
+    heat    (B, 1, 20, 24): the bumps; ignore: the same shape, 1 where nothing is taught
     people  (B, 8, 7): TARGET, x and y in cells of 0.25 m; rows without a person have x = -1
     counts, activities  (B, 16); exists (B, 16): there is such a room
     """
 
     def __init__(self, lanes: list[Lane]) -> None:
         n = len(lanes)
-        canvas = np.zeros((n, len(CHANNELS), SIDE, SIDE), dtype=np.float32)
+        canvas = np.zeros((n, len(CHANNELS), HEIGHT, WIDTH), dtype=np.float32)
+        whole = np.zeros((len(CHANNELS), SIDE, SIDE), dtype=np.float32)
         rooms = np.zeros((n, ROOMS, len(COLUMNS)), dtype=np.float32)
-        heat = np.zeros((n, 1, HALF, HALF), dtype=np.float32)
+        heat = np.zeros((n, 1, HEIGHT // 2, WIDTH // 2), dtype=np.float32)
+        room_map = np.zeros((n, ROOMS, HEIGHT // 2, WIDTH // 2), dtype=np.float32)
         ignore = np.zeros_like(heat)
         people = np.full((n, MOST, len(TARGET)), -1.0, dtype=np.float32)
         counts = np.zeros((n, ROOMS), dtype=np.int64)
@@ -109,17 +121,22 @@ class Batch:
         for i, lane in enumerate(lanes):
             seen, tick, dt[i] = lane.next()
             fresh[i], lane.fresh = lane.fresh, False
-            lane.raster.draw(seen, canvas[i])
+            lane.raster.draw(seen, whole)
+            x, y = lane.corner
+            canvas[i] = whole[:, y : y + HEIGHT, x : x + WIDTH]
+            room_map[i] = lane.tape.canvas.room_map.reshape(ROOMS, HALF, HALF)[
+                :, y // 2 : (y + HEIGHT) // 2, x // 2 : (x + WIDTH) // 2
+            ]
             rooms[i] = seen.rooms
-            told = targets(lane.tape, tick, seen, heat[i, 0], ignore[i, 0])
+            told = targets(lane, tick, seen, heat[i, 0], ignore[i, 0])
             people[i, : len(told)] = told
             counts[i] = np.minimum(lane.tape.counts[tick], COUNTS - 1)
             activities[i] = lane.tape.activities[tick]
         tapes = [lane.tape for lane in lanes]
         self.inputs = {
-            "canvas": torch.from_numpy(canvas).to(memory_format=torch.channels_last),
+            "canvas": torch.from_numpy(canvas),
             "rooms": torch.from_numpy(rooms),
-            "room_map": torch.from_numpy(np.stack([t.canvas.room_map for t in tapes])),
+            "room_map": torch.from_numpy(room_map.reshape(n, ROOMS, -1)),
             "ways": torch.from_numpy(np.stack([t.canvas.ways for t in tapes])),
             "dt": torch.from_numpy(dt),
         }
@@ -131,13 +148,20 @@ class Batch:
         self.cell_m = torch.tensor([t.canvas.cell_m for t in tapes], dtype=torch.float32)
 
 
-def targets(tape: Tape, tick: int, seen: Observation, heat: Array, ignore: Array) -> Array:
-    """Draws the people into heat and ignore (32, 32); their rows of TARGET."""
+def _first(low: int, high: int, size: int, rng: np.random.Generator) -> int:
+    """Of `size` cells that hold low..high, as far as they can."""
+    least, most = max(0, high - size), min(low, SIDE - size)
+    return 2 * int(rng.integers(least // 2, max(most, least) // 2 + 1))
+
+
+def targets(lane: Lane, tick: int, seen: Observation, heat: Array, ignore: Array) -> Array:
+    """Draws the people into heat and ignore; their rows of TARGET."""
+    tape = lane.tape
     people = tape.people(tick)[:MOST]
     rows = np.zeros((len(people), len(TARGET)), dtype=np.float32)
     if not len(people):
         return rows
-    cells = tape.canvas.cells(people[:, :2])
+    cells = tape.canvas.cells(people[:, :2]) - np.array(lane.corner, dtype=np.float32)
     rows[:, :2], rows[:, 2:6] = cells, people[:, 2:6]
     names = [tape.observer.spatial[i] for i in seen.spatial]
     for row, (x, y) in zip(rows, people[:, :2]):
@@ -155,8 +179,9 @@ def targets(tape: Tape, tick: int, seen: Observation, heat: Array, ignore: Array
 def bump(heat: Array, centre: Array) -> None:
     """1 in the cell of the centre (column, row), less around it."""
     column, row = np.floor(centre).astype(int)
-    for r in range(max(0, row - 2), min(HALF, row + 3)):
-        for c in range(max(0, column - 2), min(HALF, column + 3)):
+    height, width = heat.shape
+    for r in range(max(0, row - 2), min(height, row + 3)):
+        for c in range(max(0, column - 2), min(width, column + 3)):
             far = (c + 0.5 - centre[0]) ** 2 + (r + 0.5 - centre[1]) ** 2
             value = 1.0 if (r, c) == (row, column) else min(0.99, float(np.exp(-far / (2 * SPREAD**2))))
             heat[r, c] = max(heat[r, c], value)

@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 from torch import Tensor
 
 from fusion_rt.errors import ConfigError
-from fusion_rt.train.home.lanes import Batch, Lane
+from fusion_rt.train.home.lanes import HEIGHT, WIDTH, Batch, Lane
 from fusion_rt.train.home.losses import losses
 from fusion_rt.train.home.network import HomeNet
 
@@ -29,7 +29,7 @@ class HomeTraining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     lanes    homes side by side; ticks: through which one update looks back"""
 
     minutes: float = 40.0
-    lanes: int = 12
+    lanes: int = 16
     ticks: int = 6
     rate: float = 3e-3
     decay: float = 1e-3
@@ -83,13 +83,20 @@ def train(
 class Trainer:
     def __init__(self, settings: HomeTraining) -> None:
         self.settings = settings
-        self.net = HomeNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = HomeNet()
         self.average = HomeNet().eval()
         self.average.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98)
+            self.net.parameters(),
+            lr=settings.rate,
+            weight_decay=settings.decay,
+            betas=(0.9, 0.98),
+            fused=True,
         )
         self.step, self.spent_s = 0, 0.0
+        pairs = zip(self.average.state_dict().values(), self.net.state_dict().values())
+        moving = [(mean, new) for mean, new in pairs if mean.dtype.is_floating_point]
+        self._means, self._news = [mean for mean, _ in moving], [new for _, new in moving]
         self._state: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -105,7 +112,7 @@ class Trainer:
         s = self.net.sizes
         if self._state is None:
             n = len(lanes)
-            self._state = (torch.zeros(n, s.cells, 32, 32), torch.zeros(n, 16, s.memory))
+            self._state = (torch.zeros(n, s.cells, HEIGHT // 2, WIDTH // 2), torch.zeros(n, 16, s.memory))
         self.net.train()
         cells, memory = (state.detach() for state in self._state)
         total = torch.zeros(())
@@ -160,11 +167,7 @@ class Trainer:
     def _follow(self) -> None:
         keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, new in zip(self.average.state_dict().values(), self.net.state_dict().values()):
-                if mean.dtype.is_floating_point:
-                    mean.mul_(keep).add_(new, alpha=1 - keep)
-                else:
-                    mean.copy_(new)
+            torch._foreach_lerp_(self._means, self._news, 1 - keep)
 
 
 def checkpoint(path: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusion_rt.home.canvas import HALF
 from fusion_rt.train.home.lanes import Batch
 from fusion_rt.train.home.network import Answer, gather
 
@@ -44,8 +43,10 @@ def cell_losses(answer: Answer, batch: Batch) -> dict[str, Tensor]:
     """The first answers in the cells where people are."""
     people = batch.people
     seen = people[:, :, 6] > 0
-    coarse = torch.floor(people[:, :, :2] / 2).clamp(0, HALF - 1).long()
-    index = coarse[:, :, 1] * HALF + coarse[:, :, 0]
+    height, width = answer.heat.shape[2:]
+    coarse = torch.floor(people[:, :, :2] / 2).long()
+    coarse = torch.stack([coarse[..., 0].clamp(0, width - 1), coarse[..., 1].clamp(0, height - 1)], dim=2)
+    index = coarse[:, :, 1] * width + coarse[:, :, 0]
     at = gather(answer.first.flatten(2), index)[seen]
     want = people[seen]
     centre = coarse[seen].float() * 2 + 1
@@ -70,7 +71,8 @@ def person_losses(answer: Answer, batch: Batch) -> dict[str, Tensor]:
     matched = mine & (nearest < MATCH_M)
     # A peak at somebody whom no sensor sees is neither right nor wrong; so is one outside of what is taught.
     want = people.gather(1, which.unsqueeze(2).expand(-1, -1, people.shape[2]))
-    column, row = answer.peak % HALF, torch.div(answer.peak, HALF, rounding_mode="floor")
+    width = answer.heat.shape[3]
+    column, row = answer.peak % width, torch.div(answer.peak, width, rounding_mode="floor")
     ignored = batch.ignore[torch.arange(len(row)).unsqueeze(1), 0, row, column] > 0
     counted = ~ignored & ~(matched & (want[:, :, 6] == 0))
     score = F.binary_cross_entropy_with_logits(person[:, :, 0], matched.float(), reduction="none")

@@ -1,6 +1,6 @@
 """home-s in torch: E (encoders), D (first answers), h (a second look with the first answers in hand).
 
-Canvas: 64 x 64 cells in, 32 x 32 inside and out. Both memories, of cells and of rooms, move towards what is
+Canvas: 64 x 64 cells in, 32 x 32 inside and out (in training a part of it: the layers do not care). Both memories, of cells and of rooms, move towards what is
 seen by 1 - exp(-rate dt), so that any time may lie between two ticks."""
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class HomeNet(nn.Module):
         told = s.memory + s.room + 16 + 2
         self.answer = mlp(told, s.room, COUNTS + ACTIVITY)
         room = s.memory + COUNTS + ACTIVITY + 1
-        self.person = mlp(2 * s.trunk + s.cells + FIRST + room, s.person, s.person, 10)
+        self.person = mlp(s.trunk + s.cells + FIRST + room, s.person, s.person, 10)
         self.again = mlp(told + COUNTS + ACTIVITY + 1 + 6, s.room, COUNTS + ACTIVITY)
         nn.init.constant_(self.first.bias[:1], -4.0)  # type: ignore[index]
 
@@ -151,7 +151,8 @@ class HomeNet(nn.Module):
             row = row + torch.relu(layer(torch.cat([row, near @ row], dim=2)))
         exists = rooms[:, :, -4:-3]
         film = (self.film(torch.cat([row, memory], dim=2)) * exists).transpose(1, 2) @ room_map
-        scale, shift = film.view(-1, 2, self.sizes.trunk, HALF, HALF).unbind(1)
+        height, width = cells.shape[2:]
+        scale, shift = film.view(-1, 2, self.sizes.trunk, height, width).unbind(1)
         x = self.norm(self.join(torch.cat([self.stem(canvas), cells], dim=1)))
         x = torch.relu(x * (1 + scale) + shift)
         for block in self.blocks:
@@ -178,11 +179,11 @@ class HomeNet(nn.Module):
         about = torch.cat([memory, believed, doing, near @ occupied], dim=2)
         peaks = p * (p >= F.max_pool2d(p, 3, 1, 1))
         _, peak = peaks.flatten(1).topk(PEOPLE, dim=1)
-        around = torch.cat([x, F.avg_pool2d(x, 3, 1, 1), cells, first], dim=1)
+        around = torch.cat([x, cells, first], dim=1)
         at = gather(around.flatten(2), peak)  # (B, K, C)
         rooms_at = gather(room_map, peak)  # (B, K, R)
         delta = self.person(torch.cat([at, rooms_at @ about], dim=2))
-        person = self._people(delta, at[:, :, -FIRST:], peak)
+        person = self._people(delta, at[:, :, -FIRST:], peak, int(width))
         sure = torch.sigmoid(person[:, :, :1])
         posture = F.softmax(person[:, :, 6:9], dim=2)
         speed = person[:, :, 4:6].pow(2).sum(dim=2, keepdim=True).clamp(max=9.0)
@@ -196,10 +197,10 @@ class HomeNet(nn.Module):
             *(first_activities + activities, peak, person, cells, memory),
         )
 
-    def _people(self, delta: Tensor, first: Tensor, peak: Tensor) -> Tensor:
+    def _people(self, delta: Tensor, first: Tensor, peak: Tensor, width: int) -> Tensor:
         heat, offset, velocity, posture, fall = first.split([1, 2, 2, POSTURE, 1], dim=2)
-        row = torch.div(peak, HALF, rounding_mode="floor")
-        centre = torch.stack([peak - row * HALF, row], dim=2).float() * 2 + 1  # in cells of 0.25 m
+        row = torch.div(peak, width, rounding_mode="floor")
+        centre = torch.stack([peak - row * width, row], dim=2).float() * 2 + 1  # in cells of 0.25 m
         return torch.cat(
             [
                 heat + delta[:, :, :1],

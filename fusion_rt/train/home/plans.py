@@ -1,7 +1,7 @@
 """Random plans: no network should know one home by heart.
 
-A rectangle is cut again and again into rooms; doors join all of them; each room gets some of the sensors that one
-may find in a home, never the same twice."""
+A rectangle is cut again and again into rooms; doors join all of them; each room gets some of the sensors that
+one may find in a home, never the same twice."""
 
 from __future__ import annotations
 
@@ -120,9 +120,7 @@ def _joined(count: int, pairs: list[tuple[int, int]]) -> bool:
         reached |= more
 
 
-def _named(
-    boxes: list[Box], edges: list[Edge], rng: np.random.Generator
-) -> tuple[list[Box], list[str], int]:
+def _named(boxes: list[Box], edges: list[Edge], rng: np.random.Generator) -> tuple[list[Box], list[str], int]:
     """Living and bedroom are large, bathroom and hall small; the hall is where most doors could be."""
     count = len(boxes)
     order = sorted(range(count), key=lambda i: -boxes[i].area)
@@ -170,13 +168,16 @@ def _doors(
         ways = [e for e in edges if (e.a in reached) != (e.b in reached)]
         firsts = [e for e in ways if entrance in (e.a, e.b)]
         # A bathroom is no way to somewhere else, where that can be helped.
-        good = [
-            e for e in firsts or ways if names[e.a if e.a in reached else e.b] != "bathroom"
-        ] or ways
+        good = [e for e in firsts or ways if names[e.a if e.a in reached else e.b] != "bathroom"] or ways
         edge = good[int(rng.integers(len(good)))]
         inner = edge.b if edge.a in reached else edge.a
         private = names[inner].startswith(("bath", "bed", "guest"))
-        add(f"{names[inner]}_door", (names[inner], names[edge.a + edge.b - inner]), edge, 0.55 if private else 0.2)
+        add(
+            f"{names[inner]}_door",
+            (names[inner], names[edge.a + edge.b - inner]),
+            edge,
+            0.55 if private else 0.2,
+        )
         reached.add(inner)
     box = boxes[entrance]
     walls = [
@@ -240,7 +241,12 @@ def _details(kind: str, box: Box, rng: np.random.Generator) -> dict[str, Any]:
         height = float(rng.uniform(1.2, 2.1))
         pose = {"translation": (x, y, height), "rpy_deg": (0.0, 0.0, heading)}
         reach = max(6.0, math.ceil(far))
-        return {"pose": pose, "fov_deg": float(rng.choice([100, 120, 140])), "range_m": reach, "period_s": 0.1}
+        return {
+            "pose": pose,
+            "fov_deg": float(rng.choice([100, 120, 140])),
+            "range_m": reach,
+            "period_s": 0.1,
+        }
     if kind == "camera":
         down = float(rng.uniform(18, 32))
         pose = {

@@ -1,5 +1,5 @@
-"""A simulated home as training needs it: what all sensors said at each tick and what was true, a few hundred bytes
-a tick, in one .npz. Made by the same intake and observer as in the live engine."""
+"""A simulated home as training needs it: what all sensors said at each tick and what was true, a few hundred
+bytes a tick, in one .npz. Made by the same intake and observer as in the live engine."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Receiver:
     def packets(self, first: int, last: int) -> list[HomeReading]:
         """Readings of the ticks first..last."""
         config, packets = self.world.config.beacon, []
-        closed = self.world.doors.closed_bits()
+        closed = self.world.closed
         rows = sorted(
             (tick, p)
             for p in self.phones

@@ -69,7 +69,8 @@ class Radar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The mmWave radars. Defaults are those of a 60 GHz module of TI's IWR6843 kind with static clutter
     removal: 4 cm in range, a few degrees in azimuth after interpolation (TI SWRU546, SWRA553).
 
-    ld2450            sensors that are of this kind: up to three targets, no height (Hi-Link LD2450 manual)
+    ld2450            sensors that are of this kind, with * and ?: up to three targets, no height (Hi-Link
+                      LD2450 manual)
     points            of a walking person within 3 m, a frame; RadHAR's recordings hold 15 to 28
     snr_db            of a walking person at 2 m; falls with the fourth power of range
     still             of `points`, the share that somebody who only breathes gives
@@ -80,7 +81,7 @@ class Radar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     hz: Positive = 10.0
-    ld2450: tuple[str, ...] = ()
+    ld2450: tuple[str, ...] = ("*ld2450*",)
     points: Positive = 22.0
     snr_db: float = 30.0
     threshold_db: float = 10.0

@@ -61,7 +61,7 @@ class Microphone:
 
     def _loss(self, xy: Array, ticks: Array) -> Array:
         """dB from 1 m to the microphone: distance, walls, closed doors, a room's reverberation."""
-        closed = self.world.doors.closed_bits()[ticks]
+        closed = self.world.closed[ticks]
         walls, _ = self.sight.at(xy, np.zeros_like(closed))
         blocked, _ = self.sight.at(xy, closed)
         distance = np.maximum(np.hypot(*(xy - self.sight.eye[:2]).T), 0.5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from itertools import count
 from typing import Any
 
@@ -134,7 +135,8 @@ class SimulatedHome:
 
     def _sensor(self, sensor_id: str, sensor: Sensor, talk: Any, where: Any) -> Any:
         if sensor.kind == "radar":
-            kind = TargetRadar if sensor_id in self.config.radar.ld2450 else PointRadar
+            targets = any(fnmatchcase(sensor_id, pattern) for pattern in self.config.radar.ld2450)
+            kind = TargetRadar if targets else PointRadar
             return kind(self.world, sensor_id, sensor)
         if sensor.kind == "camera":
             return Watcher(self.world, sensor_id, sensor)
@@ -152,8 +154,7 @@ class SimulatedHome:
     def _check(self) -> None:
         """Raises ConfigError where the configuration names a sensor that the plan lacks."""
         kinds = {sensor.kind for sensor in self.plan.sensors.values()}
-        named = [("radar.ld2450", each, False) for each in self.config.radar.ld2450]
-        named += [("sensors_off", each, True) for each in self.config.sensors_off]
+        named = [("sensors_off", each, True) for each in self.config.sensors_off]
         named += [("pcm.sensors", each, False) for each in self.config.pcm.sensors]
         named += [("faults", fault.sensor, False) for fault in self.config.faults]
         for where, name, kind_too in named:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fusion_rt.plan import Plan, inside
 from fusion_rt.scene import ACTIVITIES, POSTURES
-from fusion_rt.sim.home.routine import AWAY, FALL_S, Household, Leg
+from fusion_rt.sim.home.routine import AWAY, FALL_S, FALLS_M, Household, Leg
 from fusion_rt.transforms import Array
 
 HZ = 10
@@ -140,12 +140,12 @@ def rooms_of(plan: Plan, xy: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _fall_over(xy: NDArray[np.float32], leg: Leg, first: int, last: int) -> None:
-    """The trunk ends half a metre ahead of the feet."""
+    """The trunk comes down ahead of the feet."""
     if leg.posture != "lying":
         return
     t = np.clip((np.arange(first, last) / HZ - leg.start_s) / FALL_S, 0, 1)[:, None]
     ahead = np.array([np.cos(leg.facing), np.sin(leg.facing)])
-    xy[first:last] = leg.path[0] + 0.25 * t**2 * ahead
+    xy[first:last] = leg.path[0] + FALLS_M * t**2 * ahead
 
 
 def _limbs(

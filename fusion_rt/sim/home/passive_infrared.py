@@ -21,7 +21,7 @@ def triggers(world: World, sensor_id: str, sensor: Sensor, rng: np.random.Genera
     rate = np.zeros(ticks)
     T = sensor.T_home_sensor
     sight = Sightlines.of(world.plan, world.house.pieces, T[:3, 3])
-    closed = world.doors.closed_bits()
+    closed = world.closed
     half = np.radians(sensor.fov_deg / 2)
     blind = float(rng.uniform(-half, half))
     for p in range(len(world.people.names)):

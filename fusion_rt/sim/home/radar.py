@@ -62,7 +62,7 @@ class PointRadar:
         world, config, rng = self.world, self.world.config.radar, self.rng
         people, n = world.people, len(self.world.people.names)
         parts: list[tuple[Array, Array, Array, Array]] = []
-        closed = world.doors.closed_bits()[ticks]
+        closed = world.closed[ticks]
         for p in range(n):
             xy = people.xy[p, ticks].astype(np.float64)
             near = np.hypot(*(xy - self.eye[:2]).T) < self.sensor.range_m + 1.5
@@ -232,7 +232,7 @@ class TargetRadar:
         """Frames of the ticks first..last."""
         world, rng, start_ns = self.world, self.rng, self.world.config.start_ns
         people, ticks = world.people, np.arange(first, last)
-        closed = world.doors.closed_bits()[first:last]
+        closed = world.closed[first:last]
         n = len(people.names)
         local, speed, seen, moves = [], [], [], []
         for p in range(n):

@@ -17,6 +17,7 @@ from fusion_rt.transforms import Array
 
 DAY_S = 86400.0
 AWAY = "away"
+FALLS_M = 0.25  # how far ahead of the feet the middle of the body comes down
 FALL_S = 0.6  # from upright to the floor: Hsiao & Robinovitch, J. Biomech. 31, 1998, measured 0.6-0.8 s
 
 
@@ -430,7 +431,8 @@ class _Life:
             if self.plan.room_at(*middle[0][-1]):
                 self.due_falls.pop(0)
                 now = self._fall(person, now, speed, middle[0], place)
-                path, length = middle[1], float(np.hypot(*np.diff(middle[1], axis=0).T).sum())
+                path = np.concatenate([legs[-1].path, middle[1]])
+                length = float(np.hypot(*np.diff(path, axis=0).T).sum())
         end = now + length / speed + 0.8
         legs.append(_walking(now, end, place, path))
         return end
@@ -460,18 +462,19 @@ class _Life:
         self.falls.append((down, person))
         at, step = path[-1], path[-1] - path[-2]
         facing = math.atan2(step[1], step[0]) if np.hypot(*step) > 1e-6 else 0.0
+        floor = at + FALLS_M * np.array([math.cos(facing), math.sin(facing)])
         lying = down + FALL_S + float(self.rng.uniform(0.05, 1.0)) * self.config.routine.fall_lying_s
-        for doing, begin, end, posture in (
-            ("fall", down, lying, LIE),
-            ("fall", lying, lying + float(self.rng.uniform(3, 8)), SIT),
+        for begin, end, posture, where in (
+            (down, lying, LIE, at),
+            (lying, lying + float(self.rng.uniform(3, 8)), SIT, floor),
         ):
             legs.append(
                 Leg(
-                    doing=doing,
+                    doing="fall",
                     start_s=begin,
                     end_s=end,
                     place=place,
-                    path=at[None],
+                    path=where[None],
                     activity="other",
                     posture=posture,
                     facing=facing,

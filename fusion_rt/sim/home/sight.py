@@ -70,7 +70,7 @@ class Watcher:
         world, config, rng, sensor = self.world, self.world.config.camera, self.rng, self.sensor
         people = world.people
         xy = people.xy[p, ticks].astype(np.float64)
-        walls, _ = self.sight.at(xy, world.doors.closed_bits()[ticks])
+        walls, _ = self.sight.at(xy, world.closed[ticks])
         depth = (np.concatenate([xy, np.ones((len(xy), 1))], axis=1) - self.eye) @ self.R_sensor_home[2]
         with np.errstate(invalid="ignore"):
             at = np.flatnonzero((walls == 0) & (depth > 0.3) & (depth < 12))
@@ -94,7 +94,7 @@ class Watcher:
         u = camera[..., 0] / z * sensor.intrinsics[0, 0] + sensor.intrinsics[0, 2]
         v = camera[..., 1] / z * sensor.intrinsics[1, 1] + sensor.intrinsics[1, 2]
         size = 1.7 * sensor.intrinsics[1, 1] / np.maximum(depth[at], 0.3)
-        around, shadow = self.sight.at(body[..., :2], world.doors.closed_bits()[tick][:, None])
+        around, shadow = self.sight.at(body[..., :2], world.closed[tick][:, None])
         inside = (u >= 0) & (u < sensor.width) & (v >= 0) & (v < sensor.height) & (camera[..., 2] > 0.2)
         clear = inside & (body[..., 2] > shadow - 0.05) & (around == 0)
         share = clear.mean(axis=1)

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from fusion_rt.plan import Plan
 from fusion_rt.sim.home.air import STEP_S, Air, breathe, sunshine
@@ -23,7 +24,10 @@ TICK_NS = 1_000_000_000 // HZ
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """A home and all that went on in it; people's ticks are 0.1 s, `start_ns` is tick 0."""
+    """A home and all that went on in it; people's ticks are 0.1 s, `config.start_ns` is tick 0.
+
+    closed  (T,): bit d set where door d is closed
+    """
 
     plan: Plan
     config: HomeSimConfig
@@ -31,6 +35,7 @@ class World(Struct, frozen=True, kw_only=True):
     house: Household
     people: People
     doors: Doors
+    closed: NDArray[np.uint32]
     air: Air
     light: Light
     events: list[TrueEvent]
@@ -54,6 +59,7 @@ class World(Struct, frozen=True, kw_only=True):
             house=house,
             people=people,
             doors=doors,
+            closed=doors.closed_bits(),
             air=air,
             light=illuminate(plan, people, sun, stream(seed, "light")),
             events=happen(house, people, doors, config, stream(seed, "events")),

@@ -20,7 +20,7 @@ from fusion_rt.plan import Plan
 from fusion_rt.scene import HomeEvent, Scene
 from fusion_rt.sim.home.home import simulate
 from fusion_rt.sim.home.truth import HomeTruth, TrueEvent
-from fusion_rt.train.home.plans import random_plan
+from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tapes import settings
 
 FIRST_SEED = 500_000  # training takes 1,000 and on
@@ -56,7 +56,7 @@ class HomeReport(Struct, frozen=True, kw_only=True):
 def homes(count: int, hours: float, seed: int, plan: Plan | None = None) -> Iterator[Home]:
     """plan: the same for all, with other people; None: another each."""
     for i in range(count):
-        this = plan or random_plan(seed + i, equipped=True)
+        this = plan or plan_of(seed + i, equipped=True)
         config = settings(seed + i, hours=hours, faults_per_day=0.0)
         yield Home(this, list(simulate(this, config, seed + i)))
 

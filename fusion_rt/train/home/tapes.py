@@ -11,7 +11,7 @@ import numpy as np
 
 from fusion_rt.sim.home.config import HomeSimConfig, Routine, Sounds
 from fusion_rt.sim.home.home import simulate
-from fusion_rt.train.home.plans import random_plan
+from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tape import record
 
 
@@ -46,6 +46,6 @@ def make(folder: Path, *, homes: int, hours: float, seed: int, workers: int) -> 
 
 def _make(path: Path, *, hours: float) -> Path:
     seed = int(path.stem)
-    plan = random_plan(seed)
+    plan = plan_of(seed)
     record(plan, simulate(plan, settings(seed, hours=hours), seed), path)
     return path

@@ -123,9 +123,20 @@ def compare_frames(
     _say(statistics.report(statistics.tabulate(real), statistics.tabulate(simulated)))
 
 
+training = typer.Typer(
+    help="Train a network: driving's on simulated frames, or home's (`train home`).",
+    invoke_without_command=True,
+)
+
+
+@training.callback()
 def train(
-    frames: Frames,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there.")],
+    context: typer.Context,
+    frames: Annotated[Path | None, typer.Option(help="A folder of `fusion-rt sim frames`.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there."),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="How long to train; the learning rate ends with it.")
     ] = None,
@@ -159,7 +170,7 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read scenes; 0: read in turn.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
 ) -> None:
-    """Train a network on simulated frames; the folder may still be filling.
+    """Train driving's network on simulated frames, which may still be coming; or another by its command.
 
     fusion-rt train --frames out/frames --out out/camera --part camera --batch 8 --minutes 20
     fusion-rt train --frames out/frames --out out/train --start out/camera/last.pt --minutes 100
@@ -169,6 +180,13 @@ def train(
 
     torchrun --nproc-per-node 2 --no-python fusion-rt train --frames out/frames --out out/train --minutes 50
     """
+    if context.invoked_subcommand is not None:
+        return
+    for name, given in (("--frames", frames), ("--out", out)):
+        if given is None:
+            raise typer.BadParameter("is needed to train driving's network", param_hint=name)
+    assert frames is not None
+    assert out is not None
     with _extra("train"):
         from fusion_rt.train import loop
     config = loop.TrainConfig(
@@ -191,6 +209,54 @@ def train(
         device=device,
     )
     loop.train(config, say=_say)
+
+
+@training.command("home")
+def train_home(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there.")
+    ] = Path("out/home-s"),
+    tapes: Annotated[Path, typer.Option(help="Folder of simulated homes; those that lack are made.")] = Path(
+        "out/home-tapes"
+    ),
+    homes: Annotated[int, typer.Option(min=1, help="How many, each with another plan.")] = 120,
+    hours: Annotated[float, typer.Option(min=0.02, help="Of each home.")] = 0.25,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, over all starts.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first home; each next has the next.")] = 3000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    package: Annotated[
+        Path | None, typer.Option(help="Write the model package there, when it is trained.")
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of the package: stands in every scene's certificate.")] = "1",
+) -> None:
+    """Train home-s on simulated homes of random plans; makes them first.
+
+    fusion-rt train home --homes 120 --minutes 60 --package out/home-s/package
+
+    Stop it and start it again: it goes on where it was.
+    """
+    with _extra("train"):
+        from fusion_rt.train.home import loop
+        from fusion_rt.train.home import tapes as simulated
+        from fusion_rt.train.home.export import export as write
+    made = simulated.make(tapes, homes=homes, hours=hours, seed=seed, workers=workers)
+    with progress("simulating homes") as advance:
+        for done, _ in enumerate(made, 1):
+            advance(done, homes)
+
+    def show(share: float, step: int, told: dict[str, float]) -> None:
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in told.items())
+        _say(f"{100 * share:3.0f} %  step {step}  {losses}")
+
+    settings = loop.HomeTraining(minutes=minutes, threads=threads)
+    net = loop.train(tapes, out, settings, show=show)
+    if package is not None:
+        command = (
+            f"fusion-rt train home --homes {homes} --hours {hours:g} --seed {seed} --minutes {minutes:g}"
+        )
+        spec = write(net, package, version=version, trained_with=command)
+        _say(f"{package}: {spec.name} version {spec.version}")
 
 
 def export(

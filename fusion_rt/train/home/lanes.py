@@ -20,7 +20,7 @@ from fusion_rt.train.home.tape import Tape
 Array = NDArray[np.float32]
 MOST = 8  # people at a tick that are taught
 IGNORED = 3  # cells around somebody whom no sensor looks at
-WIDTH, HEIGHT = 48, 40  # cells of the part of the canvas that is taught: most of it is outside of the home
+WIDTH, HEIGHT = 48, 40  # cells of the part of the canvas that is taught; most of it is no home
 SPREAD = 0.7  # cells: of the bump that stands for a person
 TARGET = ("x", "y", "vx", "vy", "posture", "fall", "seen")
 
@@ -59,7 +59,7 @@ class Lane:
         self._lose()
 
     def _part(self) -> tuple[int, int]:
-        """First column and row, even, of a part of the canvas that holds the home; somewhere else each time."""
+        """First column and row, even, of a part of the canvas that holds the home; drawn anew each time."""
         rows, columns = np.nonzero(self.tape.canvas.index >= 0)
         return (
             _first(int(columns.min()), int(columns.max()) + 1, WIDTH, self._rng),

@@ -29,8 +29,8 @@ class HomeTraining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     lanes    homes side by side; ticks: through which one update looks back"""
 
     minutes: float = 40.0
-    lanes: int = 16
-    ticks: int = 6
+    lanes: int = 8
+    ticks: int = 5
     rate: float = 3e-3
     decay: float = 1e-3
     seed: int = 1

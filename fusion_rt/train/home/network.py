@@ -1,7 +1,8 @@
 """home-s in torch: E (encoders), D (first answers), h (a second look with the first answers in hand).
 
-Canvas: 64 x 64 cells in, 32 x 32 inside and out (in training a part of it: the layers do not care). Both memories, of cells and of rooms, move towards what is
-seen by 1 - exp(-rate dt), so that any time may lie between two ticks."""
+Canvas: 64 x 64 cells in, 32 x 32 inside and out (in training a part of it: the layers do not care). Both
+memories, of cells and of rooms, move towards what is seen by 1 - exp(-rate dt), so that any time may lie
+between two ticks."""
 
 from __future__ import annotations
 

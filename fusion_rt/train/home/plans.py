@@ -29,8 +29,8 @@ class Box(NamedTuple):
 def plan_of(seed: int, *, equipped: bool = False) -> Plan:
     """The same plan for the same arguments: three to six rooms.
 
-    equipped: the sensors of a home that means it, instead of some by chance: motion in every room, a radar in all
-    but bathrooms, cameras and microphones in living room and kitchen, contacts at the doors."""
+    equipped: the sensors of a home that means it, instead of some by chance: motion in every room, a radar in
+    all but bathrooms, cameras and microphones in living room and kitchen, contacts at the doors."""
     rng = np.random.default_rng([seed, 77])
     while True:
         plan = random_plan(int(rng.integers(1 << 31)), int(rng.integers(3, 7)))
@@ -46,8 +46,8 @@ def plan_of(seed: int, *, equipped: bool = False) -> Plan:
         contact = f"{slug}_contact" if equipped or rng.random() < chance else ""
         doors[slug] = replace(door, contact=contact)
         if contact:
-            room = next(r for r in door.rooms if r != OUTSIDE)
-            sensors[contact] = {"kind": "contact", "room": room}
+            side = next(r for r in door.rooms if r != OUTSIDE)
+            sensors[contact] = {"kind": "contact", "room": side}
     for name, room in plan.rooms.items():
         (bx0, by0), (bx1, by1) = room.corners.min(axis=0), room.corners.max(axis=0)
         sensors |= _sensors(name, Box(float(bx0), float(by0), float(bx1), float(by1)), rng, equipped)

@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
+import msgspec
 import numpy as np
+import yaml
 from msgspec import Meta, Struct
 
 from fusion_rt import config
@@ -158,6 +160,10 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         plan = config.parse(text, cls, source)
         plan.check(source)
         return plan
+
+    def to_yaml(self) -> str:
+        """What `from_yaml` makes the same plan of."""
+        return yaml.safe_dump(msgspec.to_builtins(self), sort_keys=False, allow_unicode=True)
 
     def check(self, source: str) -> None:
         """Raises RigError at the first thing that cannot be right."""

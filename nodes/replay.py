@@ -71,7 +71,7 @@ def run(config: ReplayConfig, bus: Bus) -> None:
     """Packets in order, each when it is due. Raises LogError, ConfigError."""
     path = locate(config.log)
     with logs.open(path) as log, bus.subscriber(config.commands) as commands:
-        topics = names(config, log.rig.modalities())
+        topics = names(config, log.modalities())
         publishers = {sensor: bus.publisher(name) for sensor, name in topics.items()}
         if not config.paused:
             _wait(publishers, config, bus)

@@ -21,6 +21,7 @@ LEVELS = [
         "errors",
         "header",
         "home_packets",
+        "home_truth",
         "images",
         "messages",
         "outlines",

@@ -100,9 +100,13 @@ def _describe(log: Log, path: Path, *, checked: bool) -> dict[str, Any]:
         }
         for name, topic in log.topics.items()
     }
-    sensors: dict[str, dict[str, Any]] = {name: {"kind": kind} for name, kind in log.rig.modalities().items()}
+    sensors: dict[str, dict[str, Any]] = {name: {"kind": kind} for name, kind in log.modalities().items()}
     for name, camera in log.rig.cameras.items():
         sensors[name] |= {"width": camera.width, "height": camera.height}
+    for name, sensor in log.plan.sensors.items() if log.plan is not None else ():
+        sensors[name] |= {"room": sensor.room}
+        if sensor.kind == "camera":
+            sensors[name] |= {"width": sensor.width, "height": sensor.height}
     return {
         "path": str(path),
         "bytes": path.stat().st_size,
@@ -112,6 +116,7 @@ def _describe(log: Log, path: Path, *, checked: bool) -> dict[str, Any]:
         "messages": sum(topic.messages for topic in log.topics.values()),
         "topics": topics,
         "sensors": sensors,
+        "rooms": [] if log.plan is None else list(log.plan.rooms),
         "losses": [msgspec.to_builtins(loss) for loss in log.losses],
         "ended": None if log.ended is None else msgspec.to_builtins(log.ended),
         "recovered": log.recovered,

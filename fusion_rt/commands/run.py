@@ -198,7 +198,7 @@ def _replay_live(
 
     checked = typed.convert(settings, node.ReplayConfig, "replay")
     with logs.open(path) as opened:
-        node.names(checked, opened.rig.modalities())
+        node.names(checked, opened.modalities())
         rig = opened.rig
     with tempfile.TemporaryDirectory(prefix="fusion-rt-") as folder:
         rig_file = settings["log"]

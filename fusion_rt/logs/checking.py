@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from fusion_rt.errors import FusionError, LogError
 from fusion_rt.logs import scene
-from fusion_rt.logs.chunks import Contents, Damage, McapFile, read_chunk, read_index, survey
+from fusion_rt.logs.chunks import PLAN, Contents, Damage, McapFile, read_chunk, read_index, survey
 from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
 from fusion_rt.logs.reader import decode
 from fusion_rt.logs.records import MAGIC, Message
+from fusion_rt.logs.rigs import read_plan
 from fusion_rt.rig import Rig
 
 GAPS_KEPT = 1000  # of a topic; beyond it they are counted
@@ -202,6 +203,10 @@ def _rig(found: Contents, path: Path) -> list[Problem]:
     try:
         Rig.from_yaml(found.rig, f"{path} (rig)")
     except FusionError as error:
+        return [Problem(str(error))]
+    try:
+        read_plan(found.metadata.get(PLAN, []), f"{path} (plan)")
+    except LogError as error:
         return [Problem(str(error))]
     return []
 

@@ -39,6 +39,7 @@ from fusion_rt.logs.records import (
 
 RIG = "fusion_rt.rig"  # the metadata record that holds the rig's YAML
 OWN = "fusion_rt."  # of the names of our metadata records
+PLAN = "plan"  # behind OWN: the record that holds the plan of a home as JSON
 _BLOCK = 1 << 20
 # A chunk's record, of less than 4 GB, as it looks in the middle of anything.
 _CHUNK_LIKE = re.compile(

@@ -92,6 +92,9 @@ def _diff_logs(
     found = first_difference(msgspec.to_builtins(a.rig), msgspec.to_builtins(b.rig), ignore)
     if found is not None:
         return _difference("rig", found)
+    found = first_difference(msgspec.to_builtins(a.plan), msgspec.to_builtins(b.plan), ignore)
+    if found is not None:
+        return _difference("plan", found)
     span = max(a.end_ns - a.start_ns, 1)
     counts: dict[str, int] = {}
     for one, other in zip_longest(_records(a, topics), _records(b, topics)):

@@ -26,7 +26,7 @@ def cut(
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> int:
     """Messages logged from start_ns on and before end_ns, as they are, to `out`; returns how many. The rig
-    stays whole, since the vehicle is the same.
+    and the plan stay whole, since the vehicle and the home are the same.
 
     topics, without: sensors, or prediction; no topics are all. Raises LogError: nothing is overwritten; a
     topic is not there; nothing is left."""
@@ -35,7 +35,7 @@ def cut(
     chosen = _chosen(log, topics, without)
     first, last = start_ns or log.start_ns, end_ns or log.end_ns
     try:
-        with LogWriter(out, log.rig, compression=compression) as writer:
+        with LogWriter(out, log.rig, plan=log.plan, compression=compression) as writer:
             for schema, channel, message in log.records(start_ns, end_ns):
                 if channel is None or channel.topic not in chosen:
                     continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,14 +12,15 @@ from msgspec import Struct
 
 from fusion_rt import logs
 from fusion_rt.errors import FusionError, LogError
+from fusion_rt.logs.json_form import Written
 from fusion_rt.logs.kitti_writer import KittiWriter, one_of_each
 from fusion_rt.logs.left_out import LeftOut
+from fusion_rt.logs.losses import topic_of
 from fusion_rt.logs.pcd import write_cloud
 from fusion_rt.logs.rosbag_writer import RosBagWriter
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Packet, PointCloud
 from fusion_rt.payloads import H264
-from fusion_rt.rig import Rig
 
 FORMATS = ("rosbag2", "rosbag1", "pcd", "kitti", "kitti-object", "mcap")
 
@@ -71,7 +73,7 @@ def export(
     left_out = LeftOut()
     with logs.open(log) as opened:
         span = max(opened.end_ns - opened.start_ns, 1)
-        writer = _writer(to, out, opened.rig, options)
+        writer = _writer(to, out, opened, options)
         with writer:
             for packet in opened:
                 sensor = packet.header.sensor_id
@@ -87,9 +89,10 @@ def export(
                         raise
                 progress((packet.header.stamp_ns - opened.start_ns) / span)
             if to == "mcap":
-                for prediction in opened.predictions():
-                    writer.write(prediction)  # type: ignore[arg-type]
-                    counts["prediction"] += 1
+                answers: Iterator[Any] = chain(opened.predictions(), opened.scenes(), opened.truths())
+                for answer in answers:
+                    writer.write(answer)
+                    counts[topic_of(answer).removeprefix("/")] += 1
         if isinstance(writer, KittiWriter) and writer.alone:
             left_out.add("alone", f"{writer.alone} sweeps without an image within 50 ms")
         if opened.recovered:
@@ -101,13 +104,14 @@ def export(
     return Exported(dict(sorted(counts.items())), tuple(left_out.lines()))
 
 
-def _writer(to: str, out: Path, rig: Rig, options: Options) -> _Writer:
+def _writer(to: str, out: Path, log: logs.Log, options: Options) -> _Writer:
+    rig = log.rig
     if to in ("rosbag1", "rosbag2"):
         return RosBagWriter(out, rig, ros1=to == "rosbag1", storage=options.storage)
     if to == "pcd":
         return _PcdWriter(out, options.pcd_encoding, several=len(rig.lidars) > 1)
     if to == "mcap":
-        return _McapWriter(out, rig, options.video)
+        return _McapWriter(out, log, options.video)
     layout = "object" if to == "kitti-object" else "raw"
     return KittiWriter(out, one_of_each(rig, options.camera, options.lidar), layout=layout)
 
@@ -137,12 +141,12 @@ class _PcdWriter:
 
 
 class _McapWriter:
-    """Our own format again."""
+    """Our own format again, with the answers and the truth that a log holds besides."""
 
-    def __init__(self, out: Path, rig: Rig, video: bool) -> None:
-        self._log = LogWriter(out, rig, video=VIDEO if video else None)
+    def __init__(self, out: Path, log: logs.Log, video: bool) -> None:
+        self._log = LogWriter(out, log.rig, plan=log.plan, video=VIDEO if video else None)
 
-    def write(self, packet: Packet) -> bool:
+    def write(self, packet: Written) -> bool:
         self._log.write(packet)
         return True
 

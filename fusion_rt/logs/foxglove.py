@@ -27,7 +27,17 @@ from msgspec.structs import replace
 from fusion_rt.errors import LogError, MessageError
 from fusion_rt.images import decode_image
 from fusion_rt.logs.records import Buffer
-from fusion_rt.messages import AudioChunk, GnssFix, Image, Message, Packet, PointCloud, pack, unpack
+from fusion_rt.messages import (
+    AudioChunk,
+    GnssFix,
+    Image,
+    Message,
+    Packet,
+    PointCloud,
+    RadarPoints,
+    pack,
+    unpack,
+)
 from fusion_rt.payloads.video import VideoDecoder, VideoEncoder
 
 _VIDEO = CompressedVideo.DESCRIPTOR.full_name
@@ -37,6 +47,7 @@ OWN_FIELD = 6190  # not used by any Foxglove schema
 POINT = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("t", "<f4"), ("ring", "<u2")]
 )
+RADAR_POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("velocity", "<f4"), ("snr", "<f4")])
 _POSITION = np.dtype(  # the same bytes, x y z as one
     {"names": ["xyz"], "formats": ["(3,)<f4"], "offsets": [0], "itemsize": POINT.itemsize}
 )
@@ -47,6 +58,15 @@ class _Size(Struct):
 
     height: int
     width: int
+
+
+class _Kind(Struct):
+    """What a message's own header says that it is."""
+
+    type: str
+
+
+_RADAR = str(RadarPoints.__struct_config__.tag)
 
 
 def _varint(n: int) -> bytes:
@@ -107,7 +127,7 @@ def decode(schema: str, data: Buffer, video: VideoDecoder | None = None) -> Pack
                 return None
             arrays = [_video_pixels(given, bytes(fields.get(_VIDEO_FORMAT, b"")).decode(), video, own)]
         else:
-            arrays = _ARRAYS[schema](given)
+            arrays = _ARRAYS[schema](given, own)
     except (ValueError, IndexError) as error:  # among them a length that is no whole number of points
         raise LogError(f"a {schema} message is damaged: {error}") from error
     return unpack(own, arrays)  # type: ignore[return-value]
@@ -119,7 +139,7 @@ def schema(packet: Message, *, video: bool = False) -> Any:
         if video:
             return CompressedVideo
         return CompressedImage if packet.encoding in ("jpeg", "png") else RawImage
-    return {PointCloud: FoxglovePointCloud, GnssFix: LocationFix, AudioChunk: RawAudio}.get(type(packet))
+    return _CLASSES.get(type(packet))
 
 
 def descriptor_set(message_class: Any) -> bytes:
@@ -226,6 +246,16 @@ def _points(packet: PointCloud) -> tuple[Any, Any]:
     return message, packed
 
 
+def _radar(packet: RadarPoints) -> tuple[Any, Any]:
+    packed = np.empty((len(packet.xyz), 5), np.float32)
+    packed[:, :3], packed[:, 3], packed[:, 4] = packet.xyz, packet.velocity, packet.snr_db
+    message = FoxglovePointCloud(point_stride=RADAR_POINT.itemsize)
+    message.pose.orientation.w = 1.0
+    for i, name in enumerate(RADAR_POINT.names or ()):
+        message.fields.add(name=name, offset=4 * i, type=PackedElementField.FLOAT32)
+    return message, packed
+
+
 def _location(packet: GnssFix) -> tuple[Any, Any]:
     message = LocationFix(
         latitude=packet.latitude_deg,
@@ -241,7 +271,10 @@ def _audio(packet: AudioChunk) -> tuple[Any, Any]:
     return RawAudio(format="pcm-s16", sample_rate=packet.rate, number_of_channels=1), packet.pcm
 
 
-def _point_arrays(data: memoryview) -> list[Any]:
+def _point_arrays(data: memoryview, own: memoryview) -> list[Any]:
+    if msgspec.msgpack.decode(own, type=_Kind).type == _RADAR:
+        columns = np.frombuffer(data, "<f4").reshape(-1, 5)
+        return [np.ascontiguousarray(part) for part in (columns[:, :3], columns[:, 3], columns[:, 4])]
     points = np.frombuffer(data, POINT)
     xyz = np.ascontiguousarray(points.view(_POSITION)["xyz"])
     return [xyz, *(np.ascontiguousarray(points[name]) for name in ("intensity", "t", "ring"))]
@@ -252,13 +285,20 @@ _TO_FOXGLOVE: dict[type, Callable[[Any], tuple[Any, Any]]] = {
     PointCloud: _points,
     GnssFix: _location,
     AudioChunk: _audio,
+    RadarPoints: _radar,
 }
-_ARRAYS: dict[str, Callable[[memoryview], list[Any]]] = {
-    "foxglove.CompressedImage": lambda data: [data],
-    "foxglove.RawImage": lambda data: [data],
+_CLASSES: dict[type, Any] = {
+    PointCloud: FoxglovePointCloud,
+    GnssFix: LocationFix,
+    AudioChunk: RawAudio,
+    RadarPoints: FoxglovePointCloud,
+}
+_ARRAYS: dict[str, Callable[[memoryview, memoryview], list[Any]]] = {
+    "foxglove.CompressedImage": lambda data, own: [data],
+    "foxglove.RawImage": lambda data, own: [data],
     "foxglove.PointCloud": _point_arrays,
-    "foxglove.LocationFix": lambda data: [],
-    "foxglove.RawAudio": lambda data: [data],
+    "foxglove.LocationFix": lambda data, own: [],
+    "foxglove.RawAudio": lambda data, own: [data],
 }
 _DATA_FIELD: dict[str, int] = {  # schema -> the number of the field with what is large; 0: none
     kind.DESCRIPTOR.full_name: kind.DESCRIPTOR.fields_by_name["data"].number

@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
-from fusion_rt.messages import Message, Prediction
+from fusion_rt.home_truth import HomeTruth
+from fusion_rt.messages import Message, Prediction, Scene
 
+_ANSWERS: dict[type, str] = {Prediction: "/prediction", Scene: "/scene"}
 LOST, ENDED = "lost", "ended"  # the metadata records' names, behind "fusion_rt."
 
 Cause = Literal["buffer", "disk", "bus", "refused", "source", "damage"]
@@ -78,9 +80,9 @@ class Losses:
         return [loss for key in sorted(fresh) for loss in fresh[key]]
 
 
-def topic_of(message: Message) -> str:
-    """Where a log has the message: /<sensor_id>, or /prediction."""
-    return "/prediction" if isinstance(message, Prediction) else f"/{message.header.sensor_id}"
+def topic_of(message: Message | HomeTruth) -> str:
+    """Where a log has the message: /<sensor_id>, or /prediction, or /scene."""
+    return _ANSWERS.get(type(message)) or f"/{message.header.sensor_id}"
 
 
 def loss_of(message: Message, cause: Cause) -> Loss:

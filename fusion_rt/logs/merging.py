@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from fusion_rt.errors import LogError
 from fusion_rt.logs import scene
 from fusion_rt.logs.reader import Log, decode
-from fusion_rt.logs.rigs import renamed, united
+from fusion_rt.logs.rigs import renamed, renamed_plan, united, united_plan
 from fusion_rt.logs.writer import LogWriter
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
 
 Names = Mapping[str, str]
@@ -36,13 +37,13 @@ def merge(
     if out.exists():
         raise LogError(f"{out}: is there already; choose another place")
     names: list[Names] = [*rename, *({} for _ in range(len(logs) - len(rename)))]
-    rig = _rig(logs, names)
+    rig, plan = _rig(logs, names), _plan(logs, names)
     for (a, names_a), (b, names_b) in combinations(zip(logs, names), 2):
         _refuse_shared(a, names_a, b, names_b)
     first, last = min(log.start_ns for log in logs), max(log.end_ns for log in logs)
     sources = [_messages(log, of_log) for log, of_log in zip(logs, names)]
     try:
-        with LogWriter(out, rig, compression=compression) as writer:
+        with LogWriter(out, rig, plan=plan, compression=compression) as writer:
             for time, _, write in heapq.merge(*sources, key=lambda item: item[0]):
                 write(writer)
                 progress(time - first, max(last - first, 1))
@@ -59,7 +60,7 @@ def merge(
 def _rig(logs: Sequence[Log], names: Sequence[Names]) -> Rig:
     rigs = []
     for log, of_log in zip(logs, names):
-        there = log.rig.modalities().keys() | {t.removeprefix("/") for t in log.topics}
+        there = log.modalities().keys() | {t.removeprefix("/") for t in log.topics}
         for old in of_log:
             if old not in there:
                 raise LogError(f"{log.path}: no sensor {old!r} to rename")
@@ -68,6 +69,13 @@ def _rig(logs: Sequence[Log], names: Sequence[Names]) -> Rig:
         return united(rigs)
     except LogError as error:
         raise LogError(f"{', '.join(str(log.path) for log in logs)}: {error}; {_advice()}") from error
+
+
+def _plan(logs: Sequence[Log], names: Sequence[Names]) -> Plan | None:
+    try:
+        return united_plan([renamed_plan(log.plan, of_log) for log, of_log in zip(logs, names)])
+    except LogError as error:
+        raise LogError(f"{', '.join(str(log.path) for log in logs)}: {error}") from error
 
 
 def _messages(log: Log, names: Names) -> Iterator[tuple[int, str, Callable[[LogWriter], None]]]:

@@ -16,12 +16,14 @@ from mcap.records import Channel, Schema
 from msgspec import Struct
 
 from fusion_rt.errors import FusionError, LogError
+from fusion_rt.home_truth import HomeTruth
 from fusion_rt.logs import foxglove, json_form, scene
-from fusion_rt.logs.chunks import Contents, McapFile, Place, read_chunk, read_index, survey
+from fusion_rt.logs.chunks import PLAN, Contents, McapFile, Place, read_chunk, read_index, survey
 from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
 from fusion_rt.logs.records import MAGIC
 from fusion_rt.logs.records import Message as RawMessage
-from fusion_rt.messages import Message, Packet, Prediction, Scene
+from fusion_rt.logs.rigs import read_plan
+from fusion_rt.messages import Packet, Prediction, Scene
 from fusion_rt.payloads.video import VideoDecoder
 from fusion_rt.rig import Rig
 
@@ -37,7 +39,8 @@ class Log:
     """A recording. Iterating gives its packets as they came: by the time at which they were complete (a
     sweep's last point), ties in the order of writing.
 
-    rig              the sensors
+    rig              the sensors of the vehicle; without any in a recording of a home
+    plan             the home; None in a recording of a drive
     start_ns, end_ns of the first and last message
     topics           what the file holds, by name
     recovered        "" or what is missing: no index, damaged chunks; what is there is read. Chunks are
@@ -60,6 +63,7 @@ class Log:
         try:
             self._contents = self._open()
             self.rig = _rig(self._contents.rig, self.path)
+            self.plan = read_plan(self._contents.metadata.get(PLAN, []), f"{self.path} (plan)")
         except BaseException:
             self._file.close()
             raise
@@ -75,7 +79,7 @@ class Log:
     def packets(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Packet]:
         """Packets that were complete from a time on, and before another."""
         for message in self._decoded(start_ns, end_ns):
-            if not isinstance(message, (Prediction, Scene)):
+            if not isinstance(message, (Prediction, Scene, HomeTruth)):
                 yield message
 
     def predictions(self) -> Iterator[Prediction]:
@@ -83,6 +87,22 @@ class Log:
         for message in self._decoded():
             if isinstance(message, Prediction):
                 yield message
+
+    def scenes(self) -> Iterator[Scene]:
+        """Answers about a home that were recorded with the packets."""
+        for message in self._decoded():
+            if isinstance(message, Scene):
+                yield message
+
+    def truths(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[HomeTruth]:
+        """What was true, of a simulated home: from a time on, and before another."""
+        for message in self._decoded(start_ns, end_ns):
+            if isinstance(message, HomeTruth):
+                yield message
+
+    def modalities(self) -> dict[str, str]:
+        """sensor_id -> what it is: the rig's sensors, then the plan's."""
+        return self.rig.modalities() | (self.plan.modalities() if self.plan is not None else {})
 
     @property
     def topics(self) -> dict[str, Topic]:
@@ -167,7 +187,7 @@ class Log:
     def _note(self, text: str) -> None:
         self.recovered = f"{self.recovered}; {text}" if self.recovered else f"{self.path}: {text}"
 
-    def _decoded(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Message]:
+    def _decoded(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[json_form.Written]:
         self.skipped.clear()
         videos: defaultdict[str, VideoDecoder] = defaultdict(VideoDecoder)
         for schema, channel, record in self.records(start_ns, end_ns):
@@ -200,7 +220,7 @@ def decode(
     channel: Any,
     record: RawMessage,
     videos: defaultdict[str, VideoDecoder] | None = None,
-) -> Message | None:
+) -> json_form.Written | None:
     """The message again; None where it is not one of ours. videos: by topic; None: video is none of ours.
     Raises LogError, MessageError."""
     if schema is None or channel is None:

@@ -11,9 +11,10 @@ from msgspec import Struct
 from fusion_rt.errors import FusionError, LogError
 from fusion_rt.logs import scene
 from fusion_rt.logs.checking import open_mcap
-from fusion_rt.logs.chunks import Contents, Damage, Place, read_chunk, survey
+from fusion_rt.logs.chunks import PLAN, Contents, Damage, Place, read_chunk, survey
 from fusion_rt.logs.losses import Loss, joined, read_ended, read_losses
 from fusion_rt.logs.records import Message
+from fusion_rt.logs.rigs import read_plan
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.rig import Rig
 
@@ -46,7 +47,10 @@ def repair(
     nameless = 0
     try:
         found = survey(file, progress=lambda done, size: progress(done, 2 * size))
-        with LogWriter(out, rig or _rig(found, source), compression=compression, place_sensors=False) as log:
+        plan = read_plan(found.metadata.get(PLAN, []), f"{source} (plan)")
+        with LogWriter(
+            out, rig or _rig(found, source), plan=plan, compression=compression, place_sensors=False
+        ) as log:
             numbers = _Numbers(found)
             for place in found.chunks:
                 for message in read_chunk(file, place):

@@ -13,6 +13,7 @@ from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame
 from foxglove_schemas_protobuf.SceneUpdate_pb2 import SceneUpdate
 
 from fusion_rt.messages import EgoState, Prediction, TrackedObject
+from fusion_rt.plan import SPATIAL, Plan
 from fusion_rt.rig import Camera, Rig
 from fusion_rt.transforms import Array, inverse, quaternion_from_matrix
 
@@ -88,8 +89,18 @@ def rig_transforms(rig: Rig, stamp_ns: int) -> FrameTransforms:
     return message
 
 
+def plan_transforms(plan: Plan, stamp_ns: int) -> FrameTransforms:
+    """home <- the frames of a home's sensors that have a place."""
+    message = FrameTransforms()
+    for sensor_id, sensor in plan.sensors.items():
+        if sensor.kind in SPATIAL and sensor.kind != "imu":  # that moves with who wears it
+            T = sensor.T_home_sensor
+            _add(message, "home", sensor_id, T[:3, 3], quaternion_from_matrix(T[:3, :3]), stamp_ns)
+    return message
+
+
 def of_rig(schema: str, data: bytes | bytearray | memoryview) -> bool:
-    """Whether a drawn message says where sensors sit, as `rig_transforms` and `calibration` do."""
+    """Whether a drawn message says where sensors sit: of a rig, of a plan, a calibration."""
     if schema == CameraCalibration.DESCRIPTOR.full_name:
         return True
     if schema != FrameTransforms.DESCRIPTOR.full_name:

@@ -14,22 +14,26 @@ from mcap.records import Channel, Schema
 
 from fusion_rt import __version__
 from fusion_rt.errors import LogError
+from fusion_rt.home_truth import HomeTruth
 from fusion_rt.logs import foxglove, json_form, scene
-from fusion_rt.logs.chunks import OWN, RIG, own_metadata, rig_metadata
-from fusion_rt.logs.losses import ENDED, LOST, Cause, Ended, Loss, losses_json
+from fusion_rt.logs.chunks import OWN, PLAN, RIG, own_metadata, rig_metadata
+from fusion_rt.logs.losses import ENDED, LOST, Cause, Ended, Loss, losses_json, topic_of
 from fusion_rt.logs.mcap_writer import COMPRESSIONS, McapWriter
 from fusion_rt.logs.records import Buffer
 from fusion_rt.logs.records import Message as RawMessage
-from fusion_rt.messages import Message, Packet, Prediction, Scene, complete_ns, kind
+from fusion_rt.logs.rigs import plan_json
+from fusion_rt.messages import Packet, Prediction, Scene, complete_ns, kind
 from fusion_rt.payloads import H264
 from fusion_rt.payloads.video import VideoEncoder, library
-from fusion_rt.rig import Rig
+from fusion_rt.plan import Plan
+from fusion_rt.rig import Camera, Rig
 
 
 class LogWriter:
     """A recording. Use as a context manager; what was written stays readable if the process dies.
 
-    Topics are the sensor_ids; log times are the stamps. Before the first message where the sensors sit is
+    rig, plan: the sensors of a vehicle, and those of a home. Topics are the sensor_ids; log times are the
+    stamps. Before the first message where the sensors sit is
     written for viewers, unless `place_sensors` is False. With `video`, images are kept as H.264: smaller, and
     not exactly what they were; then ConfigError is raised where PyAV is missing.
 
@@ -43,16 +47,19 @@ class LogWriter:
     def __init__(
         self,
         path: str | Path,
-        rig: Rig,
+        rig: Rig | None = None,
         *,
+        plan: Plan | None = None,
         compression: str = "zstd",
         place_sensors: bool = True,
         video: H264 | None = None,
     ) -> None:
         if compression not in COMPRESSIONS:
             raise LogError(f"compression {compression!r} is not one of {', '.join(COMPRESSIONS)}")
-        self.path, self.rig = Path(path), rig
-        rig.check(f"{path} (rig)")
+        self.path, self.rig, self.plan = Path(path), Rig() if rig is None else rig, plan
+        self.rig.check(f"{path} (rig)")
+        if plan is not None:
+            plan.check(f"{path} (plan)")
         self.counts: dict[str, int] = {}
         self.unwritten: list[Loss] = []
         self._channels: dict[tuple[str, str], int] = {}
@@ -69,7 +76,9 @@ class LogWriter:
         except OSError as error:
             raise LogError(f"{path}: cannot be written: {error.strerror}") from error
         try:
-            self._writer.metadata(RIG, rig_metadata(rig.to_yaml()))
+            self._writer.metadata(RIG, rig_metadata(self.rig.to_yaml()))
+            if plan is not None:
+                self._writer.metadata(OWN + PLAN, own_metadata(plan_json(plan)))
         except OSError as error:
             self._end()
             raise LogError(f"{path}: cannot be written: {error.strerror}") from error
@@ -89,9 +98,9 @@ class LogWriter:
         """Messages accepted and not in the file yet."""
         return len(self._writer.pending)
 
-    def write(self, message: Message, *, came_ns: int | None = None) -> None:
-        """Append a packet or a prediction; its arrays are not needed afterwards. Raises LogError when the
-        disk refuses.
+    def write(self, message: json_form.Written, *, came_ns: int | None = None) -> None:
+        """Append a packet, an answer or the truth; its arrays are not needed afterwards. Raises LogError
+        when the disk refuses.
 
         came_ns: where a packet stands in the log, if not where its last point was measured."""
         stamp = message.header.stamp_ns
@@ -191,18 +200,22 @@ class LogWriter:
         with suppress(OSError):
             self._writer.close()
 
-    def _write_packet(self, packet: Packet | Scene, came_ns: int | None) -> None:
-        header = packet.header
-        came_ns = complete_ns(packet) if came_ns is None else came_ns
-        message_class = foxglove.schema(packet, video=self._videos is not None)
+    def _write_packet(self, packet: Packet | Scene | HomeTruth, came_ns: int | None) -> None:
+        header, topic = packet.header, topic_of(packet)
         parts: Sequence[Buffer]
-        if message_class is not None:
-            channel = self._proto_channel(f"/{header.sensor_id}", message_class)
-            parts = foxglove.encode_parts(packet, self._videos)
+        if isinstance(packet, HomeTruth):
+            channel, parts = self._json_channel(topic, "home_truth", HomeTruth), [json_form.encode(packet)]
+            came_ns = header.stamp_ns if came_ns is None else came_ns
         else:
-            channel = self._json_channel(f"/{header.sensor_id}", kind(packet), type(packet))
-            parts = [json_form.encode(packet)]
-        self._topics[channel] = f"/{header.sensor_id}"
+            came_ns = complete_ns(packet) if came_ns is None else came_ns
+            message_class = foxglove.schema(packet, video=self._videos is not None)
+            if message_class is not None:
+                channel = self._proto_channel(topic, message_class)
+                parts = foxglove.encode_parts(packet, self._videos)
+            else:
+                channel = self._json_channel(topic, kind(packet), type(packet))
+                parts = [json_form.encode(packet)]
+        self._topics[channel] = topic
         self._add(channel, header.stamp_ns, parts, header.seq, came_ns)
 
     def _write_prediction(self, prediction: Prediction) -> None:
@@ -224,11 +237,23 @@ class LogWriter:
         if self._placed:
             return
         self._placed = True
+        if self.plan is not None:
+            self._place_plan(self.plan, stamp_ns)
+        if self.plan is not None and not self.rig.modalities():
+            return
         self._add_proto("/tf", scene.rig_transforms(self.rig, stamp_ns), stamp_ns)
         for sensor_id, camera in self.rig.cameras.items():
             self._add_proto(
                 f"/{sensor_id}/calibration", scene.calibration(sensor_id, camera, stamp_ns), stamp_ns
             )
+
+    def _place_plan(self, plan: Plan, stamp_ns: int) -> None:
+        self._add_proto("/tf", scene.plan_transforms(plan, stamp_ns), stamp_ns)
+        for sensor_id, sensor in plan.sensors.items():
+            if sensor.kind == "camera":
+                camera = Camera(width=sensor.width, height=sensor.height, K=sensor.K, pose=sensor.pose)
+                drawn = scene.calibration(sensor_id, camera, stamp_ns)
+                self._add_proto(f"/{sensor_id}/calibration", drawn, stamp_ns)
 
     def _add_proto(self, topic: str, message: Any, stamp_ns: int) -> None:
         self._add(self._proto_channel(topic, type(message)), stamp_ns, [message.SerializeToString()], 0)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fusion_rt.home_truth import HomeTruth, TrueEvent, TruePerson
 from fusion_rt.messages import (
     AudioChunk,
     Certificate,
@@ -19,12 +20,38 @@ from fusion_rt.messages import (
     ImuSample,
     PointCloud,
     Prediction,
+    RadarPoints,
     SensorUse,
+    Sight,
+    Sound,
     TracePoint,
     TrackedObject,
 )
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Camera, Gnss, Imu, Lidar, Pose, Rig
+from fusion_rt.scene import (
+    HomeEvent,
+    HomeSensorUse,
+    Person,
+    RoomState,
+    Scene,
+    SceneCertificate,
+    Why,
+)
 
+HOME = """
+site: small
+rooms:
+  hall: {name: Hall, polygon: [[0, 0], [4, 0], [4, 3], [0, 3]], raw: true}
+doors:
+  front: {rooms: [hall, outside], at: [[0, 1], [0, 2]], contact: front_door}
+sensors:
+  front_door: {kind: contact, room: hall}
+  radar: {kind: radar, room: hall, pose: {translation: [0.1, 0.2, 1.5], rpy_deg: [0, 0, 30]}, period_s: 0.1}
+  hall_camera:
+    {kind: camera, room: hall, width: 640, height: 480, K: [[400, 0, 320], [0, 400, 240], [0, 0, 1]]}
+  ear: {kind: microphone, room: hall}
+"""
 START_NS = 1_700_000_000_123_456_789
 
 
@@ -129,6 +156,70 @@ def prediction(stamp_ns=START_NS):
     )
 
 
+def radar(n):
+    zeros = np.zeros(n, np.float32)
+    return RadarPoints(
+        header=header("radar", n), xyz=np.zeros((n, 3), np.float32), velocity=zeros, snr_db=zeros
+    )
+
+
+def sight(n, score):
+    rng = np.random.default_rng(n)
+    return Sight(
+        header=header("hall_camera", n),
+        width=640,
+        height=480,
+        boxes=rng.uniform(0, 480, (n, 4)).astype(np.float32),
+        scores=np.full(n, score, np.float32),
+        keypoints=rng.normal(0, 1e-3, (n, 17, 3)).astype(np.float32),
+    )
+
+
+def sound(n, level_dba):
+    embedding = np.random.default_rng(n).normal(0, 1, n).astype(np.float32)
+    return Sound(
+        header=header("ear"),
+        duration_s=0.5,
+        level_dba=level_dba,
+        speech=0.1,
+        events={"knock": 1 / 3, '"exact":': 0.0},
+        embedding=embedding,
+    )
+
+
+def scene(stamp_ns=START_NS):
+    why = Why(shares={"radar": 1.0}, missing=("hall_pir",), ages_ms={"radar": 1 / 3})
+    state = RoomState(
+        room="hall", p_occupied=0.9, occupied=True, people=1, people_p=(0.1, 0.9), activity="walking",
+        activity_p={"walking": 0.8}, since_ns=stamp_ns, why=why,
+    )  # fmt: skip
+    person = Person(
+        track_id=3, position=(1.0, 2.0), covariance=(0.1, 0.0, 0.0, 0.1), velocity=(0.5, -0.0),
+        existence=0.9, posture="standing", posture_p={"standing": 1.0}, room="hall", age_s=3.0,
+        coasting_s=0.0, why=why,
+    )  # fmt: skip
+    event = HomeEvent(kind="fall", room="hall", p=0.9, id="fall-1", onset_ns=stamp_ns, why=why)
+    certificate = SceneCertificate(
+        sensors=(HomeSensorUse(sensor_id="radar", modality="radar", status="used", age_s=0.1),),
+        model="home-s", engine="openvino", precision="fp32", stage_ms={}, rung="in_time",
+    )  # fmt: skip
+    return Scene(
+        header=header("home", 3, stamp_ns), rooms=(state,), people=(person,), events=(event,), intents=(),
+        certificate=certificate,
+    )  # fmt: skip
+
+
+def truth(stamp_ns=START_NS):
+    event = TrueEvent(kind="fall", room="hall", position=(1.0, 2.0), onset_ns=stamp_ns, end_ns=stamp_ns + 1)
+    return HomeTruth(
+        header=header("truth", 9, stamp_ns),
+        people=(TruePerson("p1", 1.0, 2.0, "hall", "lying", "other"),),
+        counts={"hall": 1},
+        activities={"hall": "other"},
+        events=(event,),
+    )
+
+
 def packets():
     """One of each kind and encoding, of one stamp."""
     return [
@@ -157,6 +248,18 @@ def packets():
         HomeReading(
             header=header("hall"), entity='"exact":"null', kind="motion", value=float("nan"), unit=""
         ),
+        RadarPoints(
+            header=header("radar"),
+            xyz=np.arange(9, dtype=np.float32).reshape(3, 3),
+            velocity=np.array([-0.5, np.nan, 1e-40], np.float32),
+            snr_db=np.array([0.1, np.inf, -0.0], np.float32),
+        ),
+        radar(0),
+        sight(2, float("nan")),
+        sight(2, 0.1),
+        sight(0, 0.0),
+        sound(0, 41.5),
+        sound(3, float("-inf")),
         Command(header=header("voice"), text="turn off", intent="off", slots={"exact": "null"}),
     ]
 
@@ -179,13 +282,18 @@ def rig():
 
 
 @pytest.fixture
+def plan():
+    return Plan.from_yaml(HOME)
+
+
+@pytest.fixture
 def make():
     """Functions that make messages; the tests are no package that could import them."""
 
     class Make:
         pass
 
-    for function in (packets, prediction, imu, cloud, images):
+    for function in (packets, prediction, scene, truth, imu, cloud, images):
         setattr(Make, function.__name__, staticmethod(function))
     Make.START_NS = START_NS
     return Make

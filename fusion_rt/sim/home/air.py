@@ -12,6 +12,7 @@ from fusion_rt.plan import OUTSIDE, Plan
 from fusion_rt.scene import ACTIVITIES
 from fusion_rt.sim.home.config import Climate
 from fusion_rt.sim.home.doors import Doors
+from fusion_rt.sim.home.furniture import area_m2
 from fusion_rt.sim.home.motion import HZ, People
 from fusion_rt.sim.home.routine import Household
 from fusion_rt.transforms import Array
@@ -68,7 +69,7 @@ def breathe(
     ticks = people.xy.shape[1]
     steps = (ticks - 1) // (STEP_S * HZ) + 1
     sample = np.minimum(np.arange(steps) * STEP_S * HZ, ticks - 1)
-    area = np.array([_area(room.corners) for room in plan.rooms.values()])
+    area = np.array([area_m2(room.corners) for room in plan.rooms.values()])
     volume = area * np.array([room.height_m for room in plan.rooms.values()])
     co2_in, heat_in, water_in = (np.zeros((n, steps)) for _ in range(3))
     met_of = np.array([MET.get(name, 1.0) for name in ACTIVITIES])
@@ -80,10 +81,10 @@ def breathe(
         np.add.at(heat_in, (room[at], at), 58.2 * met[at] * dweller.surface_m2 * 0.65)
         np.add.at(water_in, (room[at], at), 0.045 / 3600 * met[at])  # ASHRAE: 40-60 g/h of who sits
         kind = kinds[people.place[p, sample]]
-        for used, water, heat in (("shower", SHOWER_KG_S, 500.0), ("cooker", COOKING_KG_S, 900.0)):
+        for used, steam, watts in (("shower", SHOWER_KG_S, 500.0), ("cooker", COOKING_KG_S, 900.0)):
             using = np.flatnonzero((kind == used) & (room >= 0))
-            np.add.at(water_in, (room[using], using), water)
-            np.add.at(heat_in, (room[using], using), heat)
+            np.add.at(water_in, (room[using], using), steam)
+            np.add.at(heat_in, (room[using], using), watts)
     hour = (clock_s + sample / HZ) / 3600 % 24
     outdoor = config.outdoor_c + config.swing_c * np.cos(2 * math.pi * (hour - 15) / 24)
     set_c = np.where((hour >= 6) & (hour < 22.5), config.setpoint_c, config.night_c)
@@ -108,9 +109,9 @@ def breathe(
     heat_capacity, buffer_kg = volume * AIR_KG_M3 * AIR_J_KGK * 12, volume * AIR_KG_M3 * 4
     gain = 60.0 * area * rng.uniform(0.3, 1.0, n) * 0.25  # W of a clear noon through windows
     co2, temperature, water = (np.empty((n, steps)) for _ in range(3))
-    c = np.full(n, config.outdoor_ppm + 150.0) + rng.uniform(0, 200, n)
-    t = np.full(n, float(set_c[0])) + rng.normal(0, 0.4, n)
-    w = np.full(n, float(outdoor_water) + 0.0012)
+    c: Array = np.full(n, config.outdoor_ppm + 150.0) + rng.uniform(0, 200, n)
+    t: Array = np.full(n, float(set_c[0])) + rng.normal(0, 0.4, n)
+    w: Array = np.full(n, float(outdoor_water) + 0.0012)
     stored = w.copy()
     for k in range(steps):
         co2[:, k], temperature[:, k], water[:, k] = c, t, w
@@ -134,11 +135,6 @@ def breathe(
         stored += STEP_S * take * kg / buffer_kg
         c, t, w = c + STEP_S * dc, t + STEP_S * dt, np.maximum(w + STEP_S * dw, 1e-4)
     return Air(co2=co2, temperature=temperature, water=water)
-
-
-def _area(corners: Array) -> float:
-    x, y = corners.T
-    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
 
 
 def sunshine(

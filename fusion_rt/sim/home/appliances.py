@@ -33,9 +33,9 @@ def appliance(sensor_id: str) -> str:
 def power_w(
     sensor_id: str, room: int, house: Household, people: People, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """(S,) W, one a second. Plates pulse at full power by their thermostat; a television takes 80 to 140 W and
-    under 1 W in standby (EU 2019/2021); a refrigerator runs a third of the time; a coffee machine heats for a
-    minute; and an unnamed plug has a lamp's load that somebody switches."""
+    """(S,) W, one a second. Plates pulse at full power by their thermostat; a television takes 80 to 140 W,
+    and under 1 W in standby (EU 2019/2021); a refrigerator runs a third of the time; a coffee machine heats
+    for a minute; and an unnamed plug has a lamp's load that somebody switches."""
     ticks = people.xy.shape[1]
     seconds = (ticks - 1) // HZ + 1
     sample = np.minimum(np.arange(seconds) * HZ, ticks - 1)

@@ -28,11 +28,11 @@ class Routine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who lives there and how.
 
     people           of the household; 0: one to four, drawn from the seed
-    pace             1: real days; 10: everything but walking lasts a tenth, so an hour holds ten hours of moves
+    pace             1: real days; 10: all but walking lasts a tenth, so that an hour holds the moves of ten
     visitors_per_day, falls_per_day   of the whole household, expected
-    speed_mps        mean walking speed indoors; each person has an own one. Short ways at home are walked slower
-                     than the 1.2-1.4 m/s of a corridor (Bohannon & Williams Andrews, Physiotherapy 97, 2011;
-                     at home 0.6-1.0: Hagler et al., IEEE Trans. Biomed. Eng. 57, 2010)
+    speed_mps        mean walking speed indoors; each person has an own one. Short ways at home are walked
+                     slower than the 1.2-1.4 m/s of a corridor (Bohannon & Williams Andrews, Physiotherapy 97,
+                     2011; at home 0.6-1.0: Hagler et al., IEEE Trans. Biomed. Eng. 57, 2010)
     works_out        chance that a person leaves for work on a day; the others work at a desk
     fall_lying_s     longest that somebody lies after a fall
     """

@@ -13,7 +13,8 @@ from fusion_rt.transforms import Array
 
 
 class Doors(Struct, frozen=True, kw_only=True):
-    """D doors at T ticks; open (D, T) bool; passed: (door, tick, person, room one comes from) in time order."""
+    """D doors at T ticks; open (D, T) bool; passed: (door, tick, person, room one comes from) in time
+    order."""
 
     names: tuple[str, ...]
     open: NDArray[np.bool_]

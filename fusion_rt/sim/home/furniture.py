@@ -1,4 +1,4 @@
-"""Furniture: placed in the rooms of a plan along their walls, and the places where people use it."""
+"""Furniture, what it hides, and the places where people use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from fusion_rt.plan import Plan, inside
 from fusion_rt.transforms import Array
 
 # kind -> width along the wall, depth, height, m
@@ -30,7 +29,12 @@ SIZES = {
     "basin": (0.5, 0.4, 0.85),
     "shower": (0.9, 0.9, 0.0),
     "chair": (0.45, 0.45, 0.45),
+    "single_bed": (0.9, 2.0, 0.5),
+    "armchair": (0.9, 0.85, 0.8),
+    "small_counter": (0.6, 0.6, 0.9),
 }
+# Where the one finds no room, the other may.
+SMALLER = {"bed": "single_bed", "sofa": "armchair", "table": "small_table", "counter": "small_counter"}
 FREE_STANDING = ("table", "small_table")
 # role of a room -> words in its name, what stands in it
 ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -42,6 +46,7 @@ ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "living": (("living", "lounge", "dining", "sitting"), ("sofa", "tv", "table", "desk", "shelf")),
 }
 OTHER = ("shelf", "sofa")
+REACH_M = 1.3  # a place is used from no farther
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -109,118 +114,6 @@ def role(slug: str, name: str) -> str:
     return ""
 
 
-def furnish(plan: Plan, rng: np.random.Generator) -> list[Piece]:
-    """Furniture for every room: against walls, clear of doors and of each other, ways left free."""
-    pieces: list[Piece] = []
-    roles = {slug: role(slug, room.name) for slug, room in plan.rooms.items()}
-    for slug in plan.rooms:
-        for kind in _wanted(plan, slug, roles):
-            for _ in range(60):
-                piece = _against_wall(plan, slug, kind, rng)
-                if piece is not None and _fits(plan, piece, pieces):
-                    pieces.append(piece)
-                    if kind in FREE_STANDING:
-                        pieces += _chairs(plan, piece, pieces)
-                    break
-    return pieces
-
-
-def _wanted(plan: Plan, slug: str, roles: dict[str, str]) -> tuple[str, ...]:
-    there = set(roles.values())
-    wanted = ROLES[roles[slug]][1] if roles[slug] else OTHER
-    if roles[slug] == "living" and "study" in there:
-        wanted = tuple(kind for kind in wanted if kind != "desk")
-    first = slug == next(iter(plan.rooms))
-    if first and "kitchen" not in there:
-        wanted = (*wanted, "cooker")
-    if first and "bedroom" not in there:
-        wanted = (*wanted, "bed")
-    return wanted
-
-
-def _against_wall(plan: Plan, slug: str, kind: str, rng: np.random.Generator) -> Piece | None:
-    corners = plan.rooms[slug].corners
-    i = int(rng.integers(len(corners)))
-    a, b = corners[i], corners[(i + 1) % len(corners)]
-    width, depth, height = SIZES[kind]
-    length = float(np.hypot(*(b - a)))
-    if length < width + 0.1:
-        return None
-    along = (b - a) / length
-    inward = np.array([-along[1], along[0]])
-    middle = (a + b) / 2
-    if not inside(corners, (middle + 0.05 * inward)[None])[0]:
-        inward = -inward
-    off = 0.05
-    if kind in FREE_STANDING:
-        off = float(rng.uniform(0.75, 1.3))
-    centre = a + along * rng.uniform(width / 2 + 0.05, length - width / 2 - 0.05) + inward * (depth / 2 + off)
-    return Piece(
-        kind=kind,
-        room=slug,
-        centre=(float(centre[0]), float(centre[1])),
-        half=(width / 2, depth / 2),
-        height=height,
-        yaw=math.atan2(inward[1], inward[0]),
-    )
-
-
-def _fits(plan: Plan, piece: Piece, pieces: list[Piece]) -> bool:
-    corners = piece.corners
-    if not inside(plan.rooms[piece.room].corners, _edge_points(corners)).all():
-        return False
-    for door in plan.doors.values():
-        ends = np.array(door.at)
-        for u in (0.0, 0.5, 1.0):
-            local = piece.axes @ (ends[0] + u * (ends[1] - ends[0]) - piece.centre)
-            if (np.maximum(np.abs(local) - piece.half, 0) ** 2).sum() < 0.75**2:
-                return False
-    margin = 0.02 if piece.kind in ("cooker", "counter", "sink", "fridge", "chair") else 0.45
-    front = piece.kind not in FREE_STANDING and piece.kind != "chair"
-    zone = _grown(piece, margin, 0.6 if front else margin)
-    return not any(_overlap(zone, _grown(o, 0.0, 0.5)) for o in pieces if o.room == piece.room)
-
-
-def _grown(piece: Piece, side: float, front: float) -> Array:
-    w, d = piece.half
-    if piece.kind in FREE_STANDING or piece.kind == "chair":
-        front = min(front, side)
-    local = np.array([[-w - side, -d], [w + side, -d], [w + side, d + front], [-w - side, d + front]])
-    return np.array(piece.centre) + local @ piece.axes
-
-
-def _overlap(a: Array, b: Array) -> bool:
-    """Whether two convex quadrilaterals overlap."""
-    area, _ = cv2.intersectConvexConvex(a.astype(np.float32), b.astype(np.float32))
-    return bool(area > 1e-4)
-
-
-def _edge_points(corners: Array) -> Array:
-    return np.concatenate(
-        [corners + u * (np.roll(corners, -1, axis=0) - corners) for u in (0, 0.25, 0.5, 0.75)]
-    )
-
-
-def _chairs(plan: Plan, table: Piece, pieces: list[Piece]) -> list[Piece]:
-    chairs: list[Piece] = []
-    sides = (-1, 1)
-    across = (-0.35, 0.35) if table.kind == "table" else (0.0,)
-    for side in sides:
-        for offset in across:
-            width, depth, height = SIZES["chair"]
-            chair = Piece(
-                kind="chair",
-                room=table.room,
-                centre=table.at(offset, side * (table.half[1] + 0.2)),
-                half=(width / 2, depth / 2),
-                height=height,
-                yaw=table.yaw + (math.pi if side > 0 else 0.0),
-            )
-            if inside(plan.rooms[table.room].corners, chair.corners).all():
-                chairs.append(chair)
-    return chairs
-
-
 def places(pieces: list[Piece]) -> list[Place]:
     """Where people lie, sit and stand at these pieces."""
     found: list[Place] = []
@@ -237,10 +130,14 @@ def places(pieces: list[Piece]) -> list[Place]:
         )
 
     for piece in pieces:
-        w, d = piece.half
-        if piece.kind == "bed":
-            for across in (-0.4, 0.4):
+        d = piece.half[1]
+        if piece.kind in ("bed", "single_bed"):
+            for across in (-0.4, 0.4) if piece.kind == "bed" else (0.0,):
                 add(piece, "bed", across, 0.0, 0.0, 0.5)
+        elif piece.kind == "armchair":
+            add(piece, "sofa", 0.0, 0.05, 0.0, 0.42)
+        elif piece.kind == "small_counter":
+            add(piece, "counter", 0.0, d + 0.35, math.pi, 0.0)
         elif piece.kind == "sofa":
             for across in (-0.6, 0.0, 0.6):
                 add(piece, "sofa", across, 0.05, 0.0, 0.42)
@@ -263,3 +160,9 @@ def raster(polygons: list[Array], origin: Array, shape: tuple[int, int], cell_m:
     for polygon in polygons:
         cv2.fillPoly(canvas, [np.round((polygon - origin) / cell_m - 0.5).astype(np.int32)], 1)
     return canvas.astype(bool)
+
+
+def area_m2(corners: Array) -> float:
+    """Of a polygon (N, 2)."""
+    x, y = corners.T
+    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))

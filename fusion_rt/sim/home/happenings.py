@@ -1,16 +1,16 @@
-"""Events: falls out of people's lives; rings, knocks, breaking glass, alarms, cries and barks at random times."""
+"""Events: falls out of people's lives; rings, knocks, breaking glass, alarms, cries and barks at random."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from fusion_rt.home_truth import TrueEvent
 from fusion_rt.plan import OUTSIDE, Plan
 from fusion_rt.sim.home.config import HomeSimConfig
 from fusion_rt.sim.home.doors import Doors
 from fusion_rt.sim.home.furniture import role
 from fusion_rt.sim.home.motion import HZ, People
 from fusion_rt.sim.home.routine import Household
-from fusion_rt.sim.home.truth import TrueEvent
 
 # s
 LENGTHS = {

@@ -118,7 +118,7 @@ class Microphone:
         return levels
 
     def _head(self, events: dict[str, Array], background: Array) -> dict[str, Array]:
-        """Kind -> probability (N,): high where a sound stands out, with misses, mixing up and false alarms."""
+        """Kind -> probability (N,): high where a sound stands out, with misses, mistakes and false alarms."""
         rng, confusion = self.rng, self.world.config.sounds.confusion
         n = len(background)
         noise = {kind: rng.beta(0.4, 25.0, n) for kind in HEARD}
@@ -173,7 +173,7 @@ class Microphone:
 
 
 def talking(world: World) -> NDArray[np.bool_]:
-    """(P, T): who speaks when: turns of some seconds where two are awake in a room, and calls by one alone."""
+    """(P, T): who speaks when: turns of some seconds where two are awake in a room, calls by one alone."""
     people, rng = world.people, world.rng("talk")
     ticks = people.xy.shape[1]
     talk = np.zeros((len(people.names), ticks), bool)

@@ -14,6 +14,8 @@ from itertools import count
 from typing import Any
 
 from fusion_rt.errors import ConfigError
+from fusion_rt.header import Header
+from fusion_rt.home_truth import HomeTruth, TrueEvent, TruePerson
 from fusion_rt.messages import Packet
 from fusion_rt.plan import Plan, Sensor
 from fusion_rt.scene import ACTIVITIES, POSTURES
@@ -21,7 +23,6 @@ from fusion_rt.sim.home import beacons, faults, hearing, readings
 from fusion_rt.sim.home.config import HomeSimConfig
 from fusion_rt.sim.home.radar import PointRadar, TargetRadar
 from fusion_rt.sim.home.sight import Watcher
-from fusion_rt.sim.home.truth import HomeTruth, TrueEvent, TruePerson
 from fusion_rt.sim.home.world import World
 from fusion_rt.sim.home.worn import WornImu
 
@@ -102,8 +103,9 @@ class SimulatedHome:
             while event is not None and event.onset_ns <= stamp_ns:
                 happened.append(event)
                 event = next(following)
+            seq = tick // TRUTH_EVERY
             yield HomeTruth(
-                stamp_ns=stamp_ns,
+                header=Header(sensor_id="truth", frame_id="home", seq=seq, stamp_ns=stamp_ns),
                 people=tuple(there),
                 counts=counts,
                 activities={slug: most(doing.get(slug, [])) for slug in slugs},

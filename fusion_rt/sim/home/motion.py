@@ -13,7 +13,7 @@ from fusion_rt.transforms import Array
 
 HZ = 10
 ACCELERATION = 1.2  # m/s^2, of a person who starts to walk and stops
-# activity -> movement of limbs and trunk while the feet stand still: m/s, and spells of more: a minute, m/s, s
+# activity -> movement of the body while the feet stand still: m/s, and spells of more: a minute, m/s, s
 RESTLESS = {
     "sleeping": (0.004, 0.07, 0.25, 5.0),
     "sitting": (0.012, 0.8, 0.25, 2.5),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -136,9 +138,9 @@ def _names(boxes: list[Box], doors: list[tuple[int, int]]) -> list[str]:
     names = [""] * n
     left = set(range(n))
 
-    def take(name: str, key: object) -> None:
+    def take(name: str, key: Callable[[int], Any]) -> None:
         if left:
-            i = max(sorted(left), key=key)  # type: ignore[arg-type]
+            i = max(sorted(left), key=key)
             names[i] = name
             left.remove(i)
 

@@ -1,4 +1,4 @@
-"""mmWave radars: points with Doppler and level of what moves, ghosts behind walls, and little of who sits still."""
+"""mmWave radars: points of what moves, with Doppler and level, and ghosts; little of who sits still."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class PointRadar:
         return packets
 
     def _points(self, ticks: Array, every: int) -> tuple[Array, Array, Array, Array]:
-        """frame (N,), xyz (N, 3) float32, velocity (N,) and level (N,) float32 of all points of some frames."""
-        world, config, rng = self.world, self.world.config.radar, self.rng
+        """frame (N,), xyz (N, 3), velocity (N,) and level (N,) float32 of all points of some frames."""
+        world, config = self.world, self.world.config.radar
         people, n = world.people, len(self.world.people.names)
         parts: list[tuple[Array, Array, Array, Array]] = []
         closed = world.closed[ticks]
@@ -111,7 +111,7 @@ class PointRadar:
         count = rng.poisson(np.maximum(expected, 0) * share)
         i = np.repeat(np.arange(len(frames)), count)
         if not len(i):
-            return np.empty(0, np.int64), *(np.empty(s) for s in ((0, 3), 0, 0))
+            return np.empty(0, np.int64), np.empty((0, 3)), np.empty(0), np.empty(0)
         n = len(i)
         z = low[i] + (high[i] - low[i]) * rng.beta(2.2, 1.8, n)
         spread = rng.normal(0, 0.12, (n, 2))
@@ -210,8 +210,8 @@ def _mirrors(world: World, sensor: Sensor) -> list[_Mirror]:
 
 
 class TargetRadar:
-    """A radar of the LD2450's kind: up to three targets without height, tracked by the module itself. It loses
-    who sits still after a while, takes two people who touch for one, and lags a little (Hi-Link LD2450
+    """A radar of the LD2450's kind: up to three targets without height, tracked by the module itself. It
+    loses who sits still after a while, takes two people who touch for one, and lags a little (Hi-Link LD2450
     manual: 24 GHz, 6 m, +-60 degrees, 10 Hz, mm and cm/s)."""
 
     TARGETS = 3
@@ -260,7 +260,7 @@ class TargetRadar:
         packets = []
         steps = rng.normal(0, 0.02, (len(ticks), n, 2))
         for k, tick in enumerate(ticks):
-            rows = []
+            rows: list[tuple[float, float, float]] = []
             for p in range(n):
                 self.quiet[p] = 0.0 if seen[p][k] and moves[p][k] else self.quiet[p] + 1 / HZ
                 self.drift[p] = 0.98 * self.drift[p] + steps[k, p]

@@ -138,7 +138,7 @@ def _contact(world: World, sensor_id: str, rng: np.random.Generator) -> tuple[Ar
     doors = [d for d, door in enumerate(world.plan.doors.values()) if door.contact == sensor_id]
     if not doors:
         return np.array([0.1]), np.array([0.0])
-    is_open = world.doors.open[doors].any(axis=0)
+    is_open = np.asarray(world.doors.open[doors].any(axis=0))
     changes = np.flatnonzero(np.diff(is_open.astype(np.int8))) + 1
     times = np.concatenate([[0.0], changes / HZ]) + rng.uniform(0.02, 0.08, len(changes) + 1)
     values = np.concatenate([is_open[:1], is_open[changes]]).astype(np.float64)
@@ -171,7 +171,7 @@ def _with_period(
         return times, values
     regular = np.arange(float(rng.uniform(0, period)), seconds, period)
     last = np.searchsorted(times, regular, side="right") - 1
-    now = np.where(last >= 0, values[np.maximum(last, 0)] if len(values) else 0.0, 0.0)
+    now = np.concatenate([[0.0], values])[last + 1]
     times, values = np.concatenate([times, regular]), np.concatenate([values, now])
     order = np.argsort(times, kind="stable")
     return times[order], values[order]

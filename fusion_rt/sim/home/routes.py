@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,47 +18,63 @@ from fusion_rt.transforms import Array
 SHOULDER_M = 0.2  # closer to a wall nobody walks
 
 
-class Routes:
-    """The free cells of a home, and the ways over them (Dijkstra on cells, then pulled straight).
+class Floor:
+    """The cells of a plan (rows y, columns x) where one could walk were there no furniture.
 
-    free (rows y, columns x); origin: the corner of cell 0, 0, m; exits: outer door -> a place before it."""
+    origin  the corner of cell 0, 0, m; exits: outer door -> a place before it"""
 
-    def __init__(self, plan: Plan, pieces: list[Piece]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         x0, y0, x1, y1 = plan.bounds()
         self.origin = np.array([x0 - 1.5, y0 - 1.5])
-        nx, ny = (int(math.ceil((high - low + 3.0) / CELL_M)) for low, high in ((x0, x1), (y0, y1)))
-        shape = (ny, nx)
-        within = raster([room.corners for room in plan.rooms.values()], self.origin, shape, CELL_M)
-        wall = np.zeros(shape, np.uint8)
+        nx, ny = (math.ceil((high - low + 3.0) / CELL_M) for low, high in ((x0, x1), (y0, y1)))
+        self.shape = (ny, nx)
+        within = raster([room.corners for room in plan.rooms.values()], self.origin, self.shape, CELL_M)
+        wall = np.zeros(self.shape, np.uint8)
         for a, b in walls(plan):
             self._line(wall, a, b)
-        clear = cv2.distanceTransform(1 - wall, cv2.DIST_L2, 5) * CELL_M > SHOULDER_M
-        furniture = raster([_inflated(p, 0.12) for p in pieces if p.height > 0], self.origin, shape, CELL_M)
-        free = within & clear & ~furniture
+        self.free = within & (cv2.distanceTransform(1 - wall, cv2.DIST_L2, 5) * CELL_M > SHOULDER_M)
         self.exits: dict[str, tuple[float, float]] = {}
+        self.ways = np.zeros(self.shape, np.uint8)  # through doors, furniture or not
         for slug, door in plan.doors.items():
             a, b = (np.array(end) for end in door.at)
             middle, normal = (a + b) / 2, np.array([a[1] - b[1], b[0] - a[0]]) / max(np.hypot(*(b - a)), 1e-6)
-            way = np.zeros(shape, np.uint8)
-            self._line(way, middle - 0.4 * normal, middle + 0.4 * normal)
+            self._line(self.ways, middle - 0.4 * normal, middle + 0.4 * normal)
             if OUTSIDE in door.rooms:
                 if plan.room_at(*(middle + 0.3 * normal)):
                     normal = -normal
                 out = middle + 1.0 * normal
-                self._line(way, middle, out)
+                self._line(self.ways, middle, out)
                 self.exits[slug] = (float(out[0]), float(out[1]))
-            free |= way.astype(bool)
-        self.free: NDArray[np.bool_] = free
-        self._graph = self._edges()
-        self._from: dict[int, Array] = {}
-        self._room: dict[str, NDArray[np.bool_]] = {}
+        self._rooms: dict[str, NDArray[np.bool_]] = {}
 
     def _line(self, canvas: NDArray[np.uint8], a: Array, b: Array) -> None:
         (p, q) = (np.floor((point - self.origin) / CELL_M).astype(int) for point in (a, b))
         cv2.line(canvas, (int(p[0]), int(p[1])), (int(q[0]), int(q[1])), 1)
 
-    def _edges(self):  # type: ignore[no-untyped-def]  # scipy has no types
+    def room_cells(self, room: str) -> NDArray[np.bool_]:
+        """The cells whose centres lie in a room."""
+        if room not in self._rooms:
+            ny, nx = self.shape
+            xs, ys = (self.origin[i] + (np.arange(n) + 0.5) * CELL_M for i, n in ((0, nx), (1, ny)))
+            cells = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+            self._rooms[room] = inside(self.plan.rooms[room].corners, cells).reshape(ny, nx)
+        return self._rooms[room]
+
+
+class Routes:
+    """The free cells of a furnished home and the ways over them (Dijkstra on cells, then pulled straight)."""
+
+    def __init__(self, floor: Floor, pieces: list[Piece]) -> None:
+        self.floor, self.origin, self.exits = floor, floor.origin, floor.exits
+        solid = [_inflated(piece, 0.12) for piece in pieces if piece.height > 0]
+        furniture = raster(solid, floor.origin, floor.shape, CELL_M)
+        self.free: NDArray[np.bool_] = (floor.free & ~furniture) | floor.ways.astype(bool)
+        self._from: dict[int, Array] = {}
+
+    @cached_property
+    def _graph(self) -> Any:
+        """Cells as nodes, with the lengths between neighbours."""
         from scipy.sparse import csr_matrix
 
         ny, nx = self.free.shape
@@ -84,7 +102,7 @@ class Routes:
 
     def nearest(self, point: tuple[float, float], room: str, reachable: Array | None = None) -> int | None:
         """The free cell of a room that is nearest to a point."""
-        free = self.room_cells(room) & self.free
+        free = self.floor.room_cells(room) & self.free
         if reachable is not None:
             free &= reachable.reshape(free.shape)
         rows, columns = np.nonzero(free)
@@ -93,15 +111,6 @@ class Routes:
         centres = self.origin + (np.stack([columns, rows], axis=1) + 0.5) * CELL_M
         best = int(np.argmin(((centres - np.asarray(point)) ** 2).sum(axis=1)))
         return int(rows[best] * self.free.shape[1] + columns[best])
-
-    def room_cells(self, room: str) -> NDArray[np.bool_]:
-        """The cells whose centres lie in a room."""
-        if room not in self._room:
-            ny, nx = self.free.shape
-            xs, ys = (self.origin[i] + (np.arange(n) + 0.5) * CELL_M for i, n in ((0, nx), (1, ny)))
-            cells = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-            self._room[room] = inside(self.plan.rooms[room].corners, cells).reshape(ny, nx)
-        return self._room[room]
 
     def reachable(self, cell: int) -> NDArray[np.bool_]:
         """(cells,): to which a way leads from this one."""

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from fusion_rt.plan import Plan
 from fusion_rt.sim.home.config import HomeSimConfig
-from fusion_rt.sim.home.furniture import Piece, Place, places
-from fusion_rt.sim.home.routes import Routes
+from fusion_rt.sim.home.furniture import REACH_M, Piece, Place, places
+from fusion_rt.sim.home.routes import Floor, Routes
 from fusion_rt.transforms import Array
 
 DAY_S = 86400.0
@@ -81,7 +81,10 @@ TASKS: dict[str, tuple[Step, ...]] = {
     ),
     "dishes": ((("sink", "counter"), "other", STAND, 90, 400),),
     "eat": ((("chair", "sofa", "desk", "bed"), "sitting", SIT, 500, 1500),),
-    "snack": ((("fridge", "counter", "sink"), "other", STAND, 10, 40), (("chair", "sofa", "desk"), "sitting", SIT, 120, 500)),
+    "snack": (
+        (("fridge", "counter", "sink"), "other", STAND, 10, 40),
+        (("chair", "sofa", "desk"), "sitting", SIT, 120, 500),
+    ),
     "tv": ((("sofa", "chair", "bed"), "sitting", SIT, 1200, 5400),),
     "read": ((("sofa", "chair", "bed"), "sitting", SIT, 900, 3600),),
     "nap": ((("sofa", "bed"), "sleeping", LIE, 900, 3600),),
@@ -108,7 +111,7 @@ class Household(Struct, kw_only=True):
 
 def settle(plan: Plan, pieces: list[Piece], config: HomeSimConfig, rng: np.random.Generator) -> Household:
     """The people of a home and their lives for the whole run."""
-    routes = Routes(plan, pieces)
+    routes = Routes(Floor(plan), pieces)
     there, cells = _reachable(plan, routes, places(pieces), rng)
     people = _people(config, rng)
     life = _Life(plan, routes, there, cells, people, config, rng)
@@ -158,7 +161,7 @@ def _reachable(
         return [], []
     reachable = routes.reachable(largest)
     for slug in plan.rooms:
-        rows, columns = np.nonzero(routes.room_cells(slug) & reachable.reshape(routes.free.shape))
+        rows, columns = np.nonzero(routes.floor.room_cells(slug) & reachable.reshape(routes.free.shape))
         if not len(rows):
             continue
         for k in range(4):
@@ -182,7 +185,7 @@ def _reachable(
                 continue
         else:
             cell = routes.nearest(place.position, place.room, reachable)
-        if cell is None or np.hypot(*(routes.centre(cell) - place.position)) > 1.5:
+        if cell is None or np.hypot(*(routes.centre(cell) - place.position)) > REACH_M:
             continue
         kept.append(place)
         cells.append(cell)

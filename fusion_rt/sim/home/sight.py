@@ -1,4 +1,4 @@
-"""Cameras: the people that a detector finds in their images, with what furniture hides and what it gets wrong."""
+"""Cameras: the people that a detector finds in their images, less what furniture hides, with its mistakes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Watcher:
 
     def packets(self, first: int, last: int) -> list[Sight]:
         """What is found in the images of the ticks first..last."""
-        config, rng, start_ns = self.world.config.camera, self.rng, self.world.config.start_ns
+        config, start_ns = self.world.config.camera, self.world.config.start_ns
         every = max(round(HZ / config.hz), 1)
         ticks = np.arange(first + (-first) % every, last, every)
         found: list[list[tuple[Array, float, Array]]] = [[] for _ in ticks]

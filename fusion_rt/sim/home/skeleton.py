@@ -55,8 +55,8 @@ def body_points(
 ) -> Array:
     """(N, 17, 3) m, home frame, of N bodies.
 
-    xy (N, 2) m; facing (N,) rad; posture (N,) indices of scene.POSTURES; support (N,) m: height of the seat or
-    the bed; phase (N,) rad of the step; stride (N,) m: how far legs and arms swing."""
+    xy (N, 2) m; facing (N,) rad; posture (N,) indices of scene.POSTURES; support (N,) m: height of the seat
+    or the bed; phase (N,) rad of the step; stride (N,) m: how far legs and arms swing."""
     points = np.empty((len(xy), 17, 3))
     for name, body in _BODIES.items():
         mask = posture == POSTURES.index(name)
@@ -81,7 +81,7 @@ def body_points(
     return np.stack([x, y, points[..., 2] + support[:, None]], axis=-1)
 
 
-def extent(posture: Array, support: Array, height_m: Array) -> tuple[Array, Array]:
+def extent(posture: Array, support: Array, height_m: Array | float) -> tuple[Array, Array]:
     """Lowest and highest point of bodies (N,), m above the floor."""
     sits, lies = posture == POSTURES.index("sitting"), posture == POSTURES.index("lying")
     low = np.where(lies, support, np.where(sits, np.maximum(support - 0.2, 0.0), 0.1))

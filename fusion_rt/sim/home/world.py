@@ -9,16 +9,16 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from fusion_rt.home_truth import TrueEvent
 from fusion_rt.plan import Plan
 from fusion_rt.sim.home.air import STEP_S, Air, breathe, sunshine
 from fusion_rt.sim.home.config import HomeSimConfig
 from fusion_rt.sim.home.doors import Doors, operate
-from fusion_rt.sim.home.furniture import furnish
+from fusion_rt.sim.home.furnishing import furnish
 from fusion_rt.sim.home.happenings import happen
 from fusion_rt.sim.home.light import Light, illuminate
 from fusion_rt.sim.home.motion import HZ, People, move
 from fusion_rt.sim.home.routine import Household, settle
-from fusion_rt.sim.home.truth import TrueEvent
 
 TICK_NS = 1_000_000_000 // HZ
 

@@ -1,10 +1,10 @@
-"""What was true in a simulated home."""
+"""What is true in a home: of a simulated one, or as somebody has labelled it."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from fusion_rt.header import Vec2
+from fusion_rt.header import Header, Vec2
 
 
 class TruePerson(Struct, frozen=True, array_like=True):
@@ -37,8 +37,13 @@ class HomeTruth(Struct, frozen=True, kw_only=True, tag="home_truth"):
     events      that began since the moment before
     """
 
-    stamp_ns: int
+    header: Header
     people: tuple[TruePerson, ...]
     counts: dict[str, int]
     activities: dict[str, str]
     events: tuple[TrueEvent, ...] = ()
+
+    @property
+    def stamp_ns(self) -> int:
+        """UNIX epoch ns."""
+        return self.header.stamp_ns

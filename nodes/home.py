@@ -7,11 +7,12 @@ import time
 from msgspec.structs import replace
 
 from fusion_rt.bus import Bus
+from fusion_rt.errors import ConfigError
 from fusion_rt.header import Header, TracePoint
 from fusion_rt.home.config import HomeConfig
 from fusion_rt.home.pipeline import HomePipeline
 from fusion_rt.plan import Plan
-from fusion_rt.scenario import locate
+from fusion_rt.scenario import find_file, locate
 from fusion_rt.scene import Scene
 
 QUIET_S = 0.1  # without a packet, time goes on by our own clock
@@ -75,8 +76,16 @@ class PacketTime:
 
 
 def load_plan(path: str) -> Plan:
-    """Of a YAML file. Raises ConfigError, RigError."""
-    return Plan.load(locate(path))
+    """Of a YAML file, or the one that a recording holds. Raises ConfigError, RigError, LogError."""
+    file = locate(path)
+    if file.suffix != ".mcap":
+        return Plan.load(find_file(path, "home"))
+    from fusion_rt import logs  # protobuf takes a while: only where a recording is read
+
+    with logs.open(file) as log:
+        if log.plan is None:
+            raise ConfigError(f"{file}: holds no plan of a home; give the plan's YAML file")
+        return log.plan
 
 
 def traced(scene: Scene, asked: Header) -> Scene:

@@ -1,4 +1,4 @@
-"""A home of two rooms, its packets, and a network that was never trained: enough to test the engine around it."""
+"""A home of two rooms, its packets, and a network that was never trained: the engine around it is tested."""
 
 import importlib.util
 from pathlib import Path

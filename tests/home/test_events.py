@@ -10,7 +10,16 @@ S = 1_000_000_000
 
 def track(fall, *, lying=0.9, speed=0.0):
     return Track(
-        7, np.array([1.0, 1.0, speed, 0.0]), np.eye(4), 0.9, 0, 0, np.array([0.1, 0.0, lying]), fall, "bath", True
+        7,
+        np.array([1.0, 1.0, speed, 0.0]),
+        np.eye(4),
+        0.9,
+        0,
+        0,
+        np.array([0.1, 0.0, lying]),
+        fall,
+        "bath",
+        True,
     )
 
 

@@ -1,4 +1,4 @@
-"""Readings that are not available, out of range, of another unit, replayed, stuck: refused and counted by cause."""
+"""What is not available, out of range, of another unit, replayed, stuck: refused and counted by cause."""
 
 import math
 
@@ -62,7 +62,9 @@ def test_staleness_is_of_the_kind_and_of_the_period(intake, make):
     intake.take(make.reading("co2", 0, "co2", 500.0))
     intake.take(make.radar(0))
     intake.take(make.reading("pir", 0, "motion", 0))
-    states = {t: [intake.histories[s].status(make.stamp(t)) for s in ("radar", "co2", "pir")] for t in (0.4, 2, 200)}
+    states = {
+        t: [intake.histories[s].status(make.stamp(t)) for s in ("radar", "co2", "pir")] for t in (0.4, 2, 200)
+    }
     assert states == {
         0.4: ["used", "used", "used"],
         2: ["stale", "used", "used"],

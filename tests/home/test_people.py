@@ -47,9 +47,7 @@ def test_who_is_lost_in_view_vanishes_and_who_is_out_of_view_stays(people):
 
 
 def test_two_people_who_pass_each_other_are_not_swapped(people):
-    ticks = [
-        [found(1 + 0.2 * i, 1.0, vx=1.0), found(4 - 0.2 * i, 1.9, vx=-1.0)] for i in range(15)
-    ]
+    ticks = [[found(1 + 0.2 * i, 1.0, vx=1.0), found(4 - 0.2 * i, 1.9, vx=-1.0)] for i in range(15)]
     start = {t.id: float(t.x[0]) for t in run(people, ticks[:5])[-1]}
     for i, tick in enumerate(ticks[5:], 5):
         after = people.update(tick, i * S // 5, 0.2)

@@ -19,7 +19,7 @@ def pipeline(plan, head):
 
 
 class Believing:
-    """Stands where the network does and says what it is told: rooms -> P(0), P(1), ...; people as in PERSON."""
+    """Stands where the network does and says what it is told: room -> P(0), P(1), ...; people as PERSON."""
 
     def __init__(self, rooms, people=()):
         self.rooms, self.people = rooms, people
@@ -175,9 +175,7 @@ def test_a_person_has_a_room_a_posture_and_a_covariance(plan, head, make):
 
 KINDS = [*READINGS, "nonsense"]
 SENSORS = ["pir", "co2", "radar", "camera", "mic", "belt", "beacon", "front_door", "bell", "nobody", ""]
-STAMPS = st.one_of(
-    st.floats(-10, 30), st.sampled_from([0.0, 1e6, -1e6, 5.0, 9e9, -1.7e9]), st.floats(0, 3)
-)
+STAMPS = st.one_of(st.floats(-10, 30), st.sampled_from([0.0, 1e6, -1e6, 5.0, 9e9, -1.7e9]), st.floats(0, 3))
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, math.nan, math.inf, -1.0, 1e300]), st.floats())
 FLOATS = st.floats(width=32)
 
@@ -190,7 +188,9 @@ def packets(draw, make):
     if kind == "reading":
         told = draw(st.sampled_from(KINDS))
         unit = draw(st.sampled_from([None, "°C", "ppm", "?"]))
-        return make.reading(sensor, t_s, told, draw(VALUES), unit, draw(st.sampled_from([None, "tag", "x" * 99])))
+        return make.reading(
+            sensor, t_s, told, draw(VALUES), unit, draw(st.sampled_from([None, "tag", "x" * 99]))
+        )
     if kind == "radar":
         return make.radar(t_s, draw(st.lists(st.tuples(*[FLOATS] * 4), max_size=4)), sensor)
     if kind == "sight":
@@ -223,5 +223,3 @@ def test_no_sequence_of_packets_raises_and_every_packet_is_accounted_for(data, p
                 assert math.isclose(sum(room.people_p), 1.0, abs_tol=1e-4)
     assert accepted + sum(sum(c.values()) for c in pipeline.counters.values()) == len(sent)
     assert set(pipeline.counters) <= {*plan.sensors, "unknown"}
-
-

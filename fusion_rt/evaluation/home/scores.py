@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from fusion_rt.home_truth import HomeTruth, TrueEvent
 from fusion_rt.scene import HomeEvent, Scene
-from fusion_rt.sim.home.truth import HomeTruth, TrueEvent
 from fusion_rt.tracking.assignment import assign
 
 MATCH_M = 1.0

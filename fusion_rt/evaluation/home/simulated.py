@@ -15,11 +15,11 @@ from fusion_rt.home.intake import Intake
 from fusion_rt.home.modalities import FUSED, MODALITY
 from fusion_rt.home.observation import Observer
 from fusion_rt.home.pipeline import HomePipeline
+from fusion_rt.home_truth import HomeTruth, TrueEvent
 from fusion_rt.messages import Packet
 from fusion_rt.plan import Plan
 from fusion_rt.scene import HomeEvent, Scene
 from fusion_rt.sim.home.home import simulate
-from fusion_rt.sim.home.truth import HomeTruth, TrueEvent
 from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tapes import settings
 

@@ -16,10 +16,10 @@ from fusion_rt.home.intake import Intake
 from fusion_rt.home.network import ROOM_ACTIVITIES
 from fusion_rt.home.observation import Observation, Observer
 from fusion_rt.home.room_features import COLUMNS
+from fusion_rt.home_truth import HomeTruth, TrueEvent
 from fusion_rt.messages import Packet
 from fusion_rt.plan import Plan
 from fusion_rt.scene import POSTURES
-from fusion_rt.sim.home.truth import HomeTruth, TrueEvent
 
 Array = NDArray[np.float32]
 FALL_S = 6.0  # so long after its onset somebody is taught to have fallen

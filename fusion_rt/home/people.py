@@ -18,13 +18,13 @@ Array64 = NDArray[np.float64]
 
 ACCEL = 1.2  # m/s^2, what people do
 GATE = 11.8  # chi-square of two numbers, 99.7 %
-BIRTH_P = 0.35  # of a detection that begins a track
-CONFIRM_P, DROP_P = 0.6, 0.08
-SEEN_P = 0.75  # a person who is looked at is found so often
-CLUTTER = 0.25  # and something that is none so often
+BIRTH_P = 0.3  # of a detection that begins a track
+CONFIRM_P, DROP_P = 0.5, 0.1
+# The network's p is calibrated and remembers: existence follows it, and does not add up what is not independent.
+SEEN_TAU_S, MISSED_TAU_S = 0.5, 1.0
 UNSEEN_TAU_S = 120.0  # existence fades where nobody looks
 SLOWS_TAU_S = 0.7  # who is not seen is not believed to walk on
-SETTLE_S = 0.35  # between an answer's p and the next: answers are not independent
+POSTURE_TAU_S = 0.4
 MAX_TRACKS = 32
 
 
@@ -78,12 +78,11 @@ class People:
         for track in self.tracks:
             predict(track, dt_s, coasting=stamp_ns - track.seen_ns > 0.5e9)
         pairs = assign(self._costs(found))
-        weight = min(1.0, dt_s / SETTLE_S)
         for i, track in enumerate(self.tracks):
             if i in pairs:
-                self._see(track, found[pairs[i]], stamp_ns, weight)
+                self._see(track, found[pairs[i]], stamp_ns, dt_s)
             else:
-                self._miss(track, dt_s, weight)
+                self._miss(track, dt_s)
         taken = set(pairs.values())
         for j, person in enumerate(found):
             if j not in taken and person.p >= BIRTH_P and len(self.tracks) < MAX_TRACKS:
@@ -107,23 +106,20 @@ class People:
         low = min((c for row in costs.values() for c in row.values()), default=0.0)
         return {i: {j: c - low for j, c in row.items()} for i, row in costs.items()}
 
-    def _see(self, track: Track, person: Found, stamp_ns: int, weight: float) -> None:
+    def _see(self, track: Track, person: Found, stamp_ns: int, dt_s: float) -> None:
         z = np.array([person.x, person.y, person.vx, person.vy])
         R = np.diag([person.sigma**2] * 2 + [0.4**2] * 2)
         correct(track, z, R)
-        odds = (person.p / (1 - person.p)) * SEEN_P / (1 - CLUTTER) * 2.0
-        track.existence = believed(track.existence, odds**weight)
+        track.existence += -math.expm1(-dt_s / SEEN_TAU_S) * (person.p - track.existence)
         track.seen_ns = stamp_ns
-        track.posture += 0.5 * weight * (np.array(person.posture) - track.posture)
+        track.posture += -math.expm1(-dt_s / POSTURE_TAU_S) * (np.array(person.posture) - track.posture)
         track.fall = person.fall
         track.confirmed |= track.existence >= CONFIRM_P
 
-    def _miss(self, track: Track, dt_s: float, weight: float) -> None:
+    def _miss(self, track: Track, dt_s: float) -> None:
         track.fall = 0.0
-        if self._looked(float(track.x[0]), float(track.x[1])):
-            track.existence = believed(track.existence, ((1 - SEEN_P) / (1 - CLUTTER)) ** (0.3 * weight))
-        else:
-            track.existence *= math.exp(-dt_s / UNSEEN_TAU_S)
+        looked = self._looked(float(track.x[0]), float(track.x[1]))
+        track.existence *= math.exp(-dt_s / (MISSED_TAU_S if looked else UNSEEN_TAU_S))
 
     def _begin(self, person: Found, stamp_ns: int) -> None:
         x = np.array([person.x, person.y, person.vx, person.vy])
@@ -178,10 +174,3 @@ def correct(track: Track, z: Array64, R: Array64) -> None:
     track.x = track.x + K @ (z - track.x)
     left = np.eye(4) - K
     track.P = left @ track.P @ left.T + K @ R @ K.T
-
-
-def believed(p: float, odds: float) -> float:
-    """The probability after evidence of those odds."""
-    p = min(max(p, 1e-4), 0.999)
-    after = p / (1 - p) * odds
-    return min(after / (1 + after), 0.999)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fusion_rt.home.people import Found, People, believed, correct, predict
+from fusion_rt.home.people import Found, People, correct, predict
 
 S = 1_000_000_000
 
@@ -88,4 +88,3 @@ def test_the_filter_is_the_textbooks():
     before = track.P.copy()
     predict(track, 1.0, coasting=False)
     assert track.P[0, 0] > before[0, 0] + before[2, 2]
-    assert math.isclose(believed(0.5, 3.0), 0.75)

@@ -20,12 +20,14 @@ from fusion_rt.commands.common import (
     progress,
 )
 from fusion_rt.commands.reports import Engine, perception, simulated_worlds
+from fusion_rt.commands.simulate_home import simulate_home
 from fusion_rt.errors import ConfigError
 
 simulations = typer.Typer(
-    help="Simulate what sensors see, with the truth beside it: a drive, or frames to train on.",
+    help="Simulate what sensors see, with the truth beside it: a drive, a home, or frames to train on.",
     no_args_is_help=True,
 )
+simulations.command("home")(simulate_home)
 
 Seed = Annotated[int, typer.Option(min=0, help="Another seed is another world; the same one the same bits.")]
 Frames = Annotated[Path, typer.Option(help="A folder of `fusion-rt sim frames`.", show_default=False)]

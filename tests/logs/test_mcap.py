@@ -17,6 +17,8 @@ from fusion_rt.logs import LogWriter, mcap_writer
 from fusion_rt.logs.foxglove import OWN_FIELD
 from fusion_rt.logs.losses import Loss
 
+KINDS = ("imu", "home", "sight", "sound", "command", "prediction")  # without a schema of Foxglove's
+
 
 @pytest.fixture(params=mcap_writer.COMPRESSIONS)
 def path(request, tmp_path, rig, make, monkeypatch):
@@ -92,7 +94,7 @@ def test_json_messages_by_their_schemas(messages):
         value = json.loads(message.data)
         if "exact" not in value:  # NaN and infinity have no JSON: null, and the exact form beside it
             validators[schema.name].validate(value)
-    assert validators.keys() == {f"fusion_rt.{k}" for k in ("imu", "home", "command", "prediction")}
+    assert validators.keys() == {f"fusion_rt.{k}" for k in KINDS}
 
 
 def test_message_indexes_point_at_their_messages(path):

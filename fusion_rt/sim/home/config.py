@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
@@ -169,14 +169,17 @@ class Worn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Pcm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sound as samples: AudioChunks of 20 ms beside (or instead of) what a head heard in them.
+    """Sound as samples: AudioChunks of 20 ms instead of what a head heard in them.
 
-    sensors  the microphones that give them; clips: folder of ESC-10, where it is
+    sensors          the microphones that give them
+    clips            folder of ESC-10 (KIND/*.ogg), for cries and barks; "": they are synthesised
+    full_scale_dba   the level at which the samples are full
     """
 
     sensors: tuple[str, ...] = ()
-    rate: Annotated[int, Meta(gt=0)] = 16_000
+    rate: Literal[8000, 16_000, 48_000] = 16_000
     clips: str = ""
+    full_scale_dba: Positive = 105.0
 
 
 class HomeSimConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -59,7 +59,7 @@ class Microphone:
         probability = self._head(events, background)
         return self._packed(ticks, level, p_speech, probability)
 
-    def _loss(self, xy: Array, ticks: Array) -> Array:
+    def loss(self, xy: Array, ticks: Array) -> Array:
         """dB from 1 m to the microphone: distance, walls, closed doors, a room's reverberation."""
         closed = self.world.closed[ticks]
         walls, _ = self.sight.at(xy, np.zeros_like(closed))
@@ -79,7 +79,7 @@ class Microphone:
             if not len(at):
                 continue
             tick = ticks[at]
-            loss = self._loss(people.xy[p, tick].astype(np.float64), tick)
+            loss = self.loss(people.xy[p, tick].astype(np.float64), tick)
             kind, posture = self.kinds[people.place[p, tick]], people.posture[p, tick]
             activity = people.activity[p, tick]
             sources = (
@@ -109,7 +109,7 @@ class Microphone:
             if a >= b or event.end_ns < begin_ns:
                 continue
             span = np.arange(a, b)
-            loss = self._loss(np.repeat(np.array([event.position]), len(span), axis=0), ticks[span])
+            loss = self.loss(np.repeat(np.array([event.position]), len(span), axis=0), ticks[span])
             here = LEVEL_DBA[event.kind] - loss + self.rng.normal(0, 3.0, len(span))
             # Barks and knocks have pauses.
             here = np.where((self.rng.random(len(span)) < 0.8) | (span == a), here, -20.0)

@@ -22,6 +22,7 @@ from fusion_rt.scene import ACTIVITIES, POSTURES
 from fusion_rt.sim.home import beacons, faults, hearing, readings
 from fusion_rt.sim.home.config import HomeSimConfig
 from fusion_rt.sim.home.radar import PointRadar, TargetRadar
+from fusion_rt.sim.home.recorded_sound import SampledMicrophone
 from fusion_rt.sim.home.sight import Watcher
 from fusion_rt.sim.home.world import World
 from fusion_rt.sim.home.worn import WornImu
@@ -112,19 +113,6 @@ class SimulatedHome:
                 events=tuple(happened),
             )
 
-    def __iter__(self) -> Iterator[Packet | HomeTruth]:
-        """Packets and truth together, in time order; a truth comes before the packets after its stamp."""
-        truths = self.truths()
-        truth: HomeTruth | None = next(truths)
-        for at_ns, packet in self.arrivals():
-            while truth is not None and truth.stamp_ns <= at_ns:
-                yield truth
-                truth = next(truths, None)
-            yield packet
-        while truth is not None:
-            yield truth
-            truth = next(truths, None)
-
     def _sensors(self) -> dict[str, Any]:
         """sensor_id -> what simulates it."""
         talk = hearing.talking(self.world)
@@ -142,6 +130,8 @@ class SimulatedHome:
             return kind(self.world, sensor_id, sensor)
         if sensor.kind == "camera":
             return Watcher(self.world, sensor_id, sensor)
+        if sensor.kind == "microphone" and sensor_id in self.config.pcm.sensors:
+            return SampledMicrophone(self.world, sensor_id, sensor, talk)
         if sensor.kind in ("microphone", "sound_level"):
             return hearing.Microphone(self.world, sensor_id, sensor, talk)
         if sensor.kind == "distance":

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fusion_rt.commands.common import (
+    DrivingFirst,
     Json,
     Model,
     console,

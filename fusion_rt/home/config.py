@@ -34,7 +34,7 @@ class HomeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     off: Probability = 0.3
     future_s: Seconds = 5.0
     stuck_s: Seconds = 3600.0
-    event_p: Probability = 0.5
+    event_p: Probability = 0.6
     why: bool = True
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ SAME_S = {"fall": 30.0, "smoke_alarm": 60.0, "baby_cry": 10.0, "dog_bark": 5.0}
 SAME_SHORT_S = 3.0
 FALL_P, FALL_OVER_P = 0.5, 0.25
 STILL_S, STILL_MPS, FORGET_S = 3.0, 0.3, 2.0
+THUMP_S, THUMP_P = 1.5, 0.3
 IMPACT, REST = 25.0, 1.5  # m/s^2: of a fall's impact; how far from its mean a still body's force may be
 
 
@@ -115,6 +116,12 @@ class Falls:
         mean = sum(after) / len(after) if after else 0.0
         still = bool(after) and max(abs(norm - mean) for norm in after) < REST
         self._suspect(sensor_id, room, {"worn": min(peak / (2 * IMPACT), 0.95)}, at_ns, now_ns, still)
+
+    def hear(self, room: str, p: float, stamp_ns: int) -> None:
+        """A thump: the microphone's head takes it for a knock. It only supports a fall that others see."""
+        for suspect in self._suspects.values():
+            if suspect.room == room and abs(suspect.onset_ns - stamp_ns) < THUMP_S * 1e9 and p >= THUMP_P:
+                suspect.by["sound"] = max(p, suspect.by.get("sound", 0.0))
 
     def told(self, stamp_ns: int) -> list[Mention]:
         """Those that are believed now; each once."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fusion_rt.plan import Room
 
+ENTERS_NS = 5_000_000_000
+
 
 class Occupancy:
     """One room. occupied, since_ns: the answer, and since when it is that.
@@ -11,7 +13,7 @@ class Occupancy:
     On at p >= on. Off where p <= off for the room's hold_s, if there was a way out: a door moved, a track
     left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s."""
 
-    def __init__(self, room: Room, *, on: float, off: float, exit_s: float = 10.0) -> None:
+    def __init__(self, room: Room, *, on: float, off: float, exit_s: float = 30.0) -> None:
         self.occupied, self.since_ns = False, 0
         self._on, self._off = on, off
         self._hold_ns, self._absent_ns = round(room.hold_s * 1e9), round(room.absent_s * 1e9)
@@ -21,9 +23,12 @@ class Occupancy:
         self._left_ns: int | None = None  # when somebody may have left last
         self._begun = False
 
-    def leave(self, stamp_ns: int) -> None:
-        """There was a way out at that time."""
-        self._left_ns = stamp_ns
+    def leave(self, stamp_ns: int, *, surely: bool = False) -> None:
+        """There was a way out at that time. What was a way in (a door that moves as somebody comes, a neighbour
+        that fills behind) is none, unless a track is seen leaving: surely."""
+        came = not self.occupied or stamp_ns - self.since_ns < ENTERS_NS
+        if surely or not came:
+            self._left_ns = stamp_ns
 
     def update(self, p: float, stamp_ns: int) -> bool:
         if not self._begun:
@@ -43,7 +48,7 @@ class Occupancy:
         return self.occupied
 
     def _way_out(self) -> bool:
-        """A little before somebody was seen last counts too: sensors see who leaves for a while."""
+        """A little before somebody was surely there counts too: motion sensors hold for a while."""
         return (
             self._left_ns is not None
             and self._sure_ns is not None

@@ -164,6 +164,7 @@ class HomePipeline:
 
     def _heard(self, sound: Sound) -> bool:
         room, found = self.plan.sensors[sound.header.sensor_id].room, False
+        self._falls.hear(room, sound.events.get("knock", 0.0), sound.header.stamp_ns)
         for kind, p in sound.events.items():
             if p >= self.config.event_p:
                 self._events.mention(Mention(kind, room, p, sound.header.stamp_ns, "sound"))
@@ -256,7 +257,7 @@ class HomePipeline:
 
     def _ways_out(self, counts: Array, now: int) -> None:
         for slug in self._people.left:
-            self._occupancy[slug].leave(now)
+            self._occupancy[slug].leave(now, surely=True)
         for row, slug in enumerate(self.canvas.rooms):
             p = 1.0 - float(counts[row, 0])
             if p >= FILLS_P > self._p[slug]:

@@ -29,14 +29,23 @@ def test_on_at_once_and_between_the_thresholds_nothing_changes(state):
 
 
 def test_off_after_the_hold_where_there_was_a_way_out(state):
-    assert feed(state, [(0.9, 5)]) == {0: True}
-    state.leave(6 * S)
+    assert feed(state, [(0.9, 10)]) == {0: True}
+    state.leave(9 * S)
     changes = {}
-    for now in range(5, 40):
+    for now in range(10, 40):
         before = state.occupied
         if state.update(0.1, now * S) != before:
             changes[now] = state.occupied
-    assert changes == {15: False}
+    assert changes == {20: False}
+
+
+def test_the_door_that_lets_in_is_no_way_out_but_a_track_that_leaves_is(state):
+    state.leave(0)
+    assert feed(state, [(0.9, 2)]) == {0: True}
+    state.leave(2 * S)
+    assert not state._way_out()
+    state.leave(3 * S, surely=True)
+    assert state._way_out()
 
 
 def test_without_a_way_out_only_after_absent_s(state):
@@ -48,5 +57,8 @@ def test_a_flicker_starts_the_wait_anew(state):
 
 
 def test_a_way_out_long_before_somebody_was_seen_does_not_count(state):
-    state.leave(0)
-    assert feed(state, [(0.9, 30), (0.1, 60)]) == {0: True}
+    assert feed(state, [(0.9, 10)]) == {0: True}
+    state.leave(9 * S)
+    for now in range(10, 60):
+        state.update(0.9, now * S)
+    assert not state._way_out()

@@ -24,6 +24,7 @@ from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tapes import settings
 
 FIRST_SEED = 500_000  # training takes 1,000 and on
+PACE, BUSY = 3.0, 4.0  # three hours' moves in one, and enough sounds and falls to count
 WARM_S = 60  # of each home, before anything is counted
 ROW_PERIOD_S = 1.0  # between scenes, of the rows with fewer sensors
 
@@ -57,7 +58,7 @@ def homes(count: int, hours: float, seed: int, plan: Plan | None = None) -> Iter
     """plan: the same for all, with other people; None: another each."""
     for i in range(count):
         this = plan or plan_of(seed + i, equipped=True)
-        config = settings(seed + i, hours=hours, faults_per_day=0.0)
+        config = settings(seed + i, hours=hours, faults_per_day=0.0, pace=PACE, busy=BUSY)
         yield Home(this, list(simulate(this, config, seed + i)))
 
 

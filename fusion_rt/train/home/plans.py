@@ -53,8 +53,12 @@ def plan_of(seed: int, *, equipped: bool = False) -> Plan:
         sensors |= _sensors(name, Box(float(bx0), float(by0), float(bx1), float(by1)), rng, equipped)
     if not equipped and rng.random() < 0.3:
         sensors["p1_belt"] = {"kind": "imu", "room": "p1"}
+    rooms = plan.rooms
+    if equipped:  # a radar sees soon that nobody is there any more
+        seen = {told["room"] for told in sensors.values() if told["kind"] == "radar"}
+        rooms = {slug: replace(r, hold_s=3.0 if slug in seen else 10.0) for slug, r in rooms.items()}
     typed = {slug: config.convert(told, Sensor, f"plan {seed}: {slug}") for slug, told in sensors.items()}
-    plan = replace(plan, doors=doors, sensors=typed)
+    plan = replace(plan, rooms=rooms, doors=doors, sensors=typed)
     plan.check(f"plan {seed}")
     return plan
 

@@ -24,8 +24,8 @@ class Occupancy:
         self._begun = False
 
     def leave(self, stamp_ns: int, *, surely: bool = False) -> None:
-        """There was a way out at that time. What was a way in (a door that moves as somebody comes, a neighbour
-        that fills behind) is none, unless a track is seen leaving: surely."""
+        """There was a way out at that time. What was a way in (a door that moves as somebody comes, a
+        neighbour that fills behind) is none, unless a track is seen leaving: surely."""
         came = not self.occupied or stamp_ns - self.since_ns < ENTERS_NS
         if surely or not came:
             self._left_ns = stamp_ns

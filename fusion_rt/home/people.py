@@ -20,7 +20,7 @@ ACCEL = 1.2  # m/s^2, what people do
 GATE = 11.8  # chi-square of two numbers, 99.7 %
 BIRTH_P = 0.3  # of a detection that begins a track
 CONFIRM_P, DROP_P = 0.5, 0.1
-# The network's p is calibrated and remembers: existence follows it, and does not add up what is not independent.
+# The network's p remembers: existence follows it, and does not add up what is not independent.
 SEEN_TAU_S, MISSED_TAU_S = 0.5, 1.0
 UNSEEN_TAU_S = 120.0  # existence fades where nobody looks
 SLOWS_TAU_S = 0.7  # who is not seen is not believed to walk on

@@ -20,6 +20,7 @@ from fusion_rt.messages import Packet
 from fusion_rt.plan import Plan
 from fusion_rt.scene import HomeEvent, Scene
 from fusion_rt.sim.home.home import simulate
+from fusion_rt.sim.home.recording import in_order
 from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tapes import settings
 
@@ -59,7 +60,7 @@ def homes(count: int, hours: float, seed: int, plan: Plan | None = None) -> Iter
     for i in range(count):
         this = plan or plan_of(seed + i, equipped=True)
         config = settings(seed + i, hours=hours, faults_per_day=0.0, pace=PACE, busy=BUSY)
-        yield Home(this, list(simulate(this, config, seed + i)))
+        yield Home(this, [message for _, message in in_order(simulate(this, config, seed + i))])
 
 
 def judge(

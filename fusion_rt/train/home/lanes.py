@@ -18,6 +18,7 @@ from fusion_rt.home.room_features import COLUMNS, SLICES
 from fusion_rt.train.home.tape import Tape
 
 Array = NDArray[np.float32]
+FALLS = 0.7  # of the homes where somebody falls, so often a fall is watched
 MOST = 8  # people at a tick that are taught
 IGNORED = 3  # cells around somebody whom no sensor looks at
 WIDTH, HEIGHT = 48, 40  # cells of the part of the canvas that is taught; most of it is no home
@@ -55,6 +56,11 @@ class Lane:
         self._stride = int(rng.choice([1, 2, 5], p=[0.35, 0.15, 0.5]))
         self._tick = int(rng.integers(max(1, len(self.tape) - 300 * self._stride)))
         self._until = self._tick + self._stride * int(rng.integers(150, 1200))
+        falls = self.tape.falls()
+        if len(falls) and rng.random() < FALLS:  # seldom in a life, often in training
+            self._stride = 1
+            self._tick = max(0, int(rng.choice(falls)) - int(rng.integers(5, 50)))
+            self._until = self._tick + 100
         self.fresh = True
         self._lose()
 

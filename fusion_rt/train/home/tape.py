@@ -55,6 +55,13 @@ class Tape:
         works = tuple(int(i) for i in np.flatnonzero(d["works"][tick]))
         return Observation(d["radar"][r0:r1].astype("f4"), d["sights"][s0:s1].astype("f4"), rooms, works)
 
+    def falls(self) -> NDArray[np.int64]:
+        """The ticks at which falls begin to be taught."""
+        fallen = np.zeros(len(self) + 1, dtype=bool)
+        rows = np.flatnonzero(self._data["people"][:, 5])
+        fallen[1 + np.searchsorted(self._data["people_at"], rows, side="right") - 1] = True
+        return np.flatnonzero(fallen[1:] & ~fallen[:-1])
+
     def people(self, tick: int) -> Array:
         """(P, 6) float32: PEOPLE; posture is a place in POSTURES."""
         d = self._data

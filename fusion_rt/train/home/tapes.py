@@ -11,6 +11,7 @@ import numpy as np
 
 from fusion_rt.sim.home.config import HomeSimConfig, Routine, Sounds
 from fusion_rt.sim.home.home import simulate
+from fusion_rt.sim.home.recording import in_order
 from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tape import record
 
@@ -18,8 +19,8 @@ from fusion_rt.train.home.tape import record
 def settings(
     seed: int, *, hours: float, faults_per_day: float = 2.0, pace: float | None = None, busy: float = 1.0
 ) -> HomeSimConfig:
-    """Of the home with this seed: much happens, at all hours, some sensors fail. pace: that of Routine, else drawn;
-    busy: how many times as many sounds, and falls in every home."""
+    """Of the home with this seed: much happens, at all hours, some sensors fail. pace: that of Routine, else
+    drawn; busy: how many times as many sounds, and falls in every home."""
     rng = np.random.default_rng([seed, 78])
     hour = int(rng.choice([1, 6, 7, 8, 12, 16, 17, 18, 19, 20, 21, 22]))
     often = {"doorbell": 40.0, "knock": 30.0, "glass_break": 10.0, "smoke_alarm": 5.0, "dog_bark": 20.0}
@@ -52,5 +53,6 @@ def make(folder: Path, *, homes: int, hours: float, seed: int, workers: int) -> 
 def _make(path: Path, *, hours: float) -> Path:
     seed = int(path.stem)
     plan = plan_of(seed)
-    record(plan, simulate(plan, settings(seed, hours=hours), seed), path)
+    home = simulate(plan, settings(seed, hours=hours), seed)
+    record(plan, (message for _, message in in_order(home)), path)
     return path

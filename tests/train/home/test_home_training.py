@@ -10,6 +10,7 @@ from fusion_rt.models.head import Head
 from fusion_rt.plan import Plan
 from fusion_rt.sim.home.config import HomeSimConfig, Routine
 from fusion_rt.sim.home.home import simulate
+from fusion_rt.sim.home.recording import in_order
 from fusion_rt.train.home.export import export
 from fusion_rt.train.home.lanes import Batch, Lane
 from fusion_rt.train.home.loop import HomeTraining, Trainer, checkpoint, train
@@ -26,7 +27,8 @@ def tapes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tapes")
     config = HomeSimConfig(start="2026-03-02T07:00:00Z", hours=0.03, routine=Routine(people=2, pace=10))
     plan = plan_of(4, equipped=True)
-    record(plan, simulate(plan, config, 1), folder / "4.npz")
+    stream = (message for _, message in in_order(simulate(plan, config, 1)))
+    record(plan, stream, folder / "4.npz")
     return folder
 
 

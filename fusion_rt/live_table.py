@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fusion_rt import home_table
 from fusion_rt.bus.clocks import Clock
 from fusion_rt.metrics.latency import Percentiles
 from fusion_rt.monitor import TopicSummary
@@ -73,6 +74,8 @@ def render(status: Status, hint: str = "Ctrl-C stops") -> RenderableType:
             Text(f"stages   {stages} ms"),
             Text.assemble("objects  ", (_objects(latest.objects), "bold cyan")),
         ]
+        if latest.scene is not None:
+            parts += ["", home_table.render(latest.scene, latest.happened)]
     parts += map(Text, _clocks(status.clocks))
     parts += [Text(line) for line in _replays(status.nodes)]
     return Group(*parts, Text(hint, style="dim"))

@@ -11,10 +11,13 @@ from msgspec import Struct
 
 from fusion_rt.bus import Bus, NodeHealth, Received
 from fusion_rt.bus.clocks import Clock, local_ns
-from fusion_rt.messages import Prediction, TracePoint
+from fusion_rt.messages import Certificate, Header, Prediction, TracePoint
 from fusion_rt.metrics.latency import Histogram, Percentiles, span_ms
+from fusion_rt.scene import HomeEvent, Intent, Scene, SceneCertificate
 
 PREDICTION = "prediction"
+SCENE = "scene"
+HAPPENED = 6  # events and intents at home that are kept to be shown
 # Inference and nothing else, between the packet that asks and the answer; images are encoded before.
 NETWORK = ("fuse", "refine")
 RECENT = 100  # predictions that the live percentiles look back on
@@ -45,21 +48,23 @@ class TopicSummary(Struct, frozen=True, kw_only=True):
 
 
 class Latest(Struct, frozen=True, kw_only=True):
-    """The newest prediction, in short."""
+    """The newest prediction, in short; of a home also the scene, and what happened lately."""
 
     rung: str
     objects: dict[str, int]
     stage_ms: dict[str, float]
     latency_ms: float | None
+    scene: Scene | None = None
+    happened: tuple[HomeEvent | Intent, ...] = ()
 
 
 class Monitor:
-    """Listens to the health of `nodes` and to the predictions. For one thread; close it."""
+    """Listens to the health of `nodes`, to predictions and a home's scenes. For one thread; close it."""
 
     def __init__(self, bus: Bus, nodes: Iterable[str], prediction: str = PREDICTION):
         self._host = system.gethostname()
         self._health = bus.health(nodes)
-        self._predictions = bus.subscriber([prediction])
+        self._predictions = bus.subscriber([prediction, SCENE])
         self._lives: dict[tuple[str, int], NodeHealth] = {}  # (node, pid) -> its last words
         self.latency = Histogram()
         self.rest = Histogram()  # latency without what the network took
@@ -70,13 +75,19 @@ class Monitor:
         self.deadlines_missed = 0
         self.latest: Latest | None = None
         self._recent: deque[float] = deque(maxlen=RECENT)
+        self._happened: deque[HomeEvent | Intent] = deque(maxlen=HAPPENED)
 
     def poll(self, timeout_s: float) -> None:
         """Take in what has come; wait for a prediction for at most `timeout_s`."""
         message = self._predictions.recv(timeout_s)
         while message is not None:
             if isinstance(message, Prediction):  # anyone may publish there
-                self._take(message)
+                labels = Counter(o.label for o in message.objects)
+                self._take(message.header, message.certificate, labels)
+                self.deadlines_missed += message.certificate.deadline_met is False
+            elif isinstance(message, Scene):
+                self._happened.extend((*message.events, *message.intents))
+                self._take(message.header, message.certificate, Counter(people=len(message.people)), message)
             message = self._predictions.recv(0)
         while (health := self._health.recv(0)) is not None:
             self._lives[health.node, health.pid] = health
@@ -101,7 +112,7 @@ class Monitor:
         published: Counter[str] = Counter()
         dropped: Counter[str] = Counter()
         rates: dict[str, float] = {}
-        own = self._predictions.counters.items()
+        own = [(t, c) for t, c in self._predictions.counters.items() if t != SCENE or c.received]
         listeners: dict[str, dict[str, Received]] = {topic: {"": counts} for topic, counts in own}
         for (node, _), health in self._lives.items():  # a later life comes later
             for topic, sent in health.sent.items():
@@ -166,26 +177,31 @@ class Monitor:
             return point.monotonic_ns
         return local_ns(self.clocks(), point.host, point.monotonic_ns)
 
-    def _take(self, prediction: Prediction) -> None:
-        ms = span_ms(prediction.header.trace, local_ns=self._local_ns)
+    def _take(
+        self,
+        header: Header,
+        certificate: Certificate | SceneCertificate,
+        labels: Counter[str],
+        scene: Scene | None = None,
+    ) -> None:
+        ms = span_ms(header.trace, local_ns=self._local_ns)
         if ms is not None:
             self.latency.add(ms)
             self._recent.append(ms)
-            network_ms = sum(prediction.certificate.stage_ms.get(stage, 0.0) for stage in NETWORK)
+            network_ms = sum(certificate.stage_ms.get(stage, 0.0) for stage in NETWORK)
             self.rest.add(max(0.0, ms - network_ms))
-        for stage, spent_ms in prediction.certificate.stage_ms.items():
+        for stage, spent_ms in certificate.stage_ms.items():
             self.stages.setdefault(stage, Histogram()).add(spent_ms)
-        labels = Counter(o.label for o in prediction.objects)
-        certificate = prediction.certificate
         self.predictions += 1
         self.rungs[certificate.rung] += 1
         self.objects.update(labels)
-        self.deadlines_missed += certificate.deadline_met is False
         self.latest = Latest(
             rung=certificate.rung,
             objects=dict(sorted(labels.items())),
             stage_ms=certificate.stage_ms,
             latency_ms=ms,
+            scene=scene,
+            happened=tuple(self._happened),
         )
 
 

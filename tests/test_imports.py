@@ -61,6 +61,7 @@ LEVELS = [
         "doctor",
         "doctor_nvidia",
         "live_table",
+        "home_table",
     },
     {"keyboard", "telling"},
     {"nodes", "bench", "batch", "sim", "train", "web"},

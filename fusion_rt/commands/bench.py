@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from fusion_rt.commands.common import Json, console, errors, print_json, print_table, progress
-
-
-class _DrivingFirst(TyperGroup):
-    """`fusion-rt bench FILE` and `fusion-rt bench` alone are `fusion-rt bench driving`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
-            args = ["driving", *args]
-        return super().parse_args(ctx, args)
-
+from fusion_rt.commands.common import DrivingFirst, Json, console, errors, print_json, print_table, progress
 
 benchmarks = typer.Typer(
     help="Measure with real processes: the engines (`driving`, which may be left out), the bus beside its"
-    " peers (`bus`), logs (`log`), or the way from a home's sensor to MQTT (`home`).",
+    " peers (`bus`), logs (`log`), the home's engine (`scene`), or the way from its sensors to MQTT (`home`).",
     no_args_is_help=False,
-    cls=_DrivingFirst,
+    cls=DrivingFirst,
 )
 
 
@@ -189,3 +178,29 @@ def home(
         print_table(table.render(result))
     if markdown is not None:
         markdown.write_text(table.markdown(result), encoding="utf-8")
+
+
+@benchmarks.command()
+def scene(
+    plan: Annotated[str, typer.Option(help="A plan's YAML file, or a bundled one.")] = "flat",
+    seconds: Annotated[float, typer.Option(min=5.0, help="Of simulated time.")] = 120.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the people.")] = 1,
+    model: Annotated[str, typer.Option(help="A bundled network by name, or a package's folder.")] = "home-s",
+    threads: Annotated[int, typer.Option(min=1, help="Of the network.")] = 1,
+    json: Json = False,
+) -> None:
+    """How long the home's engine takes for a scene, by stage: on simulated packets, as fast as it can.
+
+    fusion-rt bench scene --seconds 120
+    """
+    from fusion_rt.bench import scene as measuring
+    from fusion_rt.home.config import HomeConfig
+    from fusion_rt.plan import Plan
+    from fusion_rt.scenario import find_file
+
+    loaded = Plan.load(find_file(plan, "home"))
+    found = measuring.measure(loaded, HomeConfig(model=model, threads=threads), seconds=seconds, seed=seed)
+    if json:
+        print_json(found)
+    else:
+        print_table(measuring.render(found))

@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 console = Console()
 errors = Console(stderr=True)
@@ -37,6 +38,15 @@ Address = Annotated[
     str | None,
     typer.Option(help="Let a Ray cluster work: HOST:PORT, ray://HOST:PORT, or auto for this machine's."),
 ]
+
+
+class DrivingFirst(TyperGroup):
+    """A group whose command `driving` may be left out: `fusion-rt bench FILE`, `fusion-rt bench`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = ["driving", *args]
+        return super().parse_args(ctx, args)
 
 
 def print_json(value: Any) -> None:

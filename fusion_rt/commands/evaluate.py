@@ -21,6 +21,7 @@ from fusion_rt.commands.common import (
     left_out,
     print_json,
     print_table,
+    progress,
 )
 from fusion_rt.commands.reports import Engine, Judged
 from fusion_rt.errors import LogError
@@ -148,6 +149,49 @@ def drive(
 
     engine, hands = Engine(model, runtime, precision, odometry), Workers.of(workers, address)
     _show(reports.drives(engine, folder, simulate=simulate, seed=seed, workers=hands), json)
+
+
+@evaluations.command()
+def home(
+    homes: Annotated[int, typer.Option(min=1, help="How many, each with other people.")] = 6,
+    hours: Annotated[float, typer.Option(min=0.05, help="Of each; much happens in an hour there.")] = 0.25,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first; training knows 1,000 to 9,999.")] = 500_000,
+    plan: Annotated[
+        str | None, typer.Option(help="One plan for all, a YAML file or a bundled one; else another each.")
+    ] = None,
+    singles: Annotated[
+        bool, typer.Option("--singles", help="With --plan: also what each single sensor is worth.")
+    ] = False,
+    model: Annotated[str, typer.Option(help="A bundled network by name, or a package's folder.")] = "home-s",
+    runtime: Runtime = "openvino",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    json: Json = False,
+) -> None:
+    """Simulated homes: rooms, people, postures, activities, events; each modality alone and each lost.
+
+    fusion-rt eval home --homes 6 --hours 0.25
+
+    fusion-rt eval home --plan flat --singles --homes 1
+    """
+    from fusion_rt.evaluation.home import report, simulated
+    from fusion_rt.home.config import HomeConfig
+    from fusion_rt.plan import Plan
+    from fusion_rt.scenario import find_file
+
+    if singles and plan is None:
+        raise typer.BadParameter("goes with --plan: other plans have other sensors", param_hint="--singles")
+    loaded = None if plan is None else Plan.load(find_file(plan, "home"))
+    config = HomeConfig(model=model, runtime=runtime)
+    with progress("homes") as advance:
+        found = simulated.judge(
+            homes, hours, seed=seed, plan=loaded, config=config, singles=singles, show=advance
+        )
+    if json:
+        print_json(found)
+    elif markdown:
+        console.print(report.markdown(found), markup=False, highlight=False, soft_wrap=True)
+    else:
+        print_table(report.render(found))
 
 
 @evaluations.command()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fusion_rt.commands.common import (
+    DrivingFirst,
     Json,
     Model,
     console,
@@ -126,12 +127,13 @@ def compare_frames(
 
 
 training = typer.Typer(
-    help="Train a network: driving's on simulated frames, or home's (`train home`).",
-    invoke_without_command=True,
+    help="Train a network: driving's (`driving`, which may be left out), or the home's (`home`).",
+    no_args_is_help=False,
+    cls=DrivingFirst,
 )
 
 
-@training.callback()
+@training.command("driving")
 def train(
     context: typer.Context,
     frames: Annotated[Path | None, typer.Option(help="A folder of `fusion-rt sim frames`.")] = None,
@@ -211,6 +213,54 @@ def train(
         device=device,
     )
     loop.train(config, say=_say)
+
+
+@training.command("home")
+def train_home(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there.")
+    ] = Path("out/home-s"),
+    tapes: Annotated[Path, typer.Option(help="Folder of simulated homes; those that lack are made.")] = Path(
+        "out/home-tapes"
+    ),
+    homes: Annotated[int, typer.Option(min=1, help="How many, each with another plan.")] = 120,
+    hours: Annotated[float, typer.Option(min=0.02, help="Of each home.")] = 0.25,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, over all starts.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first home; each next has the next.")] = 3000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    package: Annotated[
+        Path | None, typer.Option(help="Write the model package there, when it is trained.")
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of the package: stands in every scene's certificate.")] = "1",
+) -> None:
+    """Train home-s on simulated homes of random plans; makes them first.
+
+    fusion-rt train home --homes 120 --minutes 60 --package out/home-s/package
+
+    Stop it and start it again: it goes on where it was.
+    """
+    with _extra("train"):
+        from fusion_rt.train.home import loop
+        from fusion_rt.train.home import tapes as simulated
+        from fusion_rt.train.home.export import export as write
+    made = simulated.make(tapes, homes=homes, hours=hours, seed=seed, workers=workers)
+    with progress("simulating homes") as advance:
+        for done, _ in enumerate(made, 1):
+            advance(done, homes)
+
+    def show(share: float, step: int, told: dict[str, float]) -> None:
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in told.items())
+        _say(f"{100 * share:3.0f} %  step {step}  {losses}")
+
+    settings = loop.HomeTraining(minutes=minutes, threads=threads)
+    net = loop.train(tapes, out, settings, show=show)
+    if package is not None:
+        command = (
+            f"fusion-rt train home --homes {homes} --hours {hours:g} --seed {seed} --minutes {minutes:g}"
+        )
+        spec = write(net, package, version=version, trained_with=command)
+        _say(f"{package}: {spec.name} version {spec.version}")
 
 
 def export(

@@ -1,0 +1,466 @@
+"""Packets of household sensors in, scenes out.
+
+push: clock -> intake, and when a scene is due: observe -> network -> people -> rooms -> events -> intents
+
+Opens no socket, reads no clock, starts no thread: time is in the packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_rt.home.canvas import Canvas
+from fusion_rt.home.clock import PacketClock
+from fusion_rt.home.config import HomeConfig
+from fusion_rt.home.events import Events, Falls, Mention
+from fusion_rt.home.histories import Microphone, Readings, Worn
+from fusion_rt.home.intake import Intake
+from fusion_rt.home.intents import Grounding
+from fusion_rt.home.modalities import EVENT_KINDS, MODALITY
+from fusion_rt.home.network import ROOM_ACTIVITIES, Answers, HomeNetwork
+from fusion_rt.home.observation import Observation, Observer, without
+from fusion_rt.home.occupancy import Occupancy
+from fusion_rt.home.people import Found, People, Track
+from fusion_rt.home.raster import Raster
+from fusion_rt.home.reasons import MEMORY, Reasons, shares
+from fusion_rt.home.room_features import GROUPS, SLICES
+from fusion_rt.home_packets import HomeReading, Sound
+from fusion_rt.messages import Command, Header, Packet
+from fusion_rt.models.head import Head
+from fusion_rt.plan import OUTSIDE, Plan
+from fusion_rt.scene import (
+    POSTURES,
+    HomeSensorUse,
+    Intent,
+    Person,
+    RoomState,
+    Scene,
+    SceneCertificate,
+    Why,
+)
+
+# Who is in a room that no sensor tells about any more.
+UNSEEN = np.array([0.75, 0.18, 0.05, 0.015, 0.005], dtype=np.float32)
+FILLS_P = 0.6  # a neighbour that becomes so likely is where somebody went
+COMMAND_S = 5.0  # older commands are not obeyed
+NEAR_M = 0.8  # what sees a person lies so near
+
+Array = NDArray[np.float32]
+
+
+class HomePipeline:
+    """For one thread. counters: sensor_id -> cause -> packets refused; those of sensors that the plan does
+    not have under "unknown"."""
+
+    def __init__(
+        self, config: HomeConfig, plan: Plan, head: Head, clock: Callable[[], int] | None = None
+    ) -> None:
+        self.config, self.plan = config, plan
+        self._head, self._clock = head, clock
+        self.canvas = Canvas(plan)
+        self._time = PacketClock(future_s=config.future_s)
+        self.intake = Intake(plan, stuck_s=config.stuck_s)
+        self.observer = Observer(plan, self.canvas)
+        self.network = HomeNetwork(head, self.canvas, Raster(plan, self.canvas, self.observer.spatial))
+        self._people = People(self._looked, self.canvas.room_of)
+        self._reasons = Reasons()
+        self._events = Events(plan.site, config.event_p)
+        self._falls = Falls()
+        self._grounding = Grounding(plan)
+        self._modality = {slug: MODALITY[sensor.kind] for slug, sensor in plan.sensors.items()}
+        self._near = neighbours(plan)
+        self._tells = sensors_of_rooms(plan)
+        self._seq = 0
+        self.counters = self.intake.counters
+        self._begin()
+
+    @classmethod
+    def from_config(
+        cls, config: HomeConfig, plan: Plan, clock: Callable[[], int] | None = None
+    ) -> HomePipeline:
+        """clock: monotonic ns, only to measure the stages. Raises ConfigError, RigError, EngineError."""
+        head = Head.load(config.model, runtime=config.runtime, threads=config.threads)
+        return cls(config, plan, head, clock)
+
+    def push(self, packet: Packet) -> Scene | None:
+        """A scene where one is due, or where the packet asks for one at once. Never raises for a packet."""
+        header = packet.header
+        judged = self._time.judge(header.sensor_id, header.stamp_ns)
+        if judged in ("future", "past"):
+            self.intake.refuse(header.sensor_id, judged)
+            return None
+        if judged == "restarted":
+            self._begin()
+        news = self._takes_part(packet)
+        return self._due(news)
+
+    def tick(self, stamp_ns: int) -> Scene | None:
+        """Time goes on though no packet comes."""
+        self._time.advance(stamp_ns)
+        return self._due(False)
+
+    @property
+    def model(self) -> str:
+        """The network's identity."""
+        return self._head.identity
+
+    @property
+    def now_ns(self) -> int | None:
+        """The newest stamp that is believed; None: nothing was heard yet."""
+        return self._time.now_ns
+
+    def _begin(self) -> None:
+        """As if nothing had been heard yet."""
+        config = self.config
+        self.intake.forget()
+        self.network.forget()
+        self._people.forget()
+        self._reasons.forget()
+        self._events.forget()
+        self._falls.forget()
+        self._occupancy = {
+            slug: Occupancy(room, on=config.on, off=config.off) for slug, room in self.plan.rooms.items()
+        }
+        self._p: dict[str, float] = dict.fromkeys(self.plan.rooms, 0.0)
+        self._told_ns: int | None = None  # when the latest scene was
+        self._blind_ns: dict[str, int] = {}  # room -> when a sensor told about it last
+        self._commands: list[Command] = []
+        self._command_ns: dict[str, int] = {}
+
+    def _takes_part(self, packet: Packet) -> bool:
+        """Whether it asks for a scene at once."""
+        before = self._value(packet)
+        if self.intake.take(packet) is not None:
+            return False
+        if isinstance(packet, Command):
+            return self._commanded(packet)
+        if isinstance(packet, Sound):
+            return self._heard(packet)
+        if isinstance(packet, HomeReading) and packet.kind in EVENT_KINDS and packet.value != before:
+            self._changed(packet)
+            return before == before or packet.value == 1.0  # NaN: its first word is news only if it is on
+        return False
+
+    def _value(self, packet: Packet) -> float:
+        history = self.intake.histories.get(packet.header.sensor_id)
+        return history.value if isinstance(history, Readings) else float("nan")
+
+    def _changed(self, packet: HomeReading) -> None:
+        slug, stamp_ns = packet.header.sensor_id, packet.header.stamp_ns
+        room = self.plan.sensors[slug].room
+        if packet.kind == "contact":
+            for door in self.plan.doors.values():
+                if door.contact == slug:
+                    for side in door.rooms:
+                        if side != OUTSIDE:
+                            self._occupancy[side].leave(stamp_ns)
+        elif packet.kind == "button" and packet.value == 1.0:
+            self._events.mention(Mention("doorbell", room, 0.99, stamp_ns, "button"))
+        elif packet.kind == "smoke" and packet.value == 1.0:
+            self._events.mention(Mention("smoke_alarm", room, 0.99, stamp_ns, "smoke"))
+
+    def _heard(self, sound: Sound) -> bool:
+        room, found = self.plan.sensors[sound.header.sensor_id].room, False
+        self._falls.hear(room, sound.events.get("knock", 0.0), sound.header.stamp_ns)
+        for kind, p in sound.events.items():
+            if p >= self.config.event_p:
+                self._events.mention(Mention(kind, room, p, sound.header.stamp_ns, "sound"))
+                found = True
+        return found
+
+    def _commanded(self, command: Command) -> bool:
+        slug, stamp_ns = command.header.sensor_id, command.header.stamp_ns
+        assert self._time.now_ns is not None
+        if stamp_ns <= self._command_ns.get(slug, stamp_ns - 1):
+            cause = "replayed"
+        elif not command.intent:
+            cause = "no_intent"
+        elif self._time.now_ns - stamp_ns > COMMAND_S * 1e9:
+            cause = "old_command"
+        else:
+            self._command_ns[slug] = stamp_ns
+            self._commands.append(command)
+            return True
+        self.intake.refuse(slug, cause)
+        return False
+
+    def _due(self, news: bool) -> Scene | None:
+        now = self._time.now_ns
+        if now is None:
+            return None
+        if self._told_ns is not None:
+            period = round(self.config.period_s * 1e9)
+            due = now // period > self._told_ns // period
+            if not due and not (news and now - self._told_ns >= self.config.gap_s * 1e9):
+                return None
+        return self._scene(now)
+
+    def _scene(self, now: int) -> Scene:
+        watch = _Stages(self._clock)
+        dt_s = 0.0 if self._told_ns is None else (now - self._told_ns) / 1e9
+        self._told_ns = now
+        histories = self.intake.histories
+        status = {slug: history.status(now) for slug, history in histories.items()}
+        missing = tuple(slug for slug, state in status.items() if state != "used")
+        ages = {slug: age * 1e3 for slug, h in histories.items() if (age := h.age_s(now)) is not None}
+        seen = self.observer.at(now, histories)
+        watch.lap("observe")
+        # The second look first: it must not see what this tick is about to remember.
+        present = present_modalities(status, self._modality)
+        masked = self._reasons.next(present) if self.config.why and self._seq % 2 == 0 else None
+        less = self._without(seen, masked, dt_s)
+        watch.lap("why")
+        answers = self.network.run(seen, dt_s)
+        if masked is not None and less is not None:
+            self._reasons.note(masked, answers, less)
+        watch.lap("network")
+        tracks = self._people.update(found_people(answers.people), now, dt_s)
+        watch.lap("people")
+        counts = self._widened(answers.counts, status, now)
+        self._ways_out(counts, now)
+        by_track = {t.id: self._seen_by(t, seen) for t in tracks}
+        rooms = self._rooms(counts, answers, present, missing, ages, now)
+        self._feel_falls(tracks, by_track, now)
+        events = self._events.told(missing, ages)
+        intents = self._intents(counts, missing, ages)
+        people = tuple(self._person(t, by_track[t.id], missing, ages, now) for t in tracks)
+        watch.lap("scene")
+        self._seq += 1
+        return Scene(
+            header=Header(sensor_id="home", frame_id="home", seq=self._seq - 1, stamp_ns=now),
+            rooms=rooms,
+            people=people,
+            events=events,
+            intents=intents,
+            certificate=self._certificate(status, watch.ms, now),
+        )
+
+    def _without(self, seen: Observation, modality: str | None, dt_s: float) -> Answers | None:
+        if modality is None:
+            return None
+        return self.network.run(without(seen, modality, self.observer.kinds), dt_s, remember=False)
+
+    def _widened(self, counts: Array, status: Mapping[str, str], now: int) -> Array:
+        """A room that no sensor tells about is less and less known."""
+        counts = counts.copy()
+        for row, (slug, room) in enumerate(self.plan.rooms.items()):
+            if any(status[sensor] == "used" for sensor in self._tells[slug]):
+                self._blind_ns[slug] = now
+            blind_s = (now - self._blind_ns.setdefault(slug, now)) / 1e9
+            if blind_s > 0:
+                known = np.float32(np.exp(-blind_s / max(room.absent_s, 1.0)))
+                counts[row] = known * counts[row] + (1 - known) * UNSEEN
+        return counts
+
+    def _ways_out(self, counts: Array, now: int) -> None:
+        for slug in self._people.left:
+            self._occupancy[slug].leave(now, surely=True)
+        for row, slug in enumerate(self.canvas.rooms):
+            p = 1.0 - float(counts[row, 0])
+            if p >= FILLS_P > self._p[slug]:
+                for beside in self._near[slug]:
+                    self._occupancy[beside].leave(now)
+            self._p[slug] = p
+
+    def _rooms(
+        self,
+        counts: Array,
+        answers: Answers,
+        present: tuple[str, ...],
+        missing: tuple[str, ...],
+        ages: dict[str, float],
+        now: int,
+    ) -> tuple[RoomState, ...]:
+        rooms = []
+        for row, slug in enumerate(self.canvas.rooms):
+            state, p = self._occupancy[slug], self._p[slug]
+            occupied = state.update(p, now)
+            chances = [float(v) for v in counts[row]]
+            people = max(range(len(chances)), key=lambda n: chances[n])
+            if occupied and people == 0:
+                people = 1 + max(range(len(chances) - 1), key=lambda n: chances[n + 1])
+            doing = {"empty": 1 - p}
+            doing |= {name: p * float(v) for name, v in zip(ROOM_ACTIVITIES, answers.activities[row])}
+            best = max(ROOM_ACTIVITIES, key=lambda name: doing[name])
+            mine = tuple(s for s in self._tells[slug] if s in missing)
+            heard = tuple(m for m in present if m in GROUPS and self._tells_of(slug, m, missing))
+            rooms.append(
+                RoomState(
+                    room=slug,
+                    p_occupied=p,
+                    occupied=occupied,
+                    people=people if occupied else 0,
+                    people_p=tuple(chances),
+                    activity=best if occupied else "empty",
+                    activity_p=doing,
+                    since_ns=state.since_ns,
+                    why=Why(
+                        shares=self._reasons.of_room(row, heard),
+                        missing=mine,
+                        ages_ms={s: ages[s] for s in self._tells[slug] if s in ages},
+                    ),
+                )
+            )
+        return tuple(rooms)
+
+    def _tells_of(self, room: str, modality: str, missing: tuple[str, ...]) -> bool:
+        return any(self._modality[s] == modality and s not in missing for s in self._tells[room])
+
+    def _seen_by(self, track: Track, seen: Observation) -> dict[str, float]:
+        """modality -> how much of it lies where the person is: radar points and boxes."""
+        place = track.x[:2].astype(np.float32)
+        by: dict[str, float] = {}
+        near = np.hypot(*(seen.radar[:, 1:3] - place).T) < NEAR_M
+        if near.any():
+            by["radar"] = float(1 - np.exp(-near.sum() / 4))
+        spots = seen.sights[:, 1:9].reshape(-1, 4, 2) - place
+        near = (np.hypot(spots[:, :, 0], spots[:, :, 1]) < NEAR_M).any(axis=1)
+        if near.any():
+            by["camera"] = float(seen.sights[near, 9].max())
+        return by
+
+    def _feel_falls(self, tracks: list[Track], by: dict[int, dict[str, float]], now: int) -> None:
+        for track in tracks:
+            self._falls.look(track, tuple(by[track.id]), now)
+        for slug, history in self.intake.histories.items():
+            if isinstance(history, Worn):
+                lying = [t for t in tracks if t.posture[2] > 0.5] or tracks
+                self._falls.feel(slug, history, lying[0].room if lying else "", now)
+        for mention in self._falls.told(now):
+            self._events.mention(mention)
+
+    def _intents(self, counts: Array, missing: tuple[str, ...], ages: dict[str, float]) -> tuple[Intent, ...]:
+        occupied = {slug: 1.0 - float(counts[row, 0]) for row, slug in enumerate(self.canvas.rooms)}
+        why = Why(shares={"sound": 1.0}, missing=missing, ages_ms=ages)
+        told = tuple(
+            self._grounding.ground(c, speech=self._speech(c.header), occupied=occupied, why=why)
+            for c in self._commands
+        )
+        self._commands.clear()
+        return told
+
+    def _speech(self, header: Header) -> float:
+        history = self.intake.histories[header.sensor_id]
+        if not isinstance(history, Microphone) or not history.past:
+            return 1.0
+        return max(speech for _, _, speech, _ in history.past)
+
+    def _person(
+        self, track: Track, by: dict[str, float], missing: tuple[str, ...], ages: dict[str, float], now: int
+    ) -> Person:
+        postures = [float(v) for v in track.posture]
+        total = max(sum(postures), 1e-6)
+        named = {name: v / total for name, v in zip(POSTURES, postures)}
+        best = max(named, key=lambda name: named[name])
+        around = set(self._tells.get(track.room, ()))
+        return Person(
+            track_id=track.id,
+            position=(float(track.x[0]), float(track.x[1])),
+            covariance=tuple(float(v) for v in track.P[:2, :2].ravel()),  # type: ignore[arg-type]
+            velocity=(float(track.x[2]), float(track.x[3])),
+            existence=track.existence,
+            posture=best if named[best] >= 0.4 else "unknown",
+            posture_p=named,
+            room=track.room,
+            age_s=(now - track.born_ns) / 1e9,
+            coasting_s=(now - track.seen_ns) / 1e9,
+            why=Why(
+                shares=shares(by, tuple(sorted(by))) if by else {MEMORY: 1.0},
+                missing=tuple(s for s in missing if s in around),
+                ages_ms={s: age for s, age in ages.items() if s in around},
+            ),
+        )
+
+    def _certificate(
+        self, status: Mapping[str, str], stage_ms: dict[str, float], now: int
+    ) -> SceneCertificate:
+        engine = self._head.engine
+        uses = tuple(
+            HomeSensorUse(
+                sensor_id=slug,
+                modality=self._modality[slug],
+                status=status[slug],
+                age_s=history.age_s(now),
+                dropped=dict(sorted(self.counters[slug].items())) if slug in self.counters else {},
+            )
+            for slug, history in self.intake.histories.items()
+        )
+        states = set(status.values())
+        if "used" not in states:
+            heard = any(h.newest_ns is not None for h in self.intake.histories.values())
+            rung, reason = ("coasting", "no sensor tells") if heard else ("none", "no sensor was heard yet")
+        elif states == {"used"}:
+            rung, reason = "all", ""
+        else:
+            lost = [slug for slug, state in status.items() if state != "used"]
+            rung, reason = "in_time", "without " + ", ".join(lost)
+        return SceneCertificate(
+            sensors=uses,
+            model=self._head.identity,
+            engine=engine.identity,
+            precision=engine.precision,
+            stage_ms=stage_ms,
+            rung=rung,
+            reason=reason,
+        )
+
+    def _looked(self, x: float, y: float) -> bool:
+        now, histories = self._time.now_ns or 0, self.intake.histories
+        return any(
+            histories[slug].status(now) == "used" and self.canvas.covered(slug, x, y)
+            for slug in self.observer.spatial
+        )
+
+
+class _Stages:
+    """ms: wall time a stage; empty without a clock."""
+
+    def __init__(self, clock: Callable[[], int] | None) -> None:
+        self._clock = clock
+        self._last = clock() if clock else 0
+        self.ms: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        if self._clock is not None:
+            now = self._clock()
+            self.ms[stage], self._last = (now - self._last) / 1e6, now
+
+
+def found_people(people: Array) -> list[Found]:
+    """The rows of the network's answer that are worth a look, the likeliest first."""
+    rows = sorted((row for row in people.astype(float).tolist() if row[0] >= 0.1), key=lambda row: -row[0])
+    return [
+        Found(min(p, 0.999), x, y, max(sigma, 0.05), vx, vy, (standing, sitting, lying), fall)
+        for p, x, y, sigma, vx, vy, standing, sitting, lying, fall in rows
+    ]
+
+
+def present_modalities(status: Mapping[str, str], modality: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of which a sensor is in use, and that the network takes in."""
+    used = {modality[slug] for slug, state in status.items() if state == "used"}
+    return tuple(m for m in SLICES if m in used)
+
+
+def neighbours(plan: Plan) -> dict[str, set[str]]:
+    """room -> rooms behind its doors."""
+    near: dict[str, set[str]] = {slug: set() for slug in plan.rooms}
+    for door in plan.doors.values():
+        a, b = door.rooms
+        if OUTSIDE not in (a, b):
+            near[a].add(b)
+            near[b].add(a)
+    return near
+
+
+def sensors_of_rooms(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """room -> the sensors that tell about it: in it, or at its doors."""
+    tells: dict[str, list[str]] = {slug: [] for slug in plan.rooms}
+    for slug, sensor in plan.sensors.items():
+        ends = [set(d.rooms) for d in plan.doors.values() if d.contact == slug]
+        for room in tells:
+            if sensor.room == room or any(room in end for end in ends):
+                tells[room].append(slug)
+    return {room: tuple(slugs) for room, slugs in tells.items()}

@@ -1,0 +1,1 @@
+"""The network home-s: from simulated homes to a model package."""

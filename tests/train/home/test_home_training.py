@@ -1,0 +1,147 @@
+"""The network in torch and in the package, its memory, its tapes, a step of training."""
+
+import numpy as np
+import pytest
+import torch
+
+from fusion_rt.home.canvas import ROOMS
+from fusion_rt.home.room_features import COLUMNS, SLICES
+from fusion_rt.models.head import Head
+from fusion_rt.plan import Plan
+from fusion_rt.sim.home.config import HomeSimConfig, Routine
+from fusion_rt.sim.home.home import simulate
+from fusion_rt.sim.home.recording import in_order
+from fusion_rt.train.home.export import export
+from fusion_rt.train.home.lanes import Batch, Lane
+from fusion_rt.train.home.loop import HomeTraining, Trainer, checkpoint, train
+from fusion_rt.train.home.losses import losses
+from fusion_rt.train.home.network import Deployed, HomeNet, Memory
+from fusion_rt.train.home.plans import plan_of
+from fusion_rt.train.home.tape import Tape, record
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def tapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tapes")
+    config = HomeSimConfig(start="2026-03-02T07:00:00Z", hours=0.03, routine=Routine(people=2, pace=10))
+    plan = plan_of(4, equipped=True)
+    stream = (message for _, message in in_order(simulate(plan, config, 1)))
+    record(plan, stream, folder / "4.npz")
+    return folder
+
+
+def random_inputs(net, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes, _ = net.sizes.shapes()
+    values = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    values["dt"][...] = 0.2
+    values["room_map"] = (values["room_map"] > 1).astype(np.float32)
+    values["ways"] = (values["ways"] > 1).astype(np.float32)
+    return values
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_the_package_computes_what_torch_computes(tmp_path, runtime):
+    torch.manual_seed(1)
+    net = HomeNet()
+    for module in net.modules():  # normalisations that do something
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    export(net, tmp_path, version="0", trained_with="nothing")
+    head = Head.load(tmp_path, runtime=runtime)
+    values = random_inputs(net)
+    for name, value in values.items():
+        head.inputs[name][...] = value
+    found = head.run()
+    with torch.no_grad():
+        wanted = Deployed(net.eval())(*map(torch.from_numpy, values.values()))
+    for (name, value), want in zip(found.items(), wanted):
+        np.testing.assert_allclose(value, want.numpy(), atol=2e-4, err_msg=name)
+
+
+def test_memory_of_two_half_steps_is_that_of_one():
+    memory = Memory(4)
+    state, candidate, rate = torch.zeros(1, 4), torch.ones(1, 4), torch.zeros(1, 4)
+    once = memory(state, candidate, rate, torch.tensor([[2.0]]), 1)
+    half = torch.tensor([[1.0]])
+    twice = memory(memory(state, candidate, rate, half, 1), candidate, rate, half, 1)
+    torch.testing.assert_close(once, twice)
+
+
+def test_a_tape_holds_what_was_seen_and_what_was_true(tapes):
+    tape = Tape(tapes / "4.npz")
+    assert len(tape) == 541
+    people = tape.people(400)
+    assert len(people) == tape.counts[400].sum() > 0
+    near = 0
+    for tick in range(100, 541, 20):
+        seen = tape.observation(tick)
+        for point in seen.radar:
+            near += np.hypot(*(tape.people(tick)[:, :2] - point[1:3]).T).min() < 1.0
+    assert near > 20
+
+
+def test_what_is_lost_is_gone_from_every_input(tapes):
+    lane = Lane([tapes / "4.npz"], np.random.default_rng(0))
+    lane._lost, lane._dead = {"radar", "motion", "air"}, set()
+    for _ in range(20):
+        lane._lost = {"radar", "motion", "air"}
+        seen, _, _ = lane.next()
+        lost = [slice_ for name, slice_ in SLICES.items() if name in lane._lost]
+        assert len(seen.radar) == 0 or "radar" not in lane._lost
+        assert all((seen.rooms[:, part] == 0).all() for part in lost)
+        kinds = {lane.tape.observer.kinds[i] for i in seen.spatial}
+        assert "radar" not in kinds or "radar" not in lane._lost
+
+
+def test_a_batch_is_what_the_network_takes_and_some_steps_lower_the_loss(tapes):
+    trainer = Trainer(HomeTraining(lanes=4, ticks=2))
+    lanes = [Lane([tapes / "4.npz"], rng) for rng in np.random.default_rng(1).spawn(4)]
+    batch = Batch(lanes)
+    assert batch.inputs["rooms"].shape == (4, ROOMS, len(COLUMNS))
+    assert (batch.heat.flatten(1).max(dim=1).values == (batch.people[:, :, 6] > 0).any(dim=1).float()).all()
+    told = [sum(trainer.update(lanes).values()) for _ in range(12)]
+    assert np.mean(told[-3:]) < 0.8 * np.mean(told[:2])
+
+
+def test_a_person_where_nobody_looks_is_neither_right_nor_wrong(tapes):
+    net = HomeNet().eval()
+    lanes = [Lane([tapes / "4.npz"], np.random.default_rng(2))]
+    batch = Batch(lanes)
+    batch.people[...] = -1.0
+    batch.people[0, 0] = torch.tensor([20.0, 20.0, 0, 0, 0, 0, 0])
+    batch.heat[...], batch.ignore[...] = 0.0, 1.0
+    s = net.sizes
+    shape = batch.heat.shape[2:]
+    with torch.no_grad():
+        answer = net(
+            **batch.inputs, cells=torch.zeros(1, s.cells, *shape), memory=torch.zeros(1, ROOMS, s.memory)
+        )
+        told = losses(answer, batch)
+    assert told["heat"] == 0
+    assert told["place"] == 0
+
+
+def test_training_goes_on_where_it_was(tapes, tmp_path):
+    settings = HomeTraining(minutes=0.02, lanes=2, ticks=1)
+    train(tapes, tmp_path, settings)
+    before = checkpoint(tmp_path / "last.pt")
+    train(tapes, tmp_path, HomeTraining(minutes=0.04, lanes=2, ticks=1))
+    after = checkpoint(tmp_path / "last.pt")
+    assert after["step"] > before["step"] > 0
+    assert after["spent_s"] >= 2.4
+
+
+def test_plans_are_the_same_for_a_seed_and_equipped_ones_have_all():
+    assert plan_of(9) == plan_of(9)
+    assert plan_of(9) != plan_of(10)
+    plan = plan_of(9, equipped=True)
+    kinds = {room: {s.kind for s in plan.sensors.values() if s.room == room} for room in plan.rooms}
+    assert all("motion" in found for found in kinds.values())
+    assert {room for room, found in kinds.items() if "radar" not in found} == {
+        room for room in plan.rooms if room.startswith("bath")
+    }
+    assert isinstance(plan, Plan)

@@ -135,12 +135,8 @@ training = typer.Typer(
 
 @training.command("driving")
 def train(
-    context: typer.Context,
-    frames: Annotated[Path | None, typer.Option(help="A folder of `fusion-rt sim frames`.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there."),
-    ] = None,
+    frames: Frames,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for last.pt; goes on from the one there.")],
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="How long to train; the learning rate ends with it.")
     ] = None,
@@ -174,7 +170,7 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that read scenes; 0: read in turn.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
 ) -> None:
-    """Train driving's network on simulated frames, which may still be coming; or another by its command.
+    """Train a network on simulated frames; the folder may still be filling.
 
     fusion-rt train --frames out/frames --out out/camera --part camera --batch 8 --minutes 20
     fusion-rt train --frames out/frames --out out/train --start out/camera/last.pt --minutes 100
@@ -184,13 +180,6 @@ def train(
 
     torchrun --nproc-per-node 2 --no-python fusion-rt train --frames out/frames --out out/train --minutes 50
     """
-    if context.invoked_subcommand is not None:
-        return
-    for name, given in (("--frames", frames), ("--out", out)):
-        if given is None:
-            raise typer.BadParameter("is needed to train driving's network", param_hint=name)
-    assert frames is not None
-    assert out is not None
     with _extra("train"):
         from fusion_rt.train import loop
     config = loop.TrainConfig(

@@ -265,8 +265,7 @@ class Perception:
     def clear(self) -> None:
         """Begin to clear the lidar's canvas, beside whatever is done before `detect`: what is on it is not
         explained any more."""
-        with self._device.on("main"):
-            self._kernels["pillars"].clear()
+        self._kernels["pillars"].clear()
 
     def recall(self, motion: Motion) -> None:
         """Begin to look back, beside whatever is done before `detect` with the same motion."""

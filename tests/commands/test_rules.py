@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 from fusion_rt.cli import app
 from fusion_rt.control.audit import AuditLog
 from fusion_rt.errors import ConfigError, LogError
+from fusion_rt.logs import LogWriter
+from fusion_rt.scene import Scene
 
 
 @pytest.fixture
@@ -50,6 +52,14 @@ def test_try(run, scenes):
     assert found["scenes"] == 8
     assert [(d["device"], d["result"]) for d in found["decisions"]] == [("kitchen_ceiling", "dry_run")]
     assert run("try", "rules", scenes, "--json") == run("try", "rules", scenes, "--json")
+
+
+def test_try_with_a_recording(run, scenes, tmp_path, rig):
+    with LogWriter(tmp_path / "evening.mcap", rig) as log:
+        for line in scenes.read_bytes().splitlines():
+            log.write(msgspec.json.decode(line, type=Scene))
+    by_log = json.loads(run("try", "rules", tmp_path / "evening.mcap", "--json"))
+    assert by_log == json.loads(run("try", "rules", scenes, "--json"))
 
 
 def test_try_with_what_is_no_recording(run, tmp_path):

@@ -327,7 +327,8 @@ def register_packet(type_: type) -> None:
 def message_type() -> Any:
     """The union of all that is known now, those of installed packages included."""
     _declared()
-    return Union[(Message, *_added)]
+    known = (Message, *_added)
+    return Union[known]
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import msgspec
 from mcap.records import Channel, Schema
 
 from fusion_rt import __version__
+from fusion_rt.answer import Answer
 from fusion_rt.errors import LogError
 from fusion_rt.logs import foxglove, json_form, scene
 from fusion_rt.logs.chunks import OWN, RIG, own_metadata, rig_metadata
@@ -191,7 +192,7 @@ class LogWriter:
         with suppress(OSError):
             self._writer.close()
 
-    def _write_packet(self, packet: Packet | Scene, came_ns: int | None) -> None:
+    def _write_packet(self, packet: Packet | Scene | Answer, came_ns: int | None) -> None:
         header = packet.header
         came_ns = complete_ns(packet) if came_ns is None else came_ns
         message_class = foxglove.schema(packet, video=self._videos is not None)

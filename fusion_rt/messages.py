@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import sys
 import threading
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import msgspec
 import numpy as np
@@ -328,7 +329,7 @@ def register_packet(type_: type) -> None:
 def message_type() -> Any:
     """The union of all that is known now, those of installed packages included."""
     _declared()
-    return Union[(Message, *_added)]
+    return functools.reduce(operator.or_, _added, Message)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from typing import Any
 from mcap.records import Channel, Schema
 from msgspec import Struct
 
+from fusion_rt.answer import Answer
 from fusion_rt.errors import FusionError, LogError
 from fusion_rt.home_truth import HomeTruth
 from fusion_rt.logs import foxglove, json_form, scene
@@ -79,7 +80,7 @@ class Log:
     def packets(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Packet]:
         """Packets that were complete from a time on, and before another."""
         for message in self._decoded(start_ns, end_ns):
-            if not isinstance(message, (Prediction, Scene, HomeTruth)):
+            if not isinstance(message, (Prediction, Scene, Answer, HomeTruth)):
                 yield message
 
     def predictions(self) -> Iterator[Prediction]:

@@ -13,6 +13,7 @@ import msgspec
 from mcap.records import Channel, Schema
 
 from fusion_rt import __version__
+from fusion_rt.answer import Answer
 from fusion_rt.errors import LogError
 from fusion_rt.home_truth import HomeTruth
 from fusion_rt.logs import foxglove, json_form, scene
@@ -200,7 +201,7 @@ class LogWriter:
         with suppress(OSError):
             self._writer.close()
 
-    def _write_packet(self, packet: Packet | Scene | HomeTruth, came_ns: int | None) -> None:
+    def _write_packet(self, packet: Packet | Scene | Answer | HomeTruth, came_ns: int | None) -> None:
         header, topic = packet.header, topic_of(packet)
         parts: Sequence[Buffer]
         if isinstance(packet, HomeTruth):

@@ -25,12 +25,16 @@ class FrameClock:
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, int]] = deque(maxlen=WINDOW)
+        self._told_ns = 0
         self.restarts = 0
 
     def stamp_ns(self, number: int | None, arrival_ns: int) -> int:
-        """Of the frame with this number that came then."""
-        if number is None:
-            return arrival_ns
+        """Of the frame with this number that came then; later than that of the frame before."""
+        stamp_ns = arrival_ns if number is None else self._smoothed(number, arrival_ns)
+        self._told_ns = stamp_ns = min(max(stamp_ns, self._told_ns + 1), arrival_ns)
+        return stamp_ns
+
+    def _smoothed(self, number: int, arrival_ns: int) -> int:
         # Our own clock may be set back, too.
         if self._seen and not (0 < number - self._seen[-1][0] <= WINDOW and arrival_ns >= self._seen[-1][1]):
             self._restart()

@@ -15,6 +15,8 @@ from fusion_rt.sim.home.recording import in_order
 from fusion_rt.train.home.plans import plan_of
 from fusion_rt.train.home.tape import record
 
+FALLING = 600.0  # falls a day, in every fourth home to train on
+
 
 def settings(
     seed: int, *, hours: float, faults_per_day: float = 2.0, pace: float | None = None, busy: float = 1.0
@@ -26,6 +28,8 @@ def settings(
     often = {"doorbell": 40.0, "knock": 30.0, "glass_break": 10.0, "smoke_alarm": 5.0, "dog_bark": 20.0}
     often = {kind: busy * times for kind, times in often.items()}
     drawn, falls = float(rng.choice([2.0, 6.0, 15.0], p=[0.2, 0.4, 0.4])), float(rng.choice([2.0, 60.0]))
+    if seed % 4 == 0:
+        falls = FALLING
     return HomeSimConfig(
         start=f"2026-{int(rng.integers(1, 13)):02d}-{int(rng.integers(1, 28)):02d}T{hour:02d}:00:00Z",
         hours=hours,

@@ -44,4 +44,4 @@ def test_the_bedside_monitor_learns_and_streams():
     for lost in ("bed", "vitals", "note"):
         assert table[f"without {lost}"][0] < table["all"][0] - 3  # each tells what no other does
     assert done.stdout.count("without bed\n") >= 1  # the answers go on, and say so
-    assert re.search(r"^\d+ of [456] alarms right$", done.stdout, re.M)
+    assert re.search(r"^\d+ of [67] alarms right$", done.stdout, re.M)

@@ -11,7 +11,7 @@ from fusion_rt.commands.common import DrivingFirst, Json, console, errors, print
 
 benchmarks = typer.Typer(
     help="Measure with real processes: the engines (`driving`, which may be left out), the bus beside its"
-    " peers (`bus`), logs (`log`), the home's engine (`scene`), or the way from its sensors to MQTT (`home`).",
+    " peers (`bus`), logs (`log`), the home's engine (`scene`), the way from its sensors to MQTT (`home`).",
     no_args_is_help=False,
     cls=DrivingFirst,
 )

@@ -228,7 +228,7 @@ class _Life:
         self.beds = self._beds()
 
     def run(self) -> None:
-        if not self.places:
+        if all(place.kind == AWAY for place in self.places):
             return
         free: list[tuple[float, int]] = []
         for person, dweller in enumerate(self.people):
@@ -392,7 +392,8 @@ class _Life:
                 near = [i for i in free if current >= 0 and self.places[i].room == self.places[current].room]
                 pool = near if near and kind != "spot" and self.rng.random() < 0.6 else free
                 return int(pool[int(self.rng.integers(len(pool)))])
-        return int(self.rng.integers(len(self.places)))
+        inside = [i for i, place in enumerate(self.places) if place.kind != AWAY]
+        return inside[int(self.rng.integers(len(inside)))]
 
     # -- doing it
 

@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from fusion_rt import config as typed
+from fusion_rt import logs
 from fusion_rt.errors import ConfigError
+from fusion_rt.logs.checking import check
 from fusion_rt.messages import pack
+from fusion_rt.scenario import locate
 from fusion_rt.scene import ACTIVITIES, POSTURES
 from fusion_rt.sim.home.config import Camera, HomeSimConfig, Motion, Pcm, Radar, Routine, Sounds
 from fusion_rt.sim.home.faults import Fault
@@ -151,6 +154,18 @@ def test_a_wrong_knob_is_named(text, complaint):
 def test_a_sensor_that_is_not_there_is_named(flat, config):
     with pytest.raises(ConfigError, match="no sensor 'nothing'"):
         simulate(flat, config, 0)
+
+
+def test_the_bundled_evening(flat):
+    path = locate("bundled:home.mcap")
+    assert path.stat().st_size < 3e6
+    report = check(path)
+    assert report.sound
+    with logs.open(path) as log:
+        assert log.plan == flat
+        happened = {event.kind for truth in log.truths() for event in truth.events}
+        assert {"fall", "doorbell", "smoke_alarm"} <= happened
+        assert {packet.header.sensor_id for packet in log} == flat.sensors.keys()
 
 
 def test_nobody_at_home_is_quiet(flat):

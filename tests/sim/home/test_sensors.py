@@ -283,7 +283,7 @@ def test_samples_hold_an_alarm_of_3100_hz_in_threes(flat):
     on = pcm[start : start + 8000]
     spectrum = np.abs(np.fft.rfft(on))
     assert abs(np.argmax(spectrum) * 2 - 3100) < 70
-    assert np.abs(pcm).max() < 32767
+    assert 300 < np.abs(on).max() < 32767
 
 
 def test_temporal_three():
@@ -357,11 +357,13 @@ def test_air_changes_as_in_a_real_room(shared_data):
     real = np.array([float(row[5]) for row in rows])
     plan = Plan.from_yaml("""
 rooms: {office: {name: Office, polygon: [[0, 0], [4, 0], [4, 3.5], [0, 3.5]]}}
+doors: {front: {rooms: [office, outside], at: [[1, 0], [2, 0]], contact: door}}
 sensors:
+  door: {kind: contact, room: office}
   air: {kind: co2, room: office, period_s: 60}
   heat: {kind: temperature, room: office, period_s: 60}
 """)
-    home = simulate(plan, HomeSimConfig(hours=24, routine=Routine(people=2, works_out=0)), 3)
+    home = simulate(plan, HomeSimConfig(hours=24, routine=Routine(people=1)), 3)
     values = {}
     for packet in home.packets():
         values.setdefault(packet.kind, []).append(packet.value)

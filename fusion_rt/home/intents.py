@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fusion_rt.messages import Command
 from fusion_rt.plan import OUTSIDE, Plan
@@ -23,12 +23,21 @@ class Grounding:
                 self._beside[a].add(b)
                 self._beside[b].add(a)
 
-    def ground(self, command: Command, *, speech: float, occupied: Mapping[str, float], why: Why) -> Intent:
-        """speech: that the microphone hears somebody; occupied: room -> probability."""
+    def ground(
+        self,
+        command: Command,
+        *,
+        speech: float,
+        occupied: Mapping[str, float],
+        seen: Collection[str],
+        why: Why,
+    ) -> Intent:
+        """speech: that the microphone hears somebody; occupied: room -> probability; seen: rooms with a person
+        that is tracked."""
         named = command.slots.get("room", "")
         room = self._slugs.get(named.replace("_", " ").casefold(), "")
         if not room and not named:
-            room = self._speaker(self._plan.sensors[command.header.sensor_id].room, occupied)
+            room = self._speaker(self._plan.sensors[command.header.sensor_id].room, occupied, seen)
         slots = dict(command.slots)
         if room:
             slots["room"] = room
@@ -41,10 +50,10 @@ class Grounding:
             why=why,
         )
 
-    def _speaker(self, heard_in: str, occupied: Mapping[str, float]) -> str:
-        """The microphone's room; a voice through a door where nobody is in that room and somebody beside."""
+    def _speaker(self, heard_in: str, occupied: Mapping[str, float], seen: Collection[str]) -> str:
+        """The microphone's room; a voice through a door where nobody is there and somebody beside."""
         if heard_in not in self._beside or occupied.get(heard_in, 1.0) >= FILLED:
             return heard_in if heard_in in self._beside else ""
-        beside = {room: occupied.get(room, 0.0) for room in sorted(self._beside[heard_in])}
+        beside = {room: occupied.get(room, 0.0) for room in sorted(self._beside[heard_in]) if room in seen}
         likeliest = max(beside, key=lambda room: beside[room], default=heard_in)
         return likeliest if beside.get(likeliest, 0.0) >= 1 - FILLED else heard_in

@@ -225,7 +225,7 @@ class HomePipeline:
         rooms = self._rooms(counts, answers, present, missing, ages, now)
         self._feel_falls(tracks, by_track, now)
         events = self._events.told(missing, ages)
-        intents = self._intents(counts, missing, ages)
+        intents = self._intents(counts, {t.room for t in tracks}, missing, ages)
         people = tuple(self._person(t, by_track[t.id], missing, ages, now) for t in tracks)
         watch.lap("scene")
         self._seq += 1
@@ -332,11 +332,13 @@ class HomePipeline:
         for mention in self._falls.told(now):
             self._events.mention(mention)
 
-    def _intents(self, counts: Array, missing: tuple[str, ...], ages: dict[str, float]) -> tuple[Intent, ...]:
+    def _intents(
+        self, counts: Array, seen: set[str], missing: tuple[str, ...], ages: dict[str, float]
+    ) -> tuple[Intent, ...]:
         occupied = {slug: 1.0 - float(counts[row, 0]) for row, slug in enumerate(self.canvas.rooms)}
         why = Why(shares={"sound": 1.0}, missing=missing, ages_ms=ages)
         told = tuple(
-            self._grounding.ground(c, speech=self._speech(c.header), occupied=occupied, why=why)
+            self._grounding.ground(c, speech=self._speech(c.header), occupied=occupied, seen=seen, why=why)
             for c in self._commands
         )
         self._commands.clear()

@@ -145,10 +145,14 @@ def test_a_command_without_a_room_gets_the_microphones(plan, head, make):
     )
     (named,) = pipeline.push(make.command(0.2, slots={"device": "light", "room": "Bathroom"})).intents
     assert (named.room, named.slots["room"]) == ("bath", "bath")
-    pipeline.network = Believing({1: (0.1, 0.9)})  # nobody in the kitchen: the voice came through the door
-    pipeline.push(make.radar(1.0))
-    (heard,) = pipeline.push(make.command(1.05)).intents
-    assert heard.room == "bath"
+    # Nobody in the kitchen, and somebody seen in the bath: the voice came through the door.
+    stands = (0.9, 5.5, 1.5, 0.1, 0.0, 0.0, 0.9, 0.05, 0.05, 0.0)
+    pipeline.network = Believing({1: (0.1, 0.9)}, [stands])
+    (guess,) = pipeline.push(make.command(0.5)).intents
+    for i in range(10):
+        pipeline.push(make.radar(1.0 + 0.2 * i))
+    (heard,) = pipeline.push(make.command(3.05)).intents
+    assert (guess.room, heard.room) == ("kitchen", "bath")
 
 
 def test_commands_twice_or_late_or_empty_are_counted(pipeline, make):

@@ -46,7 +46,7 @@ def test_packets_in_scenes_out_and_silence_too(bus, scenes):
     publishers["kitchen_radar"].send(points(0))
     first = output.recv(30.0)
     assert first.header.stamp_ns == START_NS
-    assert first.header.trace[-1].stage == "tracked"
+    assert "tracked" in [point.stage for point in first.header.trace]
     assert first.certificate.model.startswith("home-s-")
     assert [room.room for room in first.rooms] == ["kitchen", "living", "hall", "bedroom", "bathroom"]
     later = output.recv(30.0)  # nothing was sent since: time went on by itself

@@ -96,6 +96,9 @@ def train_sounds(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the package.")] = Path(
         "out/sound-events"
     ),
+    speech: Annotated[
+        Path | None, typer.Option(help="A folder of people speaking: what is no dog and no baby.")
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the synthesised doorbells, knocks, glass, alarms.")
     ] = 1,
@@ -103,21 +106,22 @@ def train_sounds(
 ) -> None:
     """Train the head of sound events on labelled clips and synthesised sounds; a minute.
 
-    fusion-rt train sounds --data esc10 --out out/sound-events
+    fusion-rt train sounds --data esc10 --speech speech_intent --out out/sound-events
     """
     try:
         import onnx  # noqa: F401
     except ImportError as error:
         raise ConfigError("this needs onnx: pip install 'fusion-rt[train]'") from error
     from fusion_rt.train.sounds import training
-    from fusion_rt.train.sounds.clips import read_clips
+    from fusion_rt.train.sounds.clips import read_clips, read_speech
 
     with progress("looking at clips") as advance:
         clips = training.featured(read_clips(data), advance)
-    with progress("looking at synthesised sounds") as advance:
-        everything = training.joined(clips, training.featured(training.synthetic_clips(seed), advance))
+    others = training.synthetic_clips(seed) + (read_speech(speech) if speech else [])
+    with progress("looking at speech and synthesised sounds") as advance:
+        everything = training.joined(clips, training.featured(others, advance))
     linear = training.calibrated(training.learn(everything), everything)
-    made_by = training.command(data, clips, seed)
+    made_by = training.command(data, clips, seed, speech)
     spec = training.write(linear, out, version=version, trained_with=made_by)
     kinds = ", ".join(linear.labels)
     console.print(f"{out}: {spec.name} version {spec.version}: {kinds}", highlight=False, soft_wrap=True)

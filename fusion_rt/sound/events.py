@@ -24,6 +24,7 @@ LOOKS_S = (0.5, 1.0, 2.0)  # after an onset, and at the end
 STEADY_S = 5.0  # between looks where nothing begins
 BEFORE_S = 0.1  # of what was before the onset is looked at with it
 LEAST_P = 0.6
+EARLY_S, EARLY_P = 0.8, 0.97  # of so little, only what is that sure is told: half a word may sound like a cry
 
 
 class Classifier:
@@ -103,10 +104,11 @@ class SoundEvents:
         self.probabilities = {k: v for k, v in p.items() if v >= 0.01 and k not in OTHER}
         self.looked_ns = now_ns
         onset_ns = now_ns - round(length_s * 1e9)
+        sure = EARLY_P if self._segments.active and length_s < EARLY_S else 0.0
         found = [
             SoundEvent(kind=kind, p=value, onset_ns=onset_ns, length_s=length_s)
             for kind, value in self.probabilities.items()
-            if value >= self.classifier.thresholds.get(kind, LEAST_P) and kind not in self._told
+            if value >= max(self.classifier.thresholds.get(kind, LEAST_P), sure) and kind not in self._told
         ]
         self._told |= {event.kind for event in found}
         return found

@@ -75,7 +75,7 @@ class Hearing:
         self._endpoint = Endpointer(config.endpoint)
         self._before: deque[Frame] = deque(maxlen=BEFORE_FRAMES)
         self._until_ns: int | None = None  # a command may begin until then
-        self._begin_ns = 0
+        self._begin_ns: int | None = None  # of the utterance that the recogniser hears
         self.speech = 0.0
         self.counts = dict.fromkeys(("utterances", "commands", "unlikely", "wakes"), 0)
 
@@ -111,7 +111,7 @@ class Hearing:
 
     @property
     def _hearing(self) -> bool:
-        return self._begin_ns > 0
+        return self._begin_ns is not None
 
     def _begin(self, frame: Frame) -> None:
         self._begin_ns = (self._before[0] if self._before else frame).stamp_ns
@@ -121,13 +121,15 @@ class Hearing:
         self._recogniser.push(frame.pcm)
 
     def _end(self, now_ns: int) -> Wish | None:
-        begin_ns, self._begin_ns, self._until_ns = self._begin_ns, 0, None
+        begin_ns, self._begin_ns = self._begin_ns or 0, None
         self.counts["utterances"] += 1
         heard = self._recogniser.end(self._endpoint.speech_s)
         understood = self.grammar.understand(heard.text) if heard is not None else None
         if heard is None or understood is None or heard.p < self._config.least_p:
+            # Still asked: the first utterance may be the rest of the wake word.
             self.counts["unlikely"] += 1
             return None
+        self._until_ns = None
         self.counts["commands"] += 1
         return _wish(heard, understood.intent, understood.slots, now_ns, begin_ns)
 

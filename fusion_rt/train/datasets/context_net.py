@@ -26,10 +26,16 @@ def scan(keep: Tensor, new: Tensor, steps: int) -> Tensor:
 
 
 class ContextNet(nn.Module):
-    """sizes: features of each modality; values (B, T, sum of them), present and age (B, T, M)."""
+    """sizes: features of each modality; values (B, T, sum of them), present and age (B, T, M).
 
-    def __init__(self, sizes: Sequence[int], classes: int, *, dropout: float = 0.2) -> None:
+    memory: False where the features' own running averages are all that is remembered: better where there are
+    few changes to learn a memory from."""
+
+    def __init__(
+        self, sizes: Sequence[int], classes: int, *, memory: bool = True, dropout: float = 0.2
+    ) -> None:
         super().__init__()
+        self.memory = memory
         self.sizes, width = list(sizes), WIDTH * len(sizes)
         self.encoders = nn.ModuleList(nn.Linear(n + 2, WIDTH) for n in sizes)
         self.gate, self.candidate = nn.Linear(width, STATE), nn.Linear(width, STATE)
@@ -48,6 +54,11 @@ class ContextNet(nn.Module):
             parts.append(torch.tanh(encoder(told)) * mask)
         return torch.cat(parts, -1)
 
+    def opened(self, encoded: Tensor) -> Tensor:
+        """How much of the memory is written anew, 0..1; all of it where there is none."""
+        gate = torch.sigmoid(self.gate(encoded))
+        return gate if self.memory else torch.ones_like(gate)
+
     def answer(self, encoded: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """First and refined logits."""
         both = torch.cat([encoded, state], -1)
@@ -58,14 +69,14 @@ class ContextNet(nn.Module):
     def forward(self, values: Tensor, present: Tensor, age: Tensor) -> tuple[Tensor, Tensor]:
         """First and refined logits (B, T, C) of whole sequences, from an empty memory."""
         encoded = self.dropout(self.encode(values, present, age))
-        z = torch.sigmoid(self.gate(encoded))
+        z = self.opened(encoded)
         state = scan(1 - z, z * torch.tanh(self.candidate(encoded)), values.shape[1])
         return self.answer(encoded, self.dropout(state))
 
     def step(self, values: Tensor, present: Tensor, age: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """values (1, F), present and age (1, M), state (1, STATE) -> probabilities (1, C), the new state."""
         encoded = self.encode(values, present, age)
-        z = torch.sigmoid(self.gate(encoded))
+        z = self.opened(encoded)
         state = (1 - z) * state + z * torch.tanh(self.candidate(encoded))
         return self.answer(encoded, state)[1].softmax(-1), state
 

@@ -64,7 +64,15 @@ OFFICE = RoomRecipe(
     piece_s=(0.5 * 3600.0, 96 * 3600.0),
     on=0.6,
     off=0.4,
-    training=SequenceConfig(lose=(0.4, 0.25, 0.25, 0.25, 0.25)),
+    training=SequenceConfig(
+        members=5,
+        memory=False,
+        length=1,
+        batch=512,
+        by_length=0.5,
+        steps=1000,
+        lose=(0.3, 0.2, 0.2, 0.2, 0.2),
+    ),
     licence=uci_occupancy.LICENCE,
 )
 ROOM = RoomRecipe(

@@ -29,13 +29,16 @@ class Episode(Struct, frozen=True):
 class SequenceConfig(Struct, frozen=True, kw_only=True):
     """members    networks of the ensemble
     steps      updates of each
+    memory     whether the network has one of its own beside that of its features
     length     steps of a sequence that gradients go through
     lose       modality -> share of sequences that go without it, in the order of the modalities
     groups     modalities that come from one place; half of the sequences keep one group alone
+    by_length  exponent of a piece's length in its share: below 1, beginnings without a past count for more
     weights    of the classes in the loss; None: all 1
     """
 
     members: int = 4
+    memory: bool = True
     steps: int = 250
     batch: int = 16
     length: int = 240
@@ -43,6 +46,7 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
     groups: tuple[tuple[int, ...], ...] = ()
     learning_rate: float = 8e-3
     weight_decay: float = 0.02
+    by_length: float = 1.0
     noise: float = 0.05
     smoothing: float = 0.02
     weights: tuple[float, ...] | None = None
@@ -72,10 +76,10 @@ def _member(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # small tensors: threads only wait for each other
-    net = ContextNet(sizes, classes).train()
+    net = ContextNet(sizes, classes, memory=config.memory).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
-    lengths = np.array([len(s.truth) for s in sequences], float)
+    lengths = np.array([len(s.truth) for s in sequences], float) ** config.by_length
     weights = torch.tensor(config.weights) if config.weights else None
     for _ in range(config.steps):
         values, present, age, truth = _batch(sequences, lengths / lengths.sum(), config, rng)

@@ -25,6 +25,7 @@ from fusion_rt import config
 from fusion_rt.bus import Bus, BusConfig
 from fusion_rt.bus.wire import TOPIC
 from fusion_rt.errors import ConfigError, NodeError
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
 
 GROUP = "fusion_rt.nodes"
@@ -147,6 +148,22 @@ def load_rig(path: str) -> Rig:
 
     with logs.open(file) as log:
         return log.rig
+
+
+def load_plan(path: str) -> Plan:
+    """The plan of a home: a YAML file, the name of one of configs/home, or a recording that holds one.
+
+    Raises ConfigError, RigError, LogError."""
+    if not path.endswith(".mcap"):
+        return Plan.load(find_file(path, "home"))
+    from fusion_rt import logs  # protobuf takes a while: only where a recording is read
+
+    file = locate(path)
+    with logs.open(file) as log:
+        if log.plan is None:
+            raise ConfigError(f"{file}: holds no plan of a home; give the plan's YAML file")
+        plan: Plan = log.plan
+        return plan
 
 
 def _package_folder(name: str) -> Path:

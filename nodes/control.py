@@ -17,8 +17,7 @@ from fusion_rt.control.rules import Rules
 from fusion_rt.errors import ConfigError
 from fusion_rt.homeassistant.states import iso
 from fusion_rt.messages import Command
-from fusion_rt.plan import Plan
-from fusion_rt.scenario import find_file
+from fusion_rt.scenario import find_file, load_plan
 from fusion_rt.scene import Scene
 from fusion_rt.sinks.mqtt import Broker, Publication, Session
 
@@ -56,7 +55,7 @@ class ControlConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def run(config: ControlConfig, bus: Bus) -> None:
     """Until told to stop. A command for which the broker is away is not sent later. Raises ConfigError."""
-    plan = Plan.load(find_file(config.plan, "home"))
+    plan = load_plan(config.plan)
     rules = Rules.load(find_file(config.rules, "home"), plan)
     controller = Controller(rules, plan, dry_run=config.dry_run)
     path = Path(config.audit).expanduser() if config.audit else default_path(plan.site)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from msgspec.structs import replace
 
 from fusion_rt.bus import Bus
-from fusion_rt.errors import ConfigError
 from fusion_rt.header import Header, TracePoint
 from fusion_rt.home.config import HomeConfig
 from fusion_rt.home.pipeline import HomePipeline
-from fusion_rt.plan import Plan
-from fusion_rt.scenario import find_file, locate
+from fusion_rt.messages import Command
+from fusion_rt.scenario import load_plan
 from fusion_rt.scene import Scene
+from fusion_rt.telling import topic
 
+ORDERS = topic("home")  # holds that were set for a room: intent `hold`, slots `room` and `s`
 QUIET_S = 0.1  # without a packet, time goes on by our own clock
 
 
@@ -37,7 +39,7 @@ def run(config: HomeNodeConfig, bus: Bus) -> None:
     """Until told to stop. Raises ConfigError, RigError or EngineError before the first packet."""
     plan = load_plan(config.plan)
     topics = config.inputs or tuple(plan.sensors)
-    topics += (config.voice,) if config.voice else ()
+    topics += (config.voice, ORDERS) if config.voice else (ORDERS,)
     # The output first: whoever wants scenes finds it while the model loads.
     with bus.publisher(config.output) as output:
         pipeline = HomePipeline.from_config(config, plan, clock=time.monotonic_ns)
@@ -48,6 +50,9 @@ def run(config: HomeNodeConfig, bus: Bus) -> None:
                 if packet is None:
                     now_ns = wall.now_ns()
                     scene = None if now_ns is None else pipeline.tick(now_ns)
+                elif isinstance(packet, Command) and packet.header.frame_id == ORDERS:
+                    obey(packet, pipeline, bus)
+                    scene = None
                 else:
                     scene = pipeline.push(packet)
                     wall.heard(pipeline.now_ns)
@@ -75,17 +80,15 @@ class PacketTime:
         return self._stamp_ns + time.monotonic_ns() - self._heard_ns
 
 
-def load_plan(path: str) -> Plan:
-    """Of a YAML file, or the one that a recording holds. Raises ConfigError, RigError, LogError."""
-    file = locate(path)
-    if file.suffix != ".mcap":
-        return Plan.load(find_file(path, "home"))
-    from fusion_rt import logs  # protobuf takes a while: only where a recording is read
-
-    with logs.open(file) as log:
-        if log.plan is None:
-            raise ConfigError(f"{file}: holds no plan of a home; give the plan's YAML file")
-        return log.plan
+def obey(order: Command, pipeline: HomePipeline, bus: Bus) -> None:
+    """An order that cannot be carried out is counted."""
+    try:
+        if order.intent != "hold":
+            raise ValueError(f"no such order: {order.intent}")
+        pipeline.hold(order.slots["room"], float(order.slots["s"]))
+    except (KeyError, ValueError) as error:
+        bus.detail["orders_refused"] = bus.detail.get("orders_refused", 0) + 1
+        print(f"refused: {order.intent} {order.slots}: {error}", file=sys.stderr, flush=True)
 
 
 def traced(scene: Scene, asked: Header) -> Scene:

@@ -20,7 +20,7 @@ from fusion_rt.homeassistant.memory import Memory, default_path
 from fusion_rt.homeassistant.settings import MICROPHONE, Refused, Setting, Value, text
 from fusion_rt.homeassistant.topics import BASE, DISCOVERY, Topics
 from fusion_rt.plan import Plan
-from fusion_rt.scenario import find_file
+from fusion_rt.scenario import load_plan
 from fusion_rt.scene import Scene
 from fusion_rt.sinks.mqtt import Broker, Incoming, Session
 from fusion_rt.telling import StandingOrders
@@ -71,7 +71,7 @@ class HomeAssistantConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def run(config: HomeAssistantConfig, bus: Bus) -> None:
     """Until told to stop; a broker that is away is tried again and again. Raises ConfigError."""
-    plan = Plan.load(find_file(config.plan, "home"))
+    plan = load_plan(config.plan)
     topics = Topics.of(plan, config.base, config.discovery_prefix)
     path = Path(config.state_file).expanduser() if config.state_file else default_path(plan.site)
     memory, said = Memory.load(path)

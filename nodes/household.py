@@ -9,8 +9,7 @@ from contextlib import ExitStack, closing
 
 from fusion_rt.bus import Bus
 from fusion_rt.messages import HomeReading
-from fusion_rt.plan import Plan
-from fusion_rt.scenario import locate
+from fusion_rt.scenario import load_plan
 from fusion_rt.sensors.household import Household, Source
 from fusion_rt.sinks.listening import Listener
 from fusion_rt.sinks.mqtt import Broker
@@ -33,7 +32,7 @@ class HouseholdConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def run(config: HouseholdConfig, bus: Bus) -> None:
     """Until told to stop; a broker that is away is tried again and again. Raises ConfigError."""
-    household = Household(config.sensors, Plan.load(locate(config.plan)))
+    household = Household(config.sensors, load_plan(config.plan))
     with ExitStack() as stack:
         outputs = {slug: stack.enter_context(bus.publisher(slug)) for slug in config.sensors}
         listener = stack.enter_context(closing(Listener(config, config.client_id, household.topics)))

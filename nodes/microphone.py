@@ -18,7 +18,7 @@ from fusion_rt.bus import Bus, Publisher, Subscriber
 from fusion_rt.errors import ConfigError, NodeError
 from fusion_rt.messages import AudioChunk, Command
 from fusion_rt.plan import Plan
-from fusion_rt.scenario import find_file
+from fusion_rt.scenario import load_plan
 from fusion_rt.sound.confirmation import Confirmation, ConfirmationConfig
 from fusion_rt.sound.device import Device
 from fusion_rt.sound.files import chunks
@@ -60,7 +60,7 @@ class MicrophoneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def run(config: MicrophoneConfig, bus: Bus) -> None:
     """Until told to stop, or the file ends. A device that goes away is waited for. Raises ConfigError."""
-    plan = Plan.load(find_file(config.plan, "home"))
+    plan = load_plan(config.plan)
     _check(config, plan)
     listener = Listener(config.listen, plan, config.sensor_id)
     for line in listener.unspoken:

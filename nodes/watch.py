@@ -17,7 +17,7 @@ from fusion_rt.errors import ConfigError, EngineError, MessageError, NodeError
 from fusion_rt.images import decode_image
 from fusion_rt.messages import Command, Header, Image, Sight
 from fusion_rt.plan import Plan
-from fusion_rt.scenario import locate
+from fusion_rt.scenario import load_plan
 from fusion_rt.sensors.capture import is_file, open_capture
 from fusion_rt.sensors.people import PeopleFinder
 
@@ -69,7 +69,7 @@ def run(config: WatchConfig, bus: Bus) -> None:
     """Until told to stop. A live camera that goes away is waited for; a file ends the node.
 
     Raises ConfigError, EngineError, NodeError."""
-    plan = Plan.load(locate(config.plan))
+    plan = load_plan(config.plan)
     check(config, plan)
     finder = PeopleFinder.load(
         config.model, variant=config.variant, threads=config.threads, score=config.score, most=config.most

@@ -195,10 +195,9 @@ def scene(
     """
     from fusion_rt.bench import scene as measuring
     from fusion_rt.home.config import HomeConfig
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import load_plan
 
-    loaded = Plan.load(find_file(plan, "home"))
+    loaded = load_plan(plan)
     found = measuring.measure(loaded, HomeConfig(model=model, threads=threads), seconds=seconds, seed=seed)
     if json:
         print_json(found)

@@ -175,12 +175,11 @@ def home(
     """
     from fusion_rt.evaluation.home import report, simulated
     from fusion_rt.home.config import HomeConfig
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import load_plan
 
     if singles and plan is None:
         raise typer.BadParameter("goes with --plan: other plans have other sensors", param_hint="--singles")
-    loaded = None if plan is None else Plan.load(find_file(plan, "home"))
+    loaded = None if plan is None else load_plan(plan)
     config = HomeConfig(model=model, runtime=runtime)
     with progress("homes") as advance:
         found = simulated.judge(

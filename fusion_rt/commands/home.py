@@ -47,13 +47,12 @@ def discover(
     rooms. The node and its mapping: docs/home_sensors.md.
     """
     from fusion_rt import config
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import locate
+    from fusion_rt.scenario import load_plan
     from fusion_rt.sensors import discovery
     from fusion_rt.sinks.listening import Listener
     from fusion_rt.sinks.mqtt import Broker
 
-    known = None if plan is None else Plan.load(locate(plan))
+    known = None if plan is None else load_plan(plan)
     host, _, port = broker.partition(":")
     if port and not port.isdigit():
         raise ConfigError(f"--broker {broker}: expected HOST or HOST:PORT")
@@ -116,8 +115,7 @@ def readings(
     """
     from fusion_rt import config
     from fusion_rt.logs.importing import import_recording
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import locate
+    from fusion_rt.scenario import load_plan
     from fusion_rt.sensors.readings import Column, ReadingsFile
 
     known = {} if columns is None else config.load(columns, dict[str, Column])
@@ -126,9 +124,9 @@ def readings(
         if not (theirs and equals and ours):
             raise ConfigError(f"--name {word}: expected NAME=SENSOR, such as CO2=office_co2")
         known[theirs] = Column(sensor=ours)
-    recording = ReadingsFile(file, Plan.load(locate(plan)), columns=known, timezone=timezone)
+    recording = ReadingsFile(file, load_plan(plan), columns=known, timezone=timezone)
     with progress(f"importing {file.name}") as advance:
-        result = import_recording(recording, out, advance)
+        result = import_recording(recording, out, advance, plan=recording.plan)
     if json:
         logs = [{"path": str(g.path), "packets": g.packets, "seconds": g.seconds} for g in result.logs]
         print_json({"logs": logs, "errors": result.errors})

@@ -97,10 +97,9 @@ def audit(
     from collections import deque
 
     from fusion_rt.control import audit as trail
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import load_plan
 
-    path = file or trail.default_path(Plan.load(find_file(plan, "home")).site)
+    path = file or trail.default_path(load_plan(plan).site)
     torn, last = 0, deque[dict[str, object]](maxlen=count)
     for record in trail.read(path):
         if record is None:
@@ -124,11 +123,10 @@ def audit(
 
 def _load(file: str, plan: str) -> tuple[Rules, Plan, Path]:
     from fusion_rt.control import Rules
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import find_file, load_plan
 
     path = find_file(file, "home")
-    home = Plan.load(find_file(plan, "home"))
+    home = load_plan(plan)
     return Rules.load(path, home), home, path
 
 

@@ -91,11 +91,10 @@ def _settings(config: str | None, hours: float | None) -> HomeSimConfig:
 
 
 def _plan(name: str, seed: int) -> Plan:
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import load_plan
     from fusion_rt.sim.home.plans import random_plan
 
-    return random_plan(seed) if name == "random" else Plan.load(find_file(name, "home"))
+    return random_plan(seed) if name == "random" else load_plan(name)
 
 
 def _say(text: str) -> None:

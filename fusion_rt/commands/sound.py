@@ -38,13 +38,12 @@ def hear(
     Exactly what a microphone's node would make of it; nothing is kept.
     """
     from fusion_rt.home_packets import Sound
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import load_plan
     from fusion_rt.sound.files import chunks
     from fusion_rt.sound.hearing import VoiceConfig
     from fusion_rt.sound.listening import ListenConfig, Listener
 
-    home = Plan.load(find_file(plan, "home"))
+    home = load_plan(plan)
     words = () if always else tuple(wake or ("okay_nabu", "hey_jarvis", "hey_mycroft", "alexa"))
     voice = VoiceConfig(wake=words, language=language)
     config = ListenConfig(voice=voice, events=None if events == "none" else events)
@@ -170,10 +169,9 @@ def bench_voice(
     fusion-rt bench voice recordings
     """
     from fusion_rt.bench import voice
-    from fusion_rt.plan import Plan
-    from fusion_rt.scenario import find_file
+    from fusion_rt.scenario import load_plan
 
-    home = Plan.load(find_file(plan, "home"))
+    home = load_plan(plan)
     with progress("listening") as advance:
         result = voice.measure(folder, home, advance)
     if json:

@@ -32,14 +32,14 @@ class Grounding:
         seen: Collection[str],
         why: Why,
     ) -> Intent:
-        """speech: that the microphone hears somebody; occupied: room -> probability; seen: rooms with a person
-        that is tracked."""
+        """speech: that the microphone hears somebody; occupied: room -> probability; seen: rooms with a
+        person that is tracked."""
         named = command.slots.get("room", "")
         room = self._slugs.get(named.replace("_", " ").casefold(), "")
         if not room and not named:
             room = self._speaker(self._plan.sensors[command.header.sensor_id].room, occupied, seen)
         slots = dict(command.slots)
-        if room:
+        if room and "all" not in slots:  # all the lights are those of every room, unless one was named
             slots["room"] = room
         return Intent(
             intent=command.intent,

@@ -23,6 +23,10 @@ class Occupancy:
         self._left_ns: int | None = None  # when somebody may have left last
         self._begun = False
 
+    def hold(self, hold_s: float) -> None:
+        """Another hold time than the room's own."""
+        self._hold_ns = round(hold_s * 1e9)
+
     def leave(self, stamp_ns: int, *, surely: bool = False) -> None:
         """There was a way out at that time. What was a way in (a door that moves as somebody comes, a
         neighbour that fills behind) is none, unless a track is seen leaving: surely."""

@@ -73,6 +73,7 @@ class HomePipeline:
         self._modality = {slug: MODALITY[sensor.kind] for slug, sensor in plan.sensors.items()}
         self._near = neighbours(plan)
         self._tells = sensors_of_rooms(plan)
+        self._hold_s: dict[str, float] = {}  # what was set since the start
         self._seq = 0
         self.counters = self.intake.counters
         self._begin()
@@ -102,6 +103,14 @@ class HomePipeline:
         self._time.advance(stamp_ns)
         return self._due(False)
 
+    def hold(self, room: str, hold_s: float) -> None:
+        """From now on the room is empty that long after the last sign of somebody, instead of what the plan
+        says. Raises KeyError for a room that is not in the plan, ValueError for no time from 0 to a day."""
+        if not 0 <= hold_s <= 86400:
+            raise ValueError(f"hold_s is {hold_s:g}, expected 0 to 86400")
+        self._occupancy[room].hold(hold_s)
+        self._hold_s[room] = hold_s
+
     @property
     def model(self) -> str:
         """The network's identity."""
@@ -124,6 +133,8 @@ class HomePipeline:
         self._occupancy = {
             slug: Occupancy(room, on=config.on, off=config.off) for slug, room in self.plan.rooms.items()
         }
+        for slug, hold_s in self._hold_s.items():
+            self._occupancy[slug].hold(hold_s)
         self._p: dict[str, float] = dict.fromkeys(self.plan.rooms, 0.0)
         self._told_ns: int | None = None  # when the latest scene was
         self._blind_ns: dict[str, int] = {}  # room -> when a sensor told about it last

@@ -14,6 +14,7 @@ from fusion_rt.logs.kitti_raw import KittiDrive
 from fusion_rt.logs.kitti_tracking import KittiSequence
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Packet
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
 
 Progress = Callable[[int, int], None]
@@ -47,16 +48,20 @@ class Recording(Protocol):
 
 
 def import_recording(
-    recording: Recording, out: str | Path, progress: Progress = lambda done, total: None
+    recording: Recording,
+    out: str | Path,
+    progress: Progress = lambda done, total: None,
+    *,
+    plan: Plan | None = None,
 ) -> Imported:
-    """One recording into the log `out`. Raises LogError when nothing of it can be used, or `out` not written.
+    """One recording into the log `out`, with the home's plan where it is one. Raises LogError when nothing of it can be used, or `out` not written.
 
     progress is called with packets done and expected."""
     out = Path(out)
     if out.exists() and any(out.samefile(p) for p in (recording.path, *recording.path.glob("*"))):
         raise LogError(f"{out}: is a part of what is imported; name another file")
     total = len(recording)
-    log = _write(out, recording.rig, recording, lambda done: progress(done, total))
+    log = _write(out, recording.rig, recording, lambda done: progress(done, total), plan)
     return _result([log], list(recording.errors), recording.path)
 
 
@@ -157,11 +162,15 @@ def _import_tracking(folder: Path, out: Path, progress: Progress, sequence: str 
 
 
 def _write(
-    path: Path, rig: Rig, packets: Iterable[Packet], progress: Callable[[int], None] = lambda done: None
+    path: Path,
+    rig: Rig,
+    packets: Iterable[Packet],
+    progress: Callable[[int], None] = lambda done: None,
+    plan: Plan | None = None,
 ) -> ImportedLog | None:
     """The packets into a log; None, and no file, where there are none."""
     count, first, last = 0, 0, 0
-    with LogWriter(path, rig) as writer:
+    with LogWriter(path, rig, plan=plan) as writer:
         for packet in packets:
             writer.write(packet)
             stamp = packet.header.stamp_ns

@@ -46,8 +46,8 @@ class VoiceResult(Struct, frozen=True, kw_only=True):
     wakes: tuple[int, int]
     false_wakes: int
     others_s: float
-    delay_ms: tuple[float, float, float]
-    processing_ms: tuple[float, float]
+    delay_ms: tuple[float, ...]
+    processing_ms: tuple[float, ...]
     cpu_share: float
     heard: tuple[str, ...]
 

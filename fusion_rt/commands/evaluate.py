@@ -54,7 +54,7 @@ class Recordings(NamedTuple):
 def default(
     context: typer.Context,
     suite: Annotated[
-        str | None, typer.Option(help="driving: all that is said of it in docs/benchmarks, in one run.")
+        str | None, typer.Option(help="driving or home: all that docs/benchmarks says of it, in one run.")
     ] = None,
     kitti: Annotated[
         Path | None, typer.Option(help="For the suite: a folder in KITTI's object layout.")
@@ -65,6 +65,10 @@ def default(
     ] = None,
     ego: Annotated[
         Path | None, typer.Option(help="For the suite: oxts files, or comma2k19 segments.")
+    ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option("--home-data", help="For the suite home: what `eval home-data` and `eval sounds` take."),
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="For the suite: keep its scenes, drives and result files there.")
@@ -82,14 +86,19 @@ def default(
     if suite is None:
         sim(model=model, runtime=runtime, precision=precision, json=json)
         return
-    if suite != "driving":
-        raise typer.BadParameter(f"suite {suite!r} is not one of driving")
-    with tempfile.TemporaryDirectory() as passing:
-        parts = _driving(
-            Engine(model, runtime, precision), Recordings(kitti, tracking, ego), keep or Path(passing)
-        )
+    if suite == "home":
+        from fusion_rt.commands import home_reports
+
+        parts = home_reports.suite(runtime, recordings)
+    elif suite == "driving":
+        with tempfile.TemporaryDirectory() as passing:
+            parts = _driving(
+                Engine(model, runtime, precision), Recordings(kitti, tracking, ego), keep or Path(passing)
+            )
+    else:
+        raise typer.BadParameter(f"suite {suite!r} is not one of driving, home")
     for judged in parts.values():
-        left_out(judged.report.skipped)
+        left_out(getattr(judged.report, "skipped", ()))
     if json:
         print_json({name: judged.report for name, judged in parts.items()})
         return

@@ -160,7 +160,7 @@ def _disturbed(table: HomeTable, spread: dict[str, float], rng: Any) -> tuple[An
         values[:, s] = base + factor * (values[:, s] - base)
     last = np.zeros((n, sensors))
     held = rng.random(sensors) < 0.3
-    for s in np.flatnonzero(held):  # sensors that now and then say nothing
+    for s in np.flatnonzero(held).tolist():  # sensors that now and then say nothing
         for start in np.flatnonzero(rng.random(n) < 0.02).tolist():
             gap = slice(start + 1, start + 1 + int(rng.integers(1, 10)))
             length = len(last[gap, s])

@@ -33,12 +33,14 @@ SETTLED_S = 3600.0
 
 class Kind(Struct, frozen=True):
     """How readings of one kind are described. scale: a telling change, in the reading's unit; level: whether
-    the level itself says something; logarithmic: steps count by their ratio; switched: the reading is 0 or
+    the level itself says something; floor: what it falls to in an empty home, known before the sensor has
+    seen it: darkness, the air outside; logarithmic: steps count by their ratio; switched: the reading is 0 or
     1."""
 
     scale: float
     level: bool = False
     centre: float = 0.0
+    floor: float | None = None
     logarithmic: bool = False
     switched: bool = False
 
@@ -49,8 +51,8 @@ class Kind(Struct, frozen=True):
 
 KINDS = {
     "motion": Kind(1.0, switched=True),
-    "illuminance": Kind(1.0, level=True, centre=4.0, logarithmic=True),
-    "co2": Kind(30.0),
+    "illuminance": Kind(1.0, level=True, centre=4.0, floor=0.0, logarithmic=True),
+    "co2": Kind(30.0, floor=420.0),
     "temperature": Kind(0.3),
     "humidity": Kind(0.5),
     "humidity_ratio": Kind(1e-4),
@@ -94,8 +96,8 @@ class Trend:
         kind = self.kind
         x = np.log1p(np.maximum(x, 0)) if kind.logarithmic else x
         first = present & ~self.known
-        for past in (self.low, self.high):
-            past[first] = x[first]
+        self.low[first] = x[first] if kind.floor is None else np.minimum(x[first], kind.floor)
+        self.high[first] = x[first]
         self.averages[first] = x[first][..., None]
         self.known |= present
         keep = np.exp(-dt[..., None] / np.array(AVERAGES_S))

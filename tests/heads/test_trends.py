@@ -13,8 +13,17 @@ def course(kind, values, dt_s=MINUTE):
 
 
 def test_a_shifted_sensor_says_the_same():
-    values = 500 + 30 * np.sin(np.arange(200) / 9)
-    np.testing.assert_allclose(course("co2", values), course("co2", values + 400), atol=1e-4)
+    values = 20 + np.sin(np.arange(200) / 9)
+    shifted = course("temperature", values + 4)
+    np.testing.assert_allclose(course("temperature", values), shifted, atol=1e-4)
+
+
+def test_outside_air_and_darkness_are_known_from_the_start():
+    """A sensor that is switched on among people does not take them for an empty room."""
+    above = CONTINUOUS.index("above_minimum")
+    assert course("co2", [900.0])[0, above] == pytest.approx(((900 - 420) / 30) ** 0.5)
+    assert course("illuminance", [400.0])[0, above] == pytest.approx(np.log1p(400) ** 0.5)
+    assert course("temperature", [23.0])[0, above] == 0
 
 
 def test_running_averages_are_those_of_a_first_order_filter():

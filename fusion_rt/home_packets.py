@@ -95,6 +95,7 @@ class Sound(Struct, frozen=True, kw_only=True, tag="sound"):
     speech     probability that somebody speaks
     events     kind of sound -> probability, by the sound head
     embedding  (E,) float32, what the head saw; E is 0 where it is not sent
+    onsets     kind of sound that was recognised now -> when it began, UNIX ns
     """
 
     header: Header
@@ -103,6 +104,7 @@ class Sound(Struct, frozen=True, kw_only=True, tag="sound"):
     speech: float
     events: dict[str, float]
     embedding: NDArray[np.float32]
+    onsets: dict[str, int] = {}
 
     def __post_init__(self) -> None:
         expect(self, "embedding", F4, (None,))

@@ -118,7 +118,7 @@ def train_sounds(
         clips = training.featured(read_clips(data), advance)
     others = training.synthetic_clips(seed) + (read_speech(speech) if speech else [])
     with progress("looking at speech and synthesised sounds") as advance:
-        everything = training.joined(clips, training.featured(others, advance))
+        everything = training.joined(clips, training.other_sounds(others, advance))
     linear = training.calibrated(training.learn(everything), everything)
     made_by = training.command(data, clips, seed, speech)
     spec = training.write(linear, out, version=version, trained_with=made_by)

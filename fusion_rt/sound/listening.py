@@ -76,7 +76,7 @@ class Listener:
             found += [self._command(wish) for wish in wishes]
             # At once where something happened: the half second ends early, so that stamps stay in order.
             if events or len(self._frames) >= PERIOD_FRAMES:
-                found.append(self._sound())
+                found.append(self._sound({event.kind: event.onset_ns for event in events}))
             self.wishes += wishes
             self.events += events
         return found
@@ -86,7 +86,7 @@ class Listener:
         self._commands += 1
         return Command(header=header, text=wish.text, intent=wish.intent, slots=wish.slots, p=wish.p)
 
-    def _sound(self) -> Sound:
+    def _sound(self, onsets: dict[str, int]) -> Sound:
         """What was heard since the last one; kinds as of the newest look, while what was looked at goes
         on."""
         begin_ns, end_ns = self._frames[0].stamp_ns, self._frames[-1].stamp_ns + FRAME_NS
@@ -106,6 +106,7 @@ class Listener:
             speech=max(self._speech, default=0.0),
             events=kinds,
             embedding=seen,
+            onsets=onsets,
         )
         self._frames.clear()
         self._speech.clear()

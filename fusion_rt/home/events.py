@@ -24,13 +24,15 @@ IMPACT, REST = 25.0, 1.5  # m/s^2: of a fall's impact; how far from its mean a s
 
 
 class Mention(Struct, frozen=True):
-    """One modality says that something happened."""
+    """One modality says that something happened, or that it goes on: it began at onset_ns, and is so still at
+    lasts_ns."""
 
     kind: str
     room: str
     p: float
     onset_ns: int
     modality: str
+    lasts_ns: int = 0
 
 
 class Events:
@@ -55,13 +57,14 @@ class Events:
             same = [m for m in self._pending if m.kind == kind]
             best = max(same, key=lambda m: (m.p, -m.onset_ns, m.room))
             onset_ns = min(m.onset_ns for m in same)
+            lasts_ns = max(max(m.onset_ns, m.lasts_ns) for m in same)
             known = self._latest.get(kind)
             apart_ns = SAME_S.get(kind, SAME_SHORT_S) * 1e9
             if known is not None and onset_ns - known[0] <= apart_ns:
-                self._latest[kind] = (max(known[0], max(m.onset_ns for m in same)), known[1])
+                self._latest[kind] = (max(known[0], lasts_ns), known[1])
                 continue
             name = f"{self._site}-{kind}-{onset_ns}"
-            self._latest[kind] = (max(m.onset_ns for m in same), name)
+            self._latest[kind] = (lasts_ns, name)
             by: dict[str, float] = {}
             none_of_them = 1.0
             for m in same:

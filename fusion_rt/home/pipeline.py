@@ -178,8 +178,8 @@ class HomePipeline:
         self._falls.hear(room, sound.events.get("knock", 0.0), sound.header.stamp_ns)
         for kind, p in sound.events.items():
             if p >= self.config.event_p:
-                began_ns = sound.onsets.get(kind, sound.header.stamp_ns)
-                self._events.mention(Mention(kind, room, p, began_ns, "sound"))
+                now_ns = sound.header.stamp_ns
+                self._events.mention(Mention(kind, room, p, sound.onsets.get(kind, now_ns), "sound", now_ns))
                 found = True
         return found
 

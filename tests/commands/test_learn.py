@@ -1,9 +1,11 @@
 """sim, train and export: from nothing to a package that the runtime reads."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import typer
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 from fusion_rt import logs
 from fusion_rt.commands import learn
 from fusion_rt.errors import ConfigError, LogError
+from fusion_rt.plan import Plan
 from fusion_rt.sim import truth
 
 DRIVE = """
@@ -203,3 +206,27 @@ def test_help_gives_an_example(app, command):
     result = call(app, *command, "--help")
     assert result.exit_code == 0
     assert "fusion-rt " + " ".join(command) in " ".join(result.stdout.split())
+
+
+def test_a_home_is_simulated_into_a_log(app, tmp_path):
+    config = tmp_path / "home.yaml"
+    config.write_text("routine: {people: 1}\nsensors_off: [radar, camera]\n")
+    out = tmp_path / "home.mcap"
+    arguments = ("sim", "home", "-o", out, "--seed", 3, "--hours", 0.01, "--config", config)
+    found = json.loads(call(app, *arguments, "--json", "--draw", tmp_path / "plan.png").stdout)
+    assert found["people"][0] == "p1"
+    with logs.open(out) as log:
+        assert log.plan == Plan.load(Path(__file__).parents[2] / "configs/home/flat.yaml")
+        assert found["messages"]["truth"] == len(list(log.truths())) == 181
+        assert sum(found["messages"].values()) == len(list(log)) + 181
+    assert cv2.imread(str(tmp_path / "plan.png")).shape[2] == 3
+
+
+def test_a_random_home_and_wrong_names(app, tmp_path):
+    call(app, "sim", "home", "-o", tmp_path / "a.mcap", "--plan", "random", "--seed", 3, "--hours", 0.002)
+    with logs.open(tmp_path / "a.mcap") as log:
+        assert log.plan.site == "home3"
+    with pytest.raises(ConfigError, match=r"ends in \.mcap"):
+        call(app, "sim", "home", "-o", tmp_path / "a.bag")
+    with pytest.raises(ConfigError, match="did you mean 'flat'"):
+        call(app, "sim", "home", "-o", tmp_path / "b.mcap", "--plan", "flt")

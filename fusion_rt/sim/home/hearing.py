@@ -64,7 +64,8 @@ class Microphone:
         closed = self.world.closed[ticks]
         walls, _ = self.sight.at(xy, np.zeros_like(closed))
         blocked, _ = self.sight.at(xy, closed)
-        distance = np.maximum(np.hypot(*(xy - self.sight.eye[:2]).T), 0.5)
+        # What sounds is seldom at the height of the ear.
+        distance = np.hypot(np.hypot(*(xy - self.sight.eye[:2]).T), 0.7)
         direct: Array = 20 * np.log10(distance)
         # In a room it does not fall for ever: beyond the critical distance the reverberant field stays.
         direct = np.minimum(direct, 10.0 + 3 * np.log10(distance))

@@ -45,15 +45,15 @@ class PointRadar:
         packets, start_ns = [], world.config.start_ns
         for k, tick in enumerate(ticks):
             a, b = ends[k], ends[k + 1]
-            self.seq += 1
             if a == b and not config.keep_empty:
                 continue
             header = Header(
                 sensor_id=self.id,
                 frame_id=self.id,
-                seq=self.seq - 1,
+                seq=self.seq,
                 stamp_ns=start_ns + int(tick) * 100_000_000 + self.phase,
             )
+            self.seq += 1
             packets.append(RadarPoints(header=header, xyz=xyz[a:b], velocity=velocity[a:b], snr_db=snr[a:b]))
         return packets
 
@@ -269,6 +269,8 @@ class TargetRadar:
                     if all(np.hypot(x - r[0], y - r[1]) > 0.45 for r in rows):
                         rows.append((round(x, 3), round(y, 3), round(float(speed[p][k]), 2)))
             rows = rows[: self.TARGETS]
+            if not rows and not world.config.radar.keep_empty:
+                continue
             header = Header(
                 sensor_id=self.id,
                 frame_id=self.id,
@@ -287,7 +289,7 @@ class TargetRadar:
                         snr_db=np.zeros(len(rows), np.float32),
                     )
                 )
-            elif world.config.radar.keep_empty:
+            else:
                 packets.append(
                     RadarPoints(header=header, xyz=_EMPTY[0], velocity=_EMPTY[1], snr_db=_EMPTY[2])
                 )

@@ -228,7 +228,7 @@ class _Life:
         self.beds = self._beds()
 
     def run(self) -> None:
-        if not self.places:
+        if all(place.kind == AWAY for place in self.places):
             return
         free: list[tuple[float, int]] = []
         for person, dweller in enumerate(self.people):
@@ -268,7 +268,7 @@ class _Life:
         self.todo[person] = steps[1:]
         kinds, activity, posture, low, high = steps[0]
         place = self._find(person, kinds, 0.0)
-        end = float(self.rng.uniform(low, high)) * float(self.rng.uniform(0.2, 1.0))
+        end = float(self.rng.uniform(low, high)) * float(self.rng.uniform(0.2, 1.0)) / self._pace(steps[0])
         self._stay(person, 0.0, end, place, activity, posture)
         return end
 
@@ -316,10 +316,14 @@ class _Life:
             return self._wait_away(person, arrived, None if high <= 0 else float(self.rng.uniform(low, high)))
         place = self._find(person, kinds, now)
         start = self._walk(person, now, place)
-        pace = 1.0 if activity == "sleeping" and posture == LIE and high > 3600 else self.config.routine.pace
+        pace = self._pace((kinds, activity, posture, low, high))
         stay = max(float(self.rng.uniform(low, high)) / pace, 3.0)
         self._stay(person, start, start + stay, place, activity, posture)
         return start + stay
+
+    def _pace(self, step: Step) -> float:
+        """How much shorter than in life a step is: nights end when the clock says so."""
+        return 1.0 if step[1] == "sleeping" and step[4] > 3600 else self.config.routine.pace
 
     def _sleep_step(self, dweller: Dweller, now: float) -> Step:
         left = ((dweller.wakes_h - self._hour(now)) % 24) * 3600
@@ -388,7 +392,8 @@ class _Life:
                 near = [i for i in free if current >= 0 and self.places[i].room == self.places[current].room]
                 pool = near if near and kind != "spot" and self.rng.random() < 0.6 else free
                 return int(pool[int(self.rng.integers(len(pool)))])
-        return int(self.rng.integers(len(self.places)))
+        inside = [i for i, place in enumerate(self.places) if place.kind != AWAY]
+        return inside[int(self.rng.integers(len(inside)))]
 
     # -- doing it
 

@@ -22,7 +22,7 @@ class HomeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     future_s   a packet so far after the newest is not believed, unless others say the same
     stuck_s    motion or presence without a pause for so long is not believed
     event_p    smallest probability of an event that is told
-    why        tell which modality each answer rests on: a second look at each tick, without one of them
+    why        tell which modality each answer rests on: once a second another look, without one of them
     """
 
     model: str = "home-s"

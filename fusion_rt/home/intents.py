@@ -32,8 +32,8 @@ class Grounding:
         seen: Collection[str],
         why: Why,
     ) -> Intent:
-        """speech: that the microphone hears somebody; occupied: room -> probability; seen: rooms with a
-        person that is tracked."""
+        """speech: that the microphone hears somebody; occupied: room -> probability; seen: rooms with
+        somebody who is tracked."""
         named = command.slots.get("room", "")
         room = self._slugs.get(named.replace("_", " ").casefold(), "")
         if not room and not named:

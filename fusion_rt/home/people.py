@@ -95,14 +95,15 @@ class People:
     def _costs(self, found: Sequence[Found]) -> dict[int, dict[int, float]]:
         costs: dict[int, dict[int, float]] = {}
         for i, track in enumerate(self.tracks):
+            # Of two by two numbers, written out: numpy's calls would take longer than their arithmetic.
+            x, y, _, _ = track.x.tolist()
+            (a, b), (_, c) = track.P[:2, :2].tolist()
             for j, person in enumerate(found):
-                d = np.array([person.x, person.y]) - track.x[:2]
-                S = track.P[:2, :2] + np.eye(2) * person.sigma**2
-                gap = float(d @ np.linalg.solve(S, d))
+                dx, dy, r = person.x - x, person.y - y, person.sigma**2
+                det = (a + r) * (c + r) - b * b
+                gap = ((c + r) * dx * dx - 2 * b * dx * dy + (a + r) * dy * dy) / det
                 if gap <= GATE:
-                    costs.setdefault(i, {})[j] = (
-                        gap + math.log(np.linalg.det(S) + 1e-9) - 2 * math.log(person.p)
-                    )
+                    costs.setdefault(i, {})[j] = gap + math.log(det + 1e-9) - 2 * math.log(person.p)
         low = min((c for row in costs.values() for c in row.values()), default=0.0)
         return {i: {j: c - low for j, c in row.items()} for i, row in costs.items()}
 

@@ -45,6 +45,7 @@ from fusion_rt.scene import (
 # Who is in a room that no sensor tells about any more.
 UNSEEN = np.array([0.75, 0.18, 0.05, 0.015, 0.005], dtype=np.float32)
 FILLS_P = 0.6  # a neighbour that becomes so likely is where somebody went
+WHY_EVERY = 5  # scenes between two looks without a modality
 COMMAND_S = 5.0  # older commands are not obeyed
 NEAR_M = 0.8  # what sees a person lies so near
 
@@ -222,7 +223,7 @@ class HomePipeline:
         watch.lap("observe")
         # The second look first: it must not see what this tick is about to remember.
         present = present_modalities(status, self._modality)
-        masked = self._reasons.next(present) if self.config.why and self._seq % 2 == 0 else None
+        masked = self._reasons.next(present) if self.config.why and self._seq % WHY_EVERY == 0 else None
         less = self._without(seen, masked, dt_s)
         watch.lap("why")
         answers = self.network.run(seen, dt_s)

@@ -1,7 +1,7 @@
 """Why: how much of an answer each modality carries.
 
-The exact way is to look again without it. The live engine does so for one modality a tick, in turn, and keeps
-what it found; `exact` does so for all at once."""
+The exact way is to look again without it. The live engine does so for one modality a second, in turn, and
+keeps what it found; `exact` does so for all at once."""
 
 from __future__ import annotations
 

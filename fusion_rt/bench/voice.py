@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +102,8 @@ def measure(folder: Path, plan: Plan, advance: Callable[[float, float], None]) -
         wakes=(wakes[0], wakes[1]),
         false_wakes=false_wakes,
         others_s=others_s,
-        delay_ms=_percentiles(delays, (50, 90, 100)) or (0.0, 0.0, 0.0),
-        processing_ms=_percentiles(processing, (50, 100)) or (0.0, 0.0),
+        delay_ms=(_percentile(delays, 50), _percentile(delays, 90), _percentile(delays, 100)),
+        processing_ms=(_percentile(processing, 50), _percentile(processing, 100)),
         cpu_share=cpu_s / heard_s,
         heard=tuple(heard),
     )
@@ -186,5 +186,6 @@ def _end_of_speech_s(pcm: NDArray[np.int16]) -> float:
     return float(np.flatnonzero(rms > END_OF_SPEECH * rms.max())[-1] + 1) * FRAME / RATE_HZ
 
 
-def _percentiles(values: list[float], at: Iterable[float]) -> tuple[float, ...]:
-    return tuple(float(v) for v in np.percentile(values, list(at))) if values else ()
+def _percentile(values: list[float], at: float) -> float:
+    """NaN where there are no values."""
+    return float(np.percentile(values, at)) if values else float("nan")

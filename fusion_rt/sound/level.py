@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ FULL_SCALE_DB = 120.0
 FLOOR_DBA = 0.0  # digital silence has no level
 
 
-def a_weighting_db(f_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+def a_weighting_db(f_hz: NDArray[Any]) -> NDArray[np.float64]:
     """The weighting, dB: IEC 61672-1:2013, annex E, equations E.1 to E.6."""
     f1, f2, f3, f4 = (f * f for f in (20.598997, 107.65265, 737.86223, 12194.217))
     f = np.square(np.maximum(f_hz, 1e-3))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fusion_rt.sound.framing import RATE_HZ
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # of floats
 WINDOW, HOP = 1024, 160  # 64 ms, 10 ms
 
 

@@ -18,9 +18,12 @@ WARM = 50  # scenes before anything is counted
 
 
 class HomeTimes(Struct, frozen=True, kw_only=True):
-    """Milliseconds. scene_ms: from a packet to the scene that it asks for; packet_ms: of one that asks for
-    none; scene_cpu_ms: processor time of a scene, which a busy machine disturbs less; core: share of a core
-    at 5 scenes a second and the packets of this home"""
+    """Milliseconds.
+
+    scene_ms      from a packet to the scene that it asks for; packet_ms: of one that asks for none
+    scene_cpu_ms  processor time of a scene, which a busy machine disturbs less
+    core          share of a core at 5 scenes a second and the packets of this home
+    """
 
     model: str
     sensors: int

@@ -49,6 +49,7 @@ class Tally:
         c = self.counts
         for room in scene.rooms:
             true = min(truth.counts[room.room], 4)
+            c["counted"] += 1
             c["count_right"] += room.people == true
             c["count_near"] += abs(room.people - true) <= 1
             activity = truth.activities[room.room]
@@ -95,8 +96,8 @@ class Tally:
             occupied=_share(c["occupied_found"], c["occupied"]),
             empty=_share(c["empty_found"], c["empty"]),
             flips=_share(c["flips"], c["true_flips"]),
-            counts=_share(c["count_right"], c["rooms"]),
-            counts_near=_share(c["count_near"], c["rooms"]),
+            counts=_share(c["count_right"], c["counted"]),
+            counts_near=_share(c["count_near"], c["counted"]),
             activity=_share(c["active_right"], c["active"]),
             position_m=sum(ordered) / len(ordered) if ordered else None,
             position_p90_m=ordered[int(0.9 * len(ordered))] if ordered else None,

@@ -99,7 +99,8 @@ def render(report: SoundReport) -> Table:
 
 
 def _baseline(data: training.Featured) -> Row:
-    """A linear head on a clip's pooled embedding, folds held out; shrunk by what suits it best on folds 1 to 3."""
+    """A linear head on a clip's pooled embedding, folds held out; shrunk by what suits it best on folds 1 to
+    3."""
     x = data.x[:, 0, SUMMARY:]
     taken = np.empty(len(data.labels), object)
     for fold in sorted(set(data.folds.tolist())):

@@ -99,14 +99,13 @@ def render(report: SoundReport) -> Table:
 
 
 def _baseline(data: training.Featured) -> Row:
-    """A linear head on a clip's pooled embedding, folds held out; shrunk by what suits it best on folds 1 to
-    3."""
+    """A linear head on a clip's pooled embedding, folds held out; shrunk as suits it best on folds 1 to 3."""
     x = data.x[:, 0, SUMMARY:]
     taken = np.empty(len(data.labels), object)
     for fold in sorted(set(data.folds.tolist())):
         known = data.folds != fold
         labels = [label for label, take in zip(data.labels, known) if take]
-        linear = fit(x[known], labels, importance=np.ones(training.POOLED), shrinkage=0.1)
+        linear = fit(x[known], labels, importance=np.ones(x.shape[1]), shrinkage=0.1)
         best = linear.logits(x[~known]).argmax(axis=1)
         taken[~known] = [linear.labels[i] for i in best]
     return _row(BASELINE, data.labels, list(taken), data.folds)

@@ -17,6 +17,6 @@ def voice_extra() -> Iterator[None]:
         raise ConfigError(f"sound needs {error.name}: pip install 'fusion-rt[voice]'") from error
     except OSError as error:  # sounddevice looks for the system's library as it is imported
         raise ConfigError(
-            f"a sound card is reached by PortAudio ({error}): apt install libportaudio2; or give `source` a"
-            " file"
+            f"a sound card is reached by PortAudio ({error}): apt install libportaudio2;"
+            " or give `source` a file"
         ) from error

@@ -178,7 +178,7 @@ def test_what_cannot_be_is_said_in_one_line(app, frames, tmp_path):
 @pytest.mark.parametrize(
     ("module", "extra", "call"),
     [
-        ("torch", "train", "learn.train(no_command, frames=here, out=here, steps=1)"),
+        ("torch", "train", "learn.train(frames=here, out=here, steps=1)"),
         ("onnxruntime", "train", "learn.export(checkpoint=here, frames=here, out=here)"),
         ("embreex", "sim", "learn.simulate_frames(out=here, scenes=1, seed=1, workers=1)"),
     ],
@@ -188,7 +188,6 @@ def test_a_missing_extra_is_named(tmp_path, module, extra, call):
     script = f"""
 import pathlib, sys, types
 sys.modules[{module!r}] = None
-no_command = types.SimpleNamespace(invoked_subcommand=None)
 from fusion_rt.commands import learn
 from fusion_rt.errors import ConfigError
 here = pathlib.Path({str(tmp_path)!r})

@@ -25,13 +25,13 @@ class HomeNodeConfig(HomeConfig, frozen=True, kw_only=True, forbid_unknown_field
 
     plan    of the home: a YAML file, or a recording that holds it
     inputs  topics to listen to; empty: every sensor of the plan
-    voice   topic of commands; "": none
+    voice   topics of commands: a microphone each; empty: none
     output  where scenes go
     """
 
     plan: str
     inputs: tuple[str, ...] = ()
-    voice: str = "voice"
+    voice: tuple[str, ...] = ("voice",)
     output: str = "scene"
 
 
@@ -39,7 +39,7 @@ def run(config: HomeNodeConfig, bus: Bus) -> None:
     """Until told to stop. Raises ConfigError, RigError or EngineError before the first packet."""
     plan = load_plan(config.plan)
     topics = config.inputs or tuple(plan.sensors)
-    topics += (config.voice, ORDERS) if config.voice else (ORDERS,)
+    topics += (*config.voice, ORDERS)
     # The output first: whoever wants scenes finds it while the model loads.
     with bus.publisher(config.output) as output:
         pipeline = HomePipeline.from_config(config, plan, clock=time.monotonic_ns)

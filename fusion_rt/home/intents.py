@@ -44,7 +44,7 @@ class Grounding:
         return Intent(
             intent=command.intent,
             slots=slots,
-            p=speech,
+            p=speech * command.p,
             room=room,
             stamp_ns=command.header.stamp_ns,
             why=why,

@@ -241,6 +241,8 @@ def test_settings_reach_the_nodes(broker, listen, home, run, tmp_path):
         ("hold", {"room": "kitchen", "s": "42"}),
         ("mute", {}),
     ]
+    while "refused.retained" not in bus.detail and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert bus.detail["refused.retained"] == 1
     stop()
     home.told.clear()

@@ -73,16 +73,20 @@ def run(config: RecorderConfig, bus: Bus) -> list[Path]:
 
     Raises LogError where the folder cannot be made, or the disk refuses to the end."""
     rig, path = load_rig(config.rig), Path(config.path).expanduser()
-    try:
-        # Now, and not when something has happened and a snapshot is to be saved.
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LogError(f"{path.parent}: the folder cannot be made: {error.strerror}") from error
     topics = config.topics or (*rig.modalities(), "prediction")
     with bus.subscriber(topics, keep_all=True) as inputs:
         if config.snapshot_s is not None:
+            _make_folder(path.parent)
             return _snapshots(config, bus, inputs, rig, path)
         return _record(config, bus, inputs, rig, path)
+
+
+def _make_folder(folder: Path) -> None:
+    """Now, and not when something has happened and a snapshot is to be saved. Raises LogError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"{folder}: the folder cannot be made: {error.strerror}") from error
 
 
 def _record(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path: Path) -> list[Path]:

@@ -60,10 +60,14 @@ class Perception:
         self._decoder = device.decoder(package)
         self._points = self._xyz[:0], np.empty(0, np.float32)
         self._depth = self._bev.inputs["camera_depth"].reshape(self.spec.head.ny, self.spec.head.nx)
+        # Views that stay, so that the kernels need look at them only once.
+        self._pillars, self._state = self._bev.inputs["pillars"][0], self._bev.inputs["state"][0]
+        self._next_state = self._bev.outputs["next_state"][0]
         self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
         self._looked = False  # before the first answer there is nothing to remember
-        self._lifted: tuple[list[ImageFeatures], Array] | None = None  # what lies on the camera's canvas
+        # What lies on the camera's canvas, and by which P.
+        self._lifted: tuple[list[ImageFeatures], bytes] | None = None
         self._in_step = False  # whether the last answer was for the very time of its only image
 
     def _load(self, part: str, runtime: str, device: Device) -> engine.Engine:
@@ -231,7 +235,7 @@ class Perception:
             self.spec.grid,
             self.spec.z_min,
             self.spec.z_max,
-            self._bev.inputs["pillars"][0],
+            self._pillars,
         )
         self._points = self._xyz[:start], intensity
         self._lap("pillars")
@@ -243,10 +247,11 @@ class Perception:
             self._device.zero(self._bev.inputs["camera_depth"])
             self._lifted = None
             return
-        images = [v.image for v in views]
-        P = np.stack([v.image.K @ v.T_camera_ego[:3] for v in views]).astype(np.float32)
-        self._in_step = len(images) == 1 and np.array_equal(P[0], images[0].P)
-        if self._lifted is None or self._lifted[0] != images or not np.array_equal(self._lifted[1], P):
+        images, P = [v.image for v in views], np.empty((len(views), 3, 4), np.float32)
+        for into, v in zip(P, views):
+            into[:] = v.image.K @ v.T_camera_ego[:3]
+        self._in_step = len(images) == 1 and P.tobytes() == images[0].P.tobytes()
+        if self._lifted is None or self._lifted[0] != images or self._lifted[1] != P.tobytes():
             self._lift(images, P)
 
     def _lift(self, images: list[ImageFeatures], P: Array) -> None:
@@ -254,8 +259,13 @@ class Perception:
         features = self._device.stack([i.features for i in images])
         canvas = self._bev.inputs["camera_bev"][0]
         self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, self._depth)
-        self._lifted = images, P
+        self._lifted = images, P.tobytes()
         self._lap("lift")
+
+    def clear(self) -> None:
+        """Begin to clear the lidar's canvas, beside whatever is done before `detect`: what is on it is not
+        explained any more."""
+        self._kernels["pillars"].clear()
 
     def recall(self, motion: Motion) -> None:
         """Begin to look back, beside whatever is done before `detect` with the same motion."""
@@ -263,14 +273,12 @@ class Perception:
             self._recall(motion)
 
     def _recall(self, motion: Motion) -> None:
-        state = self._bev.inputs["state"][0]
         if motion.T_prev_now is None or not self._looked:
             self._kernels["bev_warp"].wait()
-            self._device.zero(state)
+            self._device.zero(self._state)
         else:
             # The engine's output of the last run still stands.
-            before = self._bev.outputs["next_state"][0]
-            self._kernels["bev_warp"].begin(before, motion.T_prev_now, self.spec.head, state)
+            self._kernels["bev_warp"].begin(self._next_state, motion.T_prev_now, self.spec.head, self._state)
         self._motion = motion
 
     def _context(self, motion: Motion, lidar: bool, camera: bool) -> Array:
@@ -293,7 +301,7 @@ class Perception:
         """h(E, D(E)): the features around each first answer, and the points in it, correct it."""
         something = self._decoder.first_look(
             self._bev.outputs,
-            self._bev.inputs["camera_bev"][0],
+            self._bev.inputs["camera_bev"],
             self._kernels["pillars"].grouped,
             self._refine.inputs,
         )
@@ -309,6 +317,8 @@ class Perception:
         # Each class's first score at the same cell, the decoded class with its refined one.
         scores = sigmoid(found.logits)
         scores[np.arange(len(rows)), kind] = rows[:, SCORE]
+        known = np.empty(len(rows), bool)
+        known[:] = self._recalled and self.spec.measures_velocity
         return Detections(
             boxes=rows[:, :7],
             velocity=rows[:, 7:9],
@@ -316,7 +326,7 @@ class Perception:
             labels=kind,
             std=rows[:, SIGMA],
             contributions=found.shares,
-            velocity_known=np.full(len(rows), self._recalled and self.spec.measures_velocity),
+            velocity_known=known,
         )
 
 

@@ -28,7 +28,9 @@ from fusion_rt.engine import CARD_RUNTIMES
 from fusion_rt.engine_ladder import AUTO, CardDevice, EngineLadder, find_gpu, rungs
 from fusion_rt.errors import ConfigError, DeviceError, EngineError, MessageError
 from fusion_rt.images import camera_pixels
+from fusion_rt.kernels.span import Span
 from fusion_rt.messages import (
+    SWEEP_S,
     Certificate,
     EgoState,
     GnssFix,
@@ -38,7 +40,6 @@ from fusion_rt.messages import (
     Packet,
     PointCloud,
     Prediction,
-    sweep_span_s,
 )
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import LIDAR_ALONE, MODALITIES, Perception
@@ -120,6 +121,7 @@ class FusionPipeline:
         enabled = config.ego.odometry.enabled
         self._odometry = LidarOdometry(config.ego.odometry, rig) if enabled else None
         self._deskew = device.kernel("deskew")
+        self._span = Span(device.threads, device.instruction_set)
         self._tracker = Tracker(
             config.tracker, package.spec.classes, MODALITIES, package.spec.score_thresholds
         )
@@ -221,6 +223,8 @@ class FusionPipeline:
         """align -> preprocess -> encode -> fuse -> decode -> track -> forecast."""
         self._engines.climb()
         snapshot = self._aligner.snapshot(stamp_ns)
+        if any(sensor in snapshot.packets for sensor in self.rig.lidars):
+            self._engines.perception.clear()
         ego = self._ego.state_at(stamp_ns)
         self._watch.lap("ego")
         motion = self._motion(ego)
@@ -303,7 +307,7 @@ class FusionPipeline:
         return [self._sweep(cloud, stamp_ns) for cloud in clouds if isinstance(cloud, PointCloud)]
 
     def _sweep(self, cloud: PointCloud, stamp_ns: int) -> Sweep:
-        knots_t = sweep_knots(cloud.t)
+        knots_t = sweep_knots(*self._span(np.ascontiguousarray(cloud.t), SWEEP_S))
         at = [cloud.header.stamp_ns + round(t * 1e9) for t in knots_t.tolist()]
         T_ego_lidar = self._T_ego_lidar[cloud.header.sensor_id]
         knots_T = (self._ego.relative(at, stamp_ns) @ T_ego_lidar)[:, :3].astype(np.float32)
@@ -379,7 +383,7 @@ class FusionPipeline:
         images = [self._seen_ms[camera] for camera in self.rig.cameras if camera in snapshot.packets]
         for stages in (*images, self._watch.take_ms()):
             for stage, ms in stages.items():
-                total[stage] = round(total.get(stage, 0.0) + ms, 3)
+                total[stage] = round(total[stage] + ms, 3) if stage in total else ms
         return total
 
 
@@ -412,12 +416,13 @@ def ladder(snapshot: Snapshot, lidar: bool, camera: bool) -> tuple[str, str]:
     return ("camera_only" if "lidar" in modalities else "in_time"), reason
 
 
-def sweep_knots(t: Array) -> Array:
-    """(K,) float32, increasing: the times at which a sweep's motion is sampled; one where its points share
-    one time. t (N,) s after the sweep's stamp; a wrong time does not stretch them."""
-    low, high = sweep_span_s(t)
-    count = SWEEP_KNOTS if high - low > 1e-6 else 1  # closer ones may be one float32
-    return np.linspace(low, high, count, dtype=np.float32)
+def sweep_knots(low: float, high: float) -> Array:
+    """(K,) float32, increasing: the times at which the motion of a sweep from low to high (s) is sampled; one
+    where its points share one time."""
+    if high - low <= 1e-6:  # closer ones may be one float32
+        return np.array([low], np.float32)
+    step = (high - low) / (SWEEP_KNOTS - 1)
+    return np.array([*(i * step + low for i in range(SWEEP_KNOTS - 1)), high], np.float32)
 
 
 def pose_matrix(ego: EgoState) -> Array:

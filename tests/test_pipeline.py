@@ -14,6 +14,7 @@ from fusion_rt.align.aligner import AlignConfig
 from fusion_rt.device import CpuDevice
 from fusion_rt.ego.geodesy import LocalMap
 from fusion_rt.errors import ConfigError
+from fusion_rt.kernels.span import Span
 from fusion_rt.messages import SWEEP_S, GnssFix, Header, Image, ImuSample, PointCloud, Prediction
 from fusion_rt.pipeline import SWEEP_KNOTS, FusionPipeline, PipelineConfig, sweep_knots
 from fusion_rt.rig import Rig
@@ -342,7 +343,7 @@ def test_a_rig_that_sees_nothing_is_refused(make, rig):
 
 @given(arrays(np.float32, st.integers(0, 40), elements=st.floats(width=32)))
 def test_knots_always_increase(t):
-    knots = sweep_knots(t)
+    knots = sweep_knots(*Span(2)(t, SWEEP_S))
     assert len(knots) in (1, SWEEP_KNOTS)
     assert np.all(np.diff(knots) > 0)
     assert np.all(np.abs(knots) <= SWEEP_S)
@@ -356,4 +357,4 @@ def test_times_that_are_almost_one(t, steps):
     other = np.float32(t)
     for _ in range(steps):
         other = np.nextafter(other, np.float32(1))
-    assert np.all(np.diff(sweep_knots(np.array([t, other], np.float32))) > 0)
+    assert np.all(np.diff(sweep_knots(*Span(2)(np.array([t, other], np.float32), SWEEP_S))) > 0)

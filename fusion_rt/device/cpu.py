@@ -21,14 +21,14 @@ _NOW: AbstractContextManager[None] = nullcontext()
 
 
 class CpuDevice:
-    """`threads` workers share each kernel. instruction_set: "" picks the best, or "baseline", "x86-64-v3".
+    """`threads` workers share each kernel. instruction_set: "" picks the best, or one of `native`.
 
     Raises DeviceError for a number outside 1 to 256, and when the kernels were not built."""
 
     def __init__(self, threads: int = 2, instruction_set: str = "") -> None:
         self.threads = native.check_threads(threads)
         native.library(instruction_set)
-        self._instruction_set = instruction_set
+        self.instruction_set = instruction_set
 
     def __str__(self) -> str:
         return f"cpu, {self.threads} thread{'s' if self.threads > 1 else ''}"
@@ -92,7 +92,7 @@ class CpuDevice:
         """A launcher of fusion_rt.kernels.launchers, with scratch memory of its own."""
         if name not in KERNELS:
             raise DeviceError(f"no kernel {name!r}; there are {', '.join(KERNELS)}")
-        launcher: Callable[..., Any] = KERNELS[name](self.threads, self._instruction_set)  # type: ignore[assignment]
+        launcher: Callable[..., Any] = KERNELS[name](self.threads, self.instruction_set)  # type: ignore[assignment]
         return launcher
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_rt.device.protocol import Answer
+from fusion_rt.kernels.looks import ROW, FirstLook, SecondLook
 
 if TYPE_CHECKING:
     from fusion_rt.device.cpu import CpuDevice
@@ -23,85 +25,69 @@ class CpuDecoder:
     """protocol.Decoder."""
 
     def __init__(self, device: CpuDevice, package: ModelPackage) -> None:
-        self._package = package
+        self._device = device
         spec = self._spec = package.spec
-        names = ("decode", "roi_sample", "roi_points", "box_context", "box_refine", "nms")
-        self._kernels: dict[str, Any] = {name: device.kernel(name) for name in names}
-        self._rows = device.empty((spec.max_objects, 16), np.float32)
-        self._refined = device.empty((spec.max_objects, 16), np.float32)
-        self._keep = device.empty((spec.max_objects,), np.int32)
+        self._first = FirstLook(
+            device.threads,
+            device.instruction_set,
+            head=spec.head,
+            threshold=spec.decode_threshold,
+            room=spec.max_objects,
+            margin_m=spec.points_margin_m,
+            most=spec.points_most,
+            layers=package.points,
+        )
         fits = [spec.scores[label] for label in spec.classes]
         self._fits = np.array([(fit.gain, fit.offset) for fit in fits], np.float32)
         self._nms_iou = [spec.nms_iou[label] for label in spec.classes]
-        self._decoded = 0
+        self._second: SecondLook | None = None  # once it is known what there is to look at
+        self._looked_at: tuple[Any, ...] = (None,) * 4
         self._outputs: Mapping[str, Any] = {}
+        self._refined: Mapping[str, Any] = {}
+        self._decoded = 0
 
     @property
     def rows(self) -> Array:
-        return self._rows[: self._decoded].copy()
+        return self._first.rows[: self._decoded].copy()
 
     @property
     def counts(self) -> dict[str, int]:
-        counts: dict[str, int] = self._kernels["decode"].counts
-        return counts
+        return self._first.counts
 
     def first_look(
         self, outputs: Mapping[str, Any], camera_bev: Array, grouped: Grouped, inputs: Mapping[str, Any]
     ) -> bool:
-        spec, kernels = self._spec, self._kernels
-        self._outputs = outputs
-        self._decoded = n = kernels["decode"](
-            outputs["heatmap"][0],
-            outputs["boxes"][0],
-            spec.head,
-            spec.decode_threshold,
-            spec.max_objects,
-            self._rows,
-        )
-        if n == 0:
-            return False
-        rows = self._rows[:n]
-        boxes = np.ascontiguousarray(rows[:, :7])
-        kernels["roi_sample"](outputs["features"][0], boxes, spec.head, inputs["roi"][:n])
-        kernels["roi_sample"](camera_bev, boxes, spec.head, inputs["camera_roi"][:n])
-        kernels["roi_points"](
-            grouped,
-            rows,
-            spec.points_margin_m,
-            spec.points_most,
-            *self._package.points,
-            inputs["points"][:n],
-        )
-        kernels["box_context"](rows, inputs["box"][:n])
-        for given in inputs.values():
-            given[n:] = 0
-        return True
+        given = outputs, camera_bev, grouped, inputs
+        if not all(map(is_, given, self._looked_at)):  # rare: a denser cloud
+            self._first.bind(*given)
+            if outputs is not self._outputs:
+                self._outputs, self._second = outputs, None
+            self._looked_at = given
+        self._decoded = self._first()
+        return self._decoded > 0
 
     def second_look(self, outputs: Mapping[str, Any] | None) -> Answer:
-        rows = self._rows[: self._decoded]
-        if outputs is not None:
-            n = self._decoded
-            answer = (output[:n] for output in outputs.values())
-            self._kernels["box_refine"](rows, self._fits, *answer, self._refined[:n])
-            rows = self._refined[:n]
-        rows = self._suppress(rows)
-        iy, ix = cells_under(rows, self._spec.head)
-        return Answer(rows, self._outputs["heatmap"][0][:, iy, ix].T, self._shares(iy, ix))
+        classes = len(self._spec.classes)
+        if outputs is None:
+            shares = self._outputs["contribution"].shape[-1]
+            told = np.empty((0, ROW + classes + shares), np.float32)
+        else:
+            if outputs is not self._refined or self._second is None:
+                self._refined, self._second = outputs, self._second_look(outputs)
+            told = self._second(self._decoded)
+        return Answer(told[:, :ROW], told[:, ROW : ROW + classes], told[:, ROW + classes :])
 
-    def _suppress(self, rows: Array) -> Array:
-        """Of boxes of one class that overlap, the best stays; the rest is ordered best first."""
-        rows = rows.take((-rows[:, SCORE]).argsort(kind="stable"), axis=0)
-        n = self._kernels["nms"](
-            np.ascontiguousarray(rows[:, :7]),
-            np.ascontiguousarray(rows[:, SCORE]),
-            rows[:, CLASS].astype(np.int32),
-            self._nms_iou,
-            self._keep,
+    def _second_look(self, outputs: Mapping[str, Any]) -> SecondLook:
+        return SecondLook(
+            self._device.threads,
+            self._device.instruction_set,
+            head=self._spec.head,
+            rows=self._first.rows,
+            fits=self._fits,
+            iou=self._nms_iou,
+            outputs=self._outputs,
+            refined=list(outputs.values()),
         )
-        return rows.take(self._keep[:n], axis=0)
-
-    def _shares(self, iy: Array, ix: Array) -> Array:
-        return shares_at(self._outputs["contribution"][0], iy, ix, self._spec.head.ny)
 
 
 def cells_under(rows: Array, grid: Any) -> tuple[Array, Array]:

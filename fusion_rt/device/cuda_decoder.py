@@ -74,7 +74,7 @@ class CudaDecoder:
         for given in inputs.values():  # of those that are no rows nothing must be left
             self._device.zero(given)
         kernels["roi_sample"](outputs["features"][0], rows, spec.head, inputs["roi"], held=held)
-        self._camera_sample(camera_bev, rows, spec.head, inputs["camera_roi"], held=held)
+        self._camera_sample(camera_bev[0], rows, spec.head, inputs["camera_roi"], held=held)
         kernels["roi_points"](
             grouped,
             rows,

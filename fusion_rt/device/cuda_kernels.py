@@ -241,6 +241,8 @@ class PillarsKernel:
         self._grid, self._points = grid, n
         self._size = n, cells, planes
 
+    def clear(self) -> None: ...  # the next call does, and nobody waits for it
+
     @property
     def moved_bytes(self) -> int:
         n, cells, planes = self._size

@@ -96,7 +96,7 @@ class Decoder(Protocol):
         self, outputs: Mapping[str, Any], camera_bev: Any, grouped: Any, inputs: Mapping[str, Any]
     ) -> bool:
         """The best maxima of the heatmap as rows, and what a second look at each is given: `outputs` of the
-        fusing part, its `camera_bev` (ny, nx, C) and the points by cell -> `inputs` of the refining part.
+        fusing part, its `camera_bev` (1, ny, nx, C) and the points by cell -> `inputs` of the refining part.
         False where there is surely nothing to look at."""
         ...
 

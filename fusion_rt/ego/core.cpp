@@ -1,21 +1,19 @@
 // What core.py calls: matrices of fifteen rows, where numpy's calls take longer than their arithmetic. Rows, error state
 // and formulas are those of strapdown.py and error_state.py. On one thread, in double.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "strapdown.h"
 
 #define FRT_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace {
 
-constexpr int ROW = 16, STATES = 15;
-enum { POSITION = 0, VELOCITY = 3, QUATERNION = 6, FORCE = 10, RATE = 13 };  // of a row
+constexpr int STATES = 15;
 enum { P = 0, V = 3, THETA = 6, BG = 9, BA = 12 };                           // of the error state
-
-struct Vec3 {
-  double x, y, z;
-};
-
-Vec3 vec3(const double* v) { return {v[0], v[1], v[2]}; }
-void put(Vec3 v, double* out) { out[0] = v.x, out[1] = v.y, out[2] = v.z; }
 
 // Row by row.
 struct Mat3 {
@@ -122,6 +120,55 @@ void transition(const double* rows, const double* dt, int k, double* F) {
   put(scaled(A, -1), F, STATES, THETA, BG);
 }
 
+// A stretch of the history: samples (m, 6) at rising stamps (m,), of which the first is not after `first` and the last
+// not before `last`, between which there are poses.
+struct Stretch {
+  const int64_t* stamps;
+  const double* samples;
+  int m;
+  int64_t first, last;
+
+  // The index of the first stamp after a stamp.
+  int after(int64_t stamp) const { return int(std::upper_bound(stamps, stamps + m, stamp) - stamps); }
+
+  // The sample at a stamp before that with index i, straight between its neighbours.
+  void between(int64_t stamp, int i, double* out) const {
+    const double u = double(stamp - stamps[i - 1]) / double(stamps[i] - stamps[i - 1]);
+    const double *a = samples + SAMPLE * (i - 1), *b = a + SAMPLE;
+    for (int k = 0; k < SAMPLE; ++k) out[k] = a[k] + u * (b[k] - a[k]);
+  }
+
+  // The row of the stamp `here`, carried on to `until`.
+  void carry_on(double* row, int64_t here, int64_t until, const Biases& by) const {
+    int i = after(here);
+    while (here < until) {
+      const int64_t next = std::min(stamps[i], until);
+      double drawn[SAMPLE];
+      const double* sample = samples + SAMPLE * i;
+      if (next != stamps[i]) between(next, i, drawn), sample = drawn;
+      step(row, sample, double(next - here) / 1e9, by);
+      here = next;
+      i += here == stamps[i];
+    }
+  }
+};
+
+// T (n, 4, 4), T_ego(end)_ego(start) of each of n rows (n + 1, 16) but the last, which is the end.
+void moved(const double* rows, int n, const double* arm, double* T) {
+  const double* end = rows + ROW * n;
+  const Mat3 R_end_map = transposed(rotation(end));
+  const Vec3 at = vec3(arm);
+  for (int i = 0; i < n; ++i) {
+    const double* start = rows + ROW * i;
+    double* out = T + 16 * i;
+    const Mat3 R = R_end_map * rotation(start);
+    const Vec3 way = R_end_map * Vec3{start[0] - end[0], start[1] - end[1], start[2] - end[2]}, turned = R * at;
+    put(R, out, 4, 0, 0);
+    out[3] = way.x + at.x - turned.x, out[7] = way.y + at.y - turned.y, out[11] = way.z + at.z - turned.z;
+    out[12] = out[13] = out[14] = 0.0, out[15] = 1.0;
+  }
+}
+
 }  // namespace
 
 // C (15, 15) at the first of rows (k + 1, 16) -> out (15, 15) at the last; dt (k,) s between them; noise (15,) variance
@@ -143,29 +190,42 @@ FRT_EXPORT void frt_ego_propagate(const double* C, const double* rows, const dou
 
 // rows (n + 1, 16) -> T (n, 4, 4), T_ego(end)_ego(start) of each but the last, which is the end; arm (3,): the rows'
 // point in the ego frame, m.
-FRT_EXPORT void frt_ego_moved(const double* rows, int n, const double* arm, double* T) {
-  const double* end = rows + ROW * n;
-  const Mat3 R_end_map = transposed(rotation(end));
-  const Vec3 at = vec3(arm);
-  for (int i = 0; i < n; ++i) {
-    const double* start = rows + ROW * i;
-    double* out = T + 16 * i;
-    const Mat3 R = R_end_map * rotation(start);
-    const Vec3 way = R_end_map * Vec3{start[0] - end[0], start[1] - end[1], start[2] - end[2]}, turned = R * at;
-    put(R, out, 4, 0, 0);
-    out[3] = way.x + at.x - turned.x, out[7] = way.y + at.y - turned.y, out[11] = way.z + at.z - turned.z;
-    out[12] = out[13] = out[14] = 0.0, out[15] = 1.0;
+FRT_EXPORT void frt_ego_moved(const double* rows, int n, const double* arm, double* T) { moved(rows, n, arm, T); }
+
+// The same for rows that are reckoned by the samples alone, each from the one before it: at n + 1 stamps `wanted`, of
+// which the last is the end. row (16): at stamps[0], taken to `first` by biases[0], and from there by biases[1]; outside of `first` to `last`
+// the motion goes on as it was.
+FRT_EXPORT void frt_ego_relative(const int64_t* stamps, const double* samples, int m, const double* row,
+                                 const Biases* biases, const int64_t* wanted, int n, int64_t first,
+                                 int64_t last, const double* arm, double* T) {
+  const Stretch stretch{stamps, samples, m, first, last};
+  std::vector<int> order(size_t(n) + 1);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [wanted](int a, int b) { return wanted[a] < wanted[b]; });
+  double here[ROW];
+  std::copy(row, row + ROW, here);
+  stretch.carry_on(here, stamps[0], first, biases[0]);
+  int64_t here_ns = first;
+  std::vector<double> rows(size_t(ROW) * order.size());
+  for (int k : order) {
+    const int64_t until = std::clamp(wanted[k], first, last);
+    stretch.carry_on(here, here_ns, until, biases[1]);
+    here_ns = until;
+    double* mine = rows.data() + ROW * k;
+    std::copy(here, here + ROW, mine);
+    if (until != wanted[k]) coast(mine, double(wanted[k] - until) / 1e9);
   }
+  moved(rows.data(), n, arm, T);
 }
 
 // A row of the point `arm` (3,) of the ego frame, m, and its C (15, 15) -> the ego frame's position and velocity (6,) and
-// the covariance (9, 9) of position, orientation and velocity.
-FRT_EXPORT void frt_ego_state(const double* row, const double* C, const double* arm, double* moving, double* covariance) {
+// the covariances of position and orientation (6, 6) and of velocity (3, 3), one after the other.
+FRT_EXPORT void frt_ego_state(const double* row, const double* C, const double* arm, double* out) {
   const Mat3 R = rotation(row), lever = skew(vec3(arm));
   const Vec3 away = R * vec3(arm), swing = R * (lever * vec3(row + RATE));
   const Vec3 to_origin{-away.x, -away.y, -away.z};
-  put(Vec3{row[0] + to_origin.x, row[1] + to_origin.y, row[2] + to_origin.z}, moving);
-  put(Vec3{row[3] + swing.x, row[4] + swing.y, row[5] + swing.z}, moving + 3);
+  put(Vec3{row[0] + to_origin.x, row[1] + to_origin.y, row[2] + to_origin.z}, out);
+  put(Vec3{row[3] + swing.x, row[4] + swing.y, row[5] + swing.z}, out + 3);
   double H[9 * STATES] = {};
   put(I3, H, STATES, 0, P);
   put(I3, H, STATES, 3, THETA);
@@ -173,5 +233,9 @@ FRT_EXPORT void frt_ego_state(const double* row, const double* C, const double* 
   put(scaled(skew(to_origin), -1), H, STATES, 0, THETA);
   put(scaled(skew(swing), -1), H, STATES, 6, THETA);
   put(scaled(R * lever, -1), H, STATES, 6, BG);
+  double covariance[9 * 9];
   carry(H, C, 9, covariance);
+  out += 6;
+  for (int i = 0; i < 6; ++i) out = std::copy_n(covariance + 9 * i, 6, out);
+  for (int i = 6; i < 9; ++i) out = std::copy_n(covariance + 9 * i + 6, 3, out);
 }

@@ -9,11 +9,13 @@ integrals that preintegration uses (Forster et al., "On-Manifold Preintegration"
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from fusion_rt.ego.config import ImuNoise
-from fusion_rt.ego.core import library
+from fusion_rt.ego.core import doubles, library
+from fusion_rt.ego.strapdown import Row
 from fusion_rt.kernels.native import address
 from fusion_rt.transforms import Array
 
@@ -22,12 +24,11 @@ _I3 = np.eye(3)
 _I15 = np.eye(15)
 
 
-def propagate(C: Array, rows: Array, dt: Array, noise: ImuNoise) -> Array:
-    """Covariance (15, 15) at the last of rows (k + 1, 16), given C at the first; dt (k,) s between them."""
-    out = np.empty((15, 15))
-    density, (C, rows, dt) = _densities(noise), (np.ascontiguousarray(a, np.float64) for a in (C, rows, dt))
+def propagate(C: Array, rows: Sequence[Row], dt: Sequence[float], noise: ImuNoise) -> Array:
+    """Covariance (15, 15) at the last of k + 1 rows, given C at the first; dt (k,) s between them."""
+    C, out = np.ascontiguousarray(C), np.empty((15, 15))
     library().frt_ego_propagate(
-        address(C), address(rows), address(dt), len(dt), address(density), address(out)
+        address(C), doubles(*rows), doubles(dt), len(dt), _densities(noise), address(out)
     )
     return out
 
@@ -88,7 +89,7 @@ def skew(v: Array) -> Array:
 
 
 @functools.cache
-def _densities(noise: ImuNoise) -> Array:
-    """(15,) variance a second."""
-    blocks = np.array((0.0, noise.accel, noise.gyro, noise.gyro_walk, noise.accel_walk))
-    return (blocks * blocks).repeat(3)
+def _densities(noise: ImuNoise) -> bytes:
+    """(15,) variance a second, as C takes them."""
+    densities = (0.0, noise.accel, noise.gyro, noise.gyro_walk, noise.accel_walk)
+    return doubles([density * density for density in densities for _ in range(3)])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fusion_rt.ego.core import library
+from fusion_rt.ego.core import doubles, library, stamps
 from fusion_rt.ego.error_state import BG, THETA, P, V, skew
-from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, matrix
+from fusion_rt.ego.strapdown import POSITION, QUATERNION, RATE, VELOCITY, Row, Sample, matrix
 from fusion_rt.kernels.native import address
 from fusion_rt.messages import EgoState, Vec3
 from fusion_rt.transforms import Array
@@ -17,6 +18,7 @@ from fusion_rt.transforms import Array
 _ACCELERATION_MPS2 = 1.0  # what a vehicle may do while nobody looks, one standard deviation
 _TURNING_RADPS = 0.1
 _I3 = np.eye(3)
+_State = ctypes.c_double * 51  # what frt_ego_state tells
 
 
 class Estimate(NamedTuple):
@@ -42,9 +44,33 @@ def coasted(C: Array, dt: float) -> Array:
 
 def moved(starts: Sequence[Row], end: Row, arm: Array) -> Array:
     """T_ego(end)_ego(start) (n, 4, 4) for each start; arm (3,): the rows' point in the ego frame, m."""
-    rows, T = np.array([*starts, end]), np.empty((len(starts), 4, 4))
-    arm = np.ascontiguousarray(arm)
-    library().frt_ego_moved(address(rows), len(starts), address(arm), address(T))
+    T = np.empty((len(starts), 4, 4))
+    library().frt_ego_moved(doubles(*starts, end), len(starts), doubles(arm.tolist()), address(T))
+    return T
+
+
+def reckoned(
+    stamps_ns: Sequence[int],
+    samples: Sequence[Sample],
+    row: Row,
+    biases: Sequence[Vec3],
+    *,
+    wanted: Sequence[int],
+    within: tuple[int, int],
+    arm: Array,
+) -> Array:
+    """T_ego(end)_ego(start) (n, 4, 4) for n + 1 stamps `wanted`, of which the last is the end, by the samples
+    alone.
+
+    stamps_ns, samples: of the history from the last one not after within[0] to the first not before
+    within[1]; row: at the first of them. biases of the gyroscope, of the accelerometer, and gravity: for the
+    way to within[0], and again for all that follows. Outside of `within` the motion goes on as it was. arm as
+    above."""
+    T = np.empty((len(wanted) - 1, 4, 4))
+    library().frt_ego_relative(
+        *(stamps(stamps_ns), doubles(*samples), len(stamps_ns), doubles(row), doubles(*biases)),
+        *(stamps(wanted), len(wanted) - 1, *within, doubles(arm.tolist()), address(T)),
+    )
     return T
 
 
@@ -61,18 +87,18 @@ def of_ego_frame(known: Estimate, arm: Array) -> Estimate:
 def ego_state(stamp_ns: int, known: Estimate, arm: Array, *, source: str, origin: Vec3 | None) -> EgoState:
     """The message. arm (3,): the row's point in the ego frame, m; origin: of the map, latitude and longitude
     (deg) and altitude (m), None for a frame that is not on a map."""
-    row, C, arm = np.array(known.row), np.ascontiguousarray(known.C), np.ascontiguousarray(arm)
-    moving, covariance = np.empty((2, 3)), np.empty((9, 9))
-    library().frt_ego_state(address(row), address(C), address(arm), address(moving), address(covariance))
+    C, out = np.ascontiguousarray(known.C), _State()
+    library().frt_ego_state(doubles(known.row), address(C), doubles(arm.tolist()), ctypes.addressof(out))
+    told = tuple(out)
     latitude, longitude, altitude = origin or (None, None, None)
     return EgoState(
         stamp_ns=stamp_ns,
-        position=_vec3(moving[0]),
+        position=told[:3],
         orientation=known.row[QUATERNION],  # type: ignore[arg-type]
-        velocity=_vec3(moving[1]),
+        velocity=told[3:6],
         angular_rate=known.row[RATE],  # type: ignore[arg-type]
-        covariance=tuple(covariance[:6, :6].ravel().tolist()),
-        velocity_covariance=tuple(covariance[6:, 6:].ravel().tolist()),
+        covariance=told[6:42],
+        velocity_covariance=told[42:],
         extrapolated_s=known.beyond_s,
         source=source,
         origin_latitude_deg=latitude,
@@ -94,8 +120,3 @@ def unknown(stamp_ns: int) -> EgoState:
         extrapolated_s=0.0,
         source="none",
     )
-
-
-def _vec3(v: Array) -> Vec3:
-    x, y, z = v.tolist()
-    return x, y, z

@@ -35,6 +35,7 @@ _MAX_FORCE_MPS2, _MAX_RATE_RADPS = 1e3, 1e2  # a broken sensor, not a vehicle
 _MAX_STD_M = 1e4
 _MAP_M = 1e5  # so far from its origin the map's axes are no longer east, north and up
 _FLAT_STD_M = 100.0  # of a 2d fix's altitude
+_I4 = np.eye(4)
 _SILENT_S = 0.1  # an IMU that is silent for so long no longer tells the motion better than the lidar
 
 
@@ -121,15 +122,17 @@ class EgoFilter:
     def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
         """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`: moves points seen then into the ego frame at
         `to`; the identity while `state_at` has no pose."""
-        moving = any(stamp != to_ns for stamp in stamps_ns)
-        known = self._estimator(*stamps_ns, to_ns) if moving else None
+        earliest, latest = min(*stamps_ns, to_ns), max(*stamps_ns, to_ns)
+        known = self._estimator(earliest, latest) if earliest < latest else None
         if known is None:
-            return np.tile(np.eye(4), (len(stamps_ns), 1, 1))
+            still = np.empty((len(stamps_ns), 4, 4))
+            still[:] = _I4
+            return still
         return known.relative(stamps_ns, to_ns)
 
     def _estimator(self, *stamps_ns: int) -> Navigation | Course | Reckoning | None:
-        """Who can tell the pose at all these stamps: the IMU, while it lives or when all others ended as
-        well; then the odometry, where it knows the map or nobody does; then the fixes."""
+        """Who can tell the pose at these stamps and between them: the IMU, while it lives or when all others
+        ended as well; then the odometry, where it knows the map or nobody does; then the fixes."""
         reach_s, gap_s = self.config.extrapolate_s, self.config.max_gap_s
         course = max(map(self._course.beyond_s, stamps_ns))
         follows = self._course if course <= reach_s else None

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from fusion_rt.ego.error_state import (
     standing,
     wheels,
 )
-from fusion_rt.ego.estimate import Estimate, coasted, moved
+from fusion_rt.ego.estimate import Estimate, coasted, reckoned
 from fusion_rt.ego.measured import (
     Measured,
     Travel,
@@ -214,27 +215,20 @@ class Navigation:
         """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`.
 
         By the samples between alone: a fix that pulled the estimate meanwhile did not move the vehicle."""
-        wanted = sorted({*stamps_ns, to_ns})
-        rows = dict(zip(wanted, self._reckoned(wanted)))
-        return moved([rows[stamp] for stamp in stamps_ns], rows[to_ns], self._arm)
-
-    def _reckoned(self, wanted: list[int]) -> Iterator[Row]:
-        """Rows at rising stamps, each from the one before it by the samples between."""
-        anchor = self._anchors[max(self._before(wanted[-1]), 0)]
-        oldest, newest = self._stamps[0], self._stamps[-1]
-        here_ns = min(max(wanted[0], oldest), newest)
-        here = self._row(here_ns)
-        i = bisect.bisect_right(self._stamps, here_ns)
-        for stamp in wanted:
-            until = min(max(stamp, oldest), newest)
-            while here_ns < until:
-                next_ns = min(self._stamps[i], until)
-                sample = self._samples[i] if next_ns == self._stamps[i] else self._sample(next_ns)
-                dt = (next_ns - here_ns) / 1e9
-                here = step(here, sample, dt, anchor.gyro_bias, anchor.accel_bias, anchor.gravity)
-                here_ns = next_ns
-                i += here_ns == self._stamps[i]
-            yield here if until == stamp else coast(here, (stamp - until) / 1e9)
+        stamps, oldest, newest = self._stamps, self._stamps[0], self._stamps[-1]
+        earliest, latest = min(*stamps_ns, to_ns), max(*stamps_ns, to_ns)
+        first, last = min(max(earliest, oldest), newest), min(max(latest, oldest), newest)
+        i, end = bisect.bisect_right(stamps, first) - 1, bisect.bisect_left(stamps, last) + 1
+        there, by = (self._anchors[max(self._before(stamp), 0)] for stamp in (first, latest))
+        return reckoned(
+            stamps[i:end],
+            self._samples[i:end],
+            self._rows[i],
+            (*there[2:5], *by[2:5]),
+            wanted=(*stamps_ns, to_ns),
+            within=(first, last),
+            arm=self._arm,
+        )
 
     def _step(self, stamp_ns: int, sample: Sample) -> None:
         anchor = self._anchors[-1]
@@ -354,6 +348,8 @@ class Navigation:
 
     def _before(self, stamp_ns: int) -> int:
         """Index of the newest anchor not after a stamp; -1: there is none."""
+        if self._anchors[-1].stamp_ns <= stamp_ns:  # mostly
+            return len(self._anchors) - 1
         return bisect.bisect_right(self._anchors, stamp_ns, key=lambda anchor: anchor.stamp_ns) - 1
 
     def _row(self, stamp_ns: int) -> Row:
@@ -381,9 +377,9 @@ class Navigation:
             return anchor.C
         first = bisect.bisect_left(self._stamps, anchor.stamp_ns)
         last = bisect.bisect_left(self._stamps, stamp_ns)
-        rows = np.array([*self._rows[first:last], self._row(stamp_ns)])
-        stamps = np.array([*self._stamps[first:last], stamp_ns])
-        return propagate(anchor.C, rows, (stamps[1:] - stamps[:-1]) / 1e9, self._config.imu)
+        stamps = [*self._stamps[first:last], stamp_ns]
+        dt = [(after - before) / 1e9 for before, after in pairwise(stamps)]
+        return propagate(anchor.C, [*self._rows[first:last], self._row(stamp_ns)], dt, self._config.imu)
 
 
 def _vec3(v: Array) -> Vec3:

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "answer.cu"
 #include "boxes.cu"
 #include "canvas.cu"
 #include "deskew.cu"
@@ -25,14 +26,20 @@ class Launch {
     return *this;
   }
 
-  // Beside the kernels that are launched next, on one thread, until `wait`.
+  // The same in more slices than there are threads, for a kernel that has no layer for each.
   template <typename Kernel>
-  Launch& beside(Kernel kernel) {
-    pool_.post(kernel);
+  Launch& shared(Kernel kernel) {
+    pool_.run(kernel, 4);
     return *this;
   }
 
-  void wait() { pool_.wait(); }
+  // Beside the kernels that are launched next, on one thread, until `wait`. Returns a number to wait for.
+  template <typename Kernel>
+  int beside(Kernel kernel) {
+    return pool_.post(kernel);
+  }
+
+  void wait(int job) { pool_.wait(job); }
 
   // For some ten microseconds of work: to wake another thread would take longer.
   template <typename Kernel>
@@ -45,6 +52,32 @@ class Launch {
   std::lock_guard<std::mutex> lock_;
   Pool& pool_;
 };
+
+int decode(Launch& launch, const float* heatmap, const float* regression, int classes, Grid grid,
+           float threshold_logit, int k, int* candidate, int* counters, float* rows) {
+  std::fill(counters, counters + DECODE_COUNTERS, 0);
+  launch([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
+  const int peaks = counters[PEAKS], n = std::min(peaks, k);
+  // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
+  if (peaks > k) {
+    std::nth_element(candidate, candidate + k, candidate + peaks, [heatmap](int a, int b) {
+      return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
+    });
+  }
+  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, &n, k, rows); });
+  return n;
+}
+
+int nms(Launch& launch, const float* boxes, const int* classes, int n, const float* limits, unsigned char* overlap,
+        unsigned char* gone, int* keep, int* counters) {
+  const auto overlaps = [&] { nms_overlap(boxes, classes, &n, n, limits, overlap); };
+  if (n < 64)
+    launch.alone(overlaps);
+  else
+    launch(overlaps);
+  launch.alone([&] { nms_keep(overlap, &n, n, gone, keep, counters); });
+  return counters[0];
+}
 
 }  // namespace
 
@@ -77,21 +110,55 @@ FRT_EXPORT void frt_image(int threads, const unsigned char* src, int src_h, int 
   });
 }
 
+// The smallest and the largest of n times that are not beyond the limit, of each worker's share: low_high (threads, 2);
+// infinite where there is none.
+FRT_EXPORT void frt_span(int threads, const float* t, int n, float limit, float* low_high) {
+  constexpr int LANES = 16;
+  Launch launch(threads);
+  launch([&] {
+    float low[LANES], high[LANES];
+    std::fill(low, low + LANES, INFINITY);
+    std::fill(high, high + LANES, -INFINITY);
+    const auto look = [&](float v, int j) {
+      const bool sound = fabsf(v) <= limit;  // NaN is not
+      low[j] = sound && v < low[j] ? v : low[j];
+      high[j] = sound && v > high[j] ? v : high[j];
+    };
+    FRT_FOR_SLICE(i, end, n) {
+      for (; i + LANES <= end; i += LANES) FRT_VECTOR(j, LANES) look(t[i + j], j);
+      for (; i < end; ++i) look(t[i], 0);
+    }
+    float* mine = low_high + 2 * FRT_LAYER;
+    mine[0] = *std::min_element(low, low + LANES);
+    mine[1] = *std::max_element(high, high + LANES);
+  });
+}
+
 FRT_EXPORT void frt_deskew(int threads, const float* xyz, const float* t, int n, const float* knots_t,
                            const float* knots_T, int knots, float* out) {
   Launch launch(threads);
-  launch([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
+  launch.shared([&] { deskew(xyz, t, n, knots_t, knots_T, knots, out); });
+}
+
+// What the last call left, beside what comes next: frt_pillars, given the number that this returns, waits for it.
+FRT_EXPORT int frt_pillars_clear(int threads, const int* pillar, const int* counters, int planes, int cells, float* out,
+                                 int* count) {
+  return Launch(threads).beside([=] { pillars_clear(pillar, counters, planes, threads, cells, out, count); });
 }
 
 // count, start and touched are (threads, cells). count and out are all zero outside the cells of the
 // last call, which `pillar` and `counters` still hold; merged has 9 rows of the channels rounded up to sixteens, and
-// counters a number more for each thread. Returns the pillars.
-FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity, int n, const float* W, const float* b,
-                           int channels, Grid grid, float z_min, float z_max, int* cell, float* grouped, int* count,
+// counters a number more for each thread. clearing: the number that frt_pillars_clear gave since the last call, or 0.
+// Returns the pillars.
+FRT_EXPORT int frt_pillars(int threads, int clearing, const float* xyz, const float* intensity, int n, const float* W,
+                           const float* b, int channels, Grid grid, float z_min, float z_max, int* cell, float* grouped, int* count,
                            int* start, int* touched, int* pillar, int* counters, float* merged, float* out) {
   const int cells = grid.nx * grid.ny, wide = (channels + 15) / 16 * 16;
   Launch launch(threads);
-  launch([&] { pillars_clear(pillar, counters, channels + 1, threads, cells, out, count); });
+  if (clearing)
+    launch.wait(clearing);
+  else
+    launch([&] { pillars_clear(pillar, counters, channels + 1, threads, cells, out, count); });
   int* fresh = counters + COUNTERS;
   std::fill(counters, fresh + threads, 0);
   launch([&] { pillars_cells(xyz, intensity, n, grid, z_min, z_max, cell, count, touched, fresh, counters); });
@@ -99,7 +166,7 @@ FRT_EXPORT int frt_pillars(int threads, const float* xyz, const float* intensity
   launch([&] { pillars_group(xyz, intensity, cell, n, grid, start, grouped); });
   float crowds[FRT_CROWDS];
   launch.alone([&] { pillars_merge(W, b, channels, grid.cell, wide, merged, crowds); });
-  launch([&] {
+  launch.shared([&] {
     pillars_encode(grouped, start, count, threads, cells, pillar, counters, merged, wide, channels, crowds, out);
   });
   return counters[PILLARS];
@@ -111,42 +178,27 @@ FRT_EXPORT void frt_lift(int threads, const float* features, int cameras, int ch
   launch([&] { lift(features, cameras, channels, h, w, P, grid, z, levels, out, depth); });
 }
 
-// Beside what comes next: frt_wait ends it. Until then nobody may touch state or out.
-FRT_EXPORT void frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {
+// Beside what comes next: frt_wait, given the number that this returns, ends it. Until then nobody may touch state or
+// out.
+FRT_EXPORT int frt_bev_warp(int threads, const float* state, int channels, const float* T, Grid grid, float* out) {
   std::array<float, 6> T_prev_now;
   std::copy_n(T, 6, T_prev_now.begin());
-  Launch(threads).beside([=] { bev_warp(state, channels, T_prev_now.data(), grid, out); });
+  return Launch(threads).beside([=] { bev_warp(state, channels, T_prev_now.data(), grid, out); });
 }
 
-FRT_EXPORT void frt_wait(int threads) { Launch(threads).wait(); }
+FRT_EXPORT void frt_wait(int threads, int job) { Launch(threads).wait(job); }
 
 // candidate has a place for every cell of the heatmap.
 FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,
                           float threshold_logit, int k, int* candidate, int* counters, float* rows) {
   Launch launch(threads);
-  std::fill(counters, counters + DECODE_COUNTERS, 0);
-  launch.alone([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
-  const int peaks = counters[PEAKS], n = std::min(peaks, k);
-  // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
-  if (peaks > k) {
-    std::nth_element(candidate, candidate + k, candidate + peaks, [heatmap](int a, int b) {
-      return heatmap[a] > heatmap[b] || (heatmap[a] == heatmap[b] && a < b);
-    });
-  }
-  launch.alone([&] { decode_boxes(heatmap, regression, grid, candidate, &n, k, rows); });
-  return n;
+  return decode(launch, heatmap, regression, classes, grid, threshold_logit, k, candidate, counters, rows);
 }
 
 FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, const float* limits,
                        unsigned char* overlap, unsigned char* gone, int* keep, int* counters) {
   Launch launch(threads);
-  const auto overlaps = [&] { nms_overlap(boxes, classes, &n, n, limits, overlap); };
-  if (n < 64)
-    launch.alone(overlaps);
-  else
-    launch(overlaps);
-  launch.alone([&] { nms_keep(overlap, &n, n, gone, keep, counters); });
-  return counters[0];
+  return nms(launch, boxes, classes, n, limits, overlap, gone, keep, counters);
 }
 
 // grouped, start and count (layers, cells) as frt_pillars left them.
@@ -155,7 +207,7 @@ FRT_EXPORT void frt_roi_points(int threads, const float* grouped, const int* sta
                                const float* size, const float* kind, const float* second, const float* bias, int channels, int* inside,
                                float* out) {
   Launch launch(threads);
-  launch([&] {
+  launch.shared([&] {
     roi_points(grouped, start, count, layers, grid, rows, &n, n, margin, most, at, size, kind, second, bias, channels, inside,
                out);
   });
@@ -176,4 +228,77 @@ FRT_EXPORT void frt_box_refine(int threads, const float* rows, int n, const floa
                                const float* deltas, const float* facing, const float* log_sigma, float* out) {
   Launch launch(threads);
   launch.alone([&] { box_refine(rows, &n, n, fits, score, deltas, facing, log_sigma, out); });
+}
+
+// What a look works on; see looks.py. All memory stays where it is from call to call.
+struct FirstLook {
+  // of the fusing part
+  const float *heatmap, *regression, *features, *camera_bev;
+  int classes, feature_channels, camera_channels;
+  Grid head;
+  float threshold_logit;
+  int room, *candidate, *counters;
+  float* rows;  // (room, 16)
+  // the points by cell, and the layers that look at them
+  const float* grouped;
+  const int *start, *count;
+  int layers;
+  Grid cells;
+  float margin;
+  int most;
+  const float *at, *size, *kind, *second, *bias;
+  int channels, *inside;
+  // for the refining part, room rows each
+  float *roi, *camera_roi, *points, *box;
+};
+
+// Peaks as rows, and what a second look at each is given; of those that are no rows nothing is left. Returns the rows.
+FRT_EXPORT int frt_first_look(int threads, const FirstLook* look) {
+  const FirstLook& l = *look;
+  Launch launch(threads);
+  const int n = decode(launch, l.heatmap, l.regression, l.classes, l.head, l.threshold_logit, l.room, l.candidate,
+                       l.counters, l.rows);
+  if (n == 0) return 0;
+  launch.shared([&] {
+    roi_points(l.grouped, l.start, l.count, l.layers, l.cells, l.rows, &n, n, l.margin, l.most, l.at, l.size, l.kind,
+               l.second, l.bias, l.channels, l.inside, l.points);
+    roi_sample(l.features, l.feature_channels, l.rows, FRT_ROW, &n, n, l.head, l.roi);
+    roi_sample(l.camera_bev, l.camera_channels, l.rows, FRT_ROW, &n, n, l.head, l.camera_roi);
+    box_context(l.rows, &n, n, l.box);
+  });
+  const auto end = [&](float* given, int width) { std::fill(given + n * width, given + l.room * width, 0.0f); };
+  end(l.roi, 5 * l.feature_channels);
+  end(l.camera_roi, 5 * l.camera_channels);
+  end(l.points, l.channels + 1);
+  end(l.box, FRT_ROW);
+  return n;
+}
+
+struct SecondLook {
+  const float* rows;  // of the first look
+  // of the refining part
+  const float *fits, *score, *deltas, *facing, *log_sigma;
+  float *refined, *ordered, *boxes;
+  int* kinds;
+  const float* limits;  // of each class, how far boxes may overlap
+  unsigned char *overlap, *gone;
+  int *keep, *counters;
+  // of the fusing part
+  const float *heatmap, *contribution;
+  int classes, shares, step;
+  Grid head;
+  float* told;  // (room, 16 + classes + shares)
+};
+
+// The rows corrected, best first, without doubles, and all that is told of them. Returns how many stay.
+FRT_EXPORT int frt_second_look(int threads, const SecondLook* look, int n) {
+  const SecondLook& l = *look;
+  Launch launch(threads);
+  launch.alone([&] { box_refine(l.rows, &n, n, l.fits, l.score, l.deltas, l.facing, l.log_sigma, l.refined); });
+  launch.alone([&] { rows_order(l.refined, &n, n, l.ordered, l.boxes, l.kinds); });
+  const int kept = nms(launch, l.boxes, l.kinds, n, l.limits, l.overlap, l.gone, l.keep, l.counters);
+  launch.alone([&] {
+    rows_tell(l.ordered, l.keep, &kept, n, l.heatmap, l.classes, l.contribution, l.shares, l.step, l.head, l.told);
+  });
+  return kept;
 }

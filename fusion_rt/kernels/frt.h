@@ -88,6 +88,9 @@ FRT_DEVICE bool frt_finite(float a) { return fabsf(a) <= 3.402823466e38f; }
 // a * b + c, rounded twice: the same bits with and without a fused unit.
 FRT_DEVICE float frt_mad(float a, float b, float c) { return frt_sum(frt_mul(a, b), c); }
 
+// x held between two numbers; the lower for what is no number. (fminf and fmaxf are calls on a CPU.)
+FRT_DEVICE float frt_hold(float x, float low, float high) { return x > low ? (x < high ? x : high) : low; }
+
 // How many of `room` rows are there, where more may have been counted.
 FRT_DEVICE int frt_held(const int* n, int room) { return *n < room ? *n : room; }
 

@@ -7,10 +7,11 @@ raises DeviceError for arguments of another shape, dtype or layout.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import math
 from collections.abc import Sequence
+from operator import is_
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from fusion_rt.kernels.box_launchers import (
     RoiPointsKernel,
     RoiSampleKernel,
 )
-from fusion_rt.kernels.native import Array, GridLike, Kernel, check, check_grid, floats, ptr
+from fusion_rt.kernels.native import Array, GridLike, Kernel, address, check, check_grid, floats, ptr
 
 _FOOTPRINT = 5  # numbers in image.cu's Footprint
 
@@ -115,7 +116,8 @@ class DeskewKernel(Kernel):
         check("out", out, np.float32, (len(xyz), 3), written=True)
         check_knots(knots_t)
         self.library.frt_deskew(
-            self.threads, ptr(xyz), ptr(t), len(xyz), ptr(knots_t), ptr(knots_T), len(knots_t), ptr(out)
+            *(self.threads, address(xyz), address(t), len(xyz)),
+            *(knots_t.tobytes(), knots_T.tobytes(), len(knots_t), address(out)),
         )
 
 
@@ -130,15 +132,20 @@ def check_knots(knots_t: Array) -> None:
 class PillarsKernel(Kernel):
     """Points to a canvas by a linear layer and the largest response in each cell; any number of points."""
 
+    _clearing = 0  # the number of what `clear` began
+
     def __init__(self, threads: int, instruction_set: str = "") -> None:
         super().__init__(threads, instruction_set)
         self._cell, self._grouped = np.empty(0, np.int32), np.empty((0, 4), np.float32)
         self._count = self._start = self._touched = np.zeros((0, 0), np.int32)  # (threads, cells)
         self._pillar = np.zeros(0, np.int32)
         self._counters = np.zeros(4 + threads, np.int32)
-        self._merged = np.empty(0, np.float32)
         self._written: Array | None = None  # held, so that its memory is not given to another
-        self._grid: GridLike | None = None
+        self._given: tuple[Any, ...] = (None,) * 6
+        self._layer: tuple[Any, ...] = ()
+        self._memory: tuple[int, ...] = ()
+        self._cleared: tuple[int, ...] = ()
+        self._grouping: Grouped | None = None
         self.counts = {"points_in": 0, "pillars": 0, "not_finite": 0, "outside": 0}  # of the last call
 
     def __call__(
@@ -159,45 +166,77 @@ class PillarsKernel(Kernel):
         points, at least 0, and last that count; both are 0 where no point is. Between calls with
         one `out` only the touched cells are cleared: nobody else may write to it.
         Returns points_in, pillars, and the points left out: not_finite, outside."""
+        n = len(xyz)
         check("xyz", xyz, np.float32, (None, 3))
-        check("intensity", intensity, np.float32, (len(xyz),))
-        channels, canvas = check_pillars(W, b, z_min, z_max), check_grid(grid)
-        check("out", out, np.float32, (grid.ny, grid.nx, channels + 1), written=True)
-        if len(xyz) > self._cell.size:
-            self._cell = np.empty(2 * len(xyz), np.int32)
-            self._grouped = np.empty((2 * len(xyz), 4), np.float32)
-        if self._merged.size < 9 * (channels + 15):
-            self._merged = np.empty(9 * (channels + 15), np.float32)
-        if not _same_memory(self._written, out):
-            out[...] = 0
-            cells = grid.ny * grid.nx
-            shape = self.threads, cells
-            self._count, self._start, self._touched = (np.zeros(shape, np.int32) for _ in range(3))
-            self._pillar = np.zeros(cells, np.int32)
-            self._counters[:] = 0
-            self._written = out
+        check("intensity", intensity, np.float32, (n,))
+        given = W, b, grid, z_min, z_max, out
+        if n > self._cell.size or not all(map(is_, given, self._given)):
+            self._bind(n, *given)
+        clearing, self._clearing = self._clearing, 0
         pillars = self.library.frt_pillars(
-            self.threads, ptr(xyz), ptr(intensity), len(xyz), ptr(W), ptr(b), channels, canvas,
-            ctypes.c_float(z_min), ctypes.c_float(z_max), ptr(self._cell), ptr(self._grouped),
-            ptr(self._count), ptr(self._start), ptr(self._touched), ptr(self._pillar), ptr(self._counters),
-            ptr(self._merged), ptr(out),
-        )  # fmt: skip
-        self._grid = grid
-        not_finite, outside = int(self._counters[0]), int(self._counters[1])
+            self.threads, clearing, address(xyz), address(intensity), n, *self._layer, *self._memory
+        )
+        not_finite, outside = self._counters[:2].tolist()
         self.counts = {
-            "points_in": len(xyz) - not_finite - outside,
-            "pillars": int(pillars),
+            "points_in": n - not_finite - outside,
+            "pillars": pillars,
             "not_finite": not_finite,
             "outside": outside,
         }
         return self.counts
 
+    def clear(self) -> None:
+        """Begin to clear the canvas of the last call, beside whatever comes before the next one: until then
+        it is not to be read."""
+        if self._grouping is not None and not self._clearing:
+            self._clearing = self.library.frt_pillars_clear(self.threads, *self._cleared)
+
+    def _bind(
+        self, n: int, W: Array, b: Array, grid: GridLike, z_min: float, z_max: float, out: Array
+    ) -> None:
+        """Check what mostly stays from call to call, and make room for n points."""
+        channels, canvas, cells = check_pillars(W, b, z_min, z_max), check_grid(grid), grid.nx * grid.ny
+        check("out", out, np.float32, (grid.ny, grid.nx, channels + 1), written=True)
+        self._wait()
+        if n > self._cell.size:
+            self._cell, self._grouped = np.empty(2 * n, np.int32), np.empty((2 * n, 4), np.float32)
+        if not _same_memory(self._written, out):
+            out[...] = 0
+            shape = self.threads, cells
+            self._count, self._start, self._touched = (np.zeros(shape, np.int32) for _ in range(3))
+            self._pillar = np.zeros(cells, np.int32)
+            self._counters[:] = 0
+            self._written = out
+        merged = np.empty(9 * (channels + 15), np.float32)
+        self._layer = address(W), address(b), channels, canvas, z_min, z_max
+        self._memory = tuple(
+            address(array)
+            for array in (
+                *(self._cell, self._grouped, self._count, self._start, self._touched),
+                *(self._pillar, self._counters, merged, out),
+            )
+        )
+        count_at, pillar_at, counters_at = self._memory[2], self._memory[5], self._memory[6]
+        self._cleared = pillar_at, counters_at, channels + 1, cells, address(out), count_at
+        self._given, self._merged = (W, b, grid, z_min, z_max, out), merged
+        self._grouping = Grouped(self._grouped, self._start, self._count, grid)
+
+    def _wait(self) -> None:
+        """Until what `clear` began is done."""
+        if self._clearing:
+            self.library.frt_wait(self.threads, self._clearing)
+            self._clearing = 0
+
+    def __del__(self) -> None:
+        self._wait()  # the memory is not given back before
+
     @property
     def grouped(self) -> Grouped:
-        """The points of the last call. Raises DeviceError where there was none."""
-        if self._grid is None:
+        """The points of the last call; the same object while its memory is. Raises DeviceError where there
+        was none."""
+        if self._grouping is None:
             raise DeviceError("no points were given to the pillars yet")
-        return Grouped(self._grouped, self._start, self._count, self._grid)
+        return self._grouping
 
 
 def check_pillars(W: Array, b: Array, z_min: float, z_max: float) -> int:
@@ -248,7 +287,12 @@ class LiftKernel(Kernel):
 class BevWarpKernel(Kernel):
     """The previous canvas seen from the present ego frame; zero where it saw nothing."""
 
-    _held: tuple[Array, Array] | None = None  # what is being read and written
+    _job = 0  # the number of what `begin` began
+
+    def __init__(self, threads: int, instruction_set: str = "") -> None:
+        super().__init__(threads, instruction_set)
+        self._given: tuple[Any, ...] = (None,) * 3
+        self._memory: tuple[Any, ...] = ()
 
     def __call__(self, state: Array, T_prev_now: Array, grid: GridLike, out: Array) -> None:
         """state (ny, nx, C), T_prev_now (2, 3): present x, y -> previous x, y -> out (ny, nx, C).
@@ -259,25 +303,33 @@ class BevWarpKernel(Kernel):
 
     def begin(self, state: Array, T_prev_now: Array, grid: GridLike, out: Array) -> None:
         """The same beside whatever comes next. Until `wait` state and out must be left alone."""
-        canvas = check_grid(grid)
-        check("state", state, np.float32, (grid.ny, grid.nx, None))
         check("T_prev_now", T_prev_now, np.float32, (2, 3))
-        check("out", out, np.float32, state.shape, written=True)
-        if np.may_share_memory(state, out):
-            raise DeviceError("state and out share memory: the warp cannot work in place")
-        channels = state.shape[2]
+        if not all(map(is_, (state, grid, out), self._given)):
+            self._bind(state, grid, out)
         self.wait()
-        self._held = state, out
-        self.library.frt_bev_warp(self.threads, ptr(state), channels, ptr(T_prev_now), canvas, ptr(out))
+        state_at, channels, canvas, out_at = self._memory
+        self._job = self.library.frt_bev_warp(
+            self.threads, state_at, channels, T_prev_now.tobytes(), canvas, out_at
+        )
 
     def wait(self) -> None:
         """Until what was begun is done."""
-        if self._held is not None:
-            self.library.frt_wait(self.threads)
-            self._held = None
+        if self._job:
+            self.library.frt_wait(self.threads, self._job)
+            self._job = 0
 
     def __del__(self) -> None:
         self.wait()  # the memory is not given back before
+
+    def _bind(self, state: Array, grid: GridLike, out: Array) -> None:
+        """Check what mostly stays from call to call."""
+        canvas = check_grid(grid)
+        check("state", state, np.float32, (grid.ny, grid.nx, None))
+        check("out", out, np.float32, state.shape, written=True)
+        if np.may_share_memory(state, out):
+            raise DeviceError("state and out share memory: the warp cannot work in place")
+        self.wait()
+        self._given, self._memory = (state, grid, out), (address(state), state.shape[2], canvas, address(out))
 
 
 KERNELS: dict[str, type[Kernel]] = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
 import itertools
 import platform
 from collections.abc import Mapping, Sequence
+from ctypes import c_float, c_int, c_void_p
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +27,12 @@ MAX_REACH_M = 1e5  # sums of 65536ths of a metre over any number of points stay 
 _MAX_INT = 2**31 - 1
 _NATIVE = {t: np.dtype(t) for t in (np.float32, np.int32, np.uint8)}
 _MAX_FLOAT = float(np.finfo(np.float32).max)
-_LIBRARIES = {"baseline": "_cpu", "x86-64-v3": "_cpu_v3"}
+_LIBRARIES = {"baseline": "_cpu", "x86-64-v3": "_cpu_v3", "x86-64-v4": "_cpu_v4"}
+# What a processor must say that it has, beyond what the set before needs: the x86-64 psABI's levels.
+_FLAGS = {
+    "x86-64-v3": {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"},
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+}
 
 
 class GridLike(Protocol):
@@ -47,17 +54,18 @@ class Grid(ctypes.Structure):
     """`struct Grid` of frt.h."""
 
     _fields_ = [
-        ("x_min", ctypes.c_float),
-        ("y_min", ctypes.c_float),
-        ("cell", ctypes.c_float),
-        ("nx", ctypes.c_int),
-        ("ny", ctypes.c_int),
+        ("x_min", c_float),
+        ("y_min", c_float),
+        ("cell", c_float),
+        ("nx", c_int),
+        ("ny", c_int),
     ]
 
 
 @functools.cache
 def library(instruction_set: str = "") -> ctypes.CDLL:
-    """The compiled kernels; "" is the best for this processor, or "baseline" or "x86-64-v3".
+    """The compiled kernels; "" is the best for this processor, or one of "baseline", "x86-64-v3" and
+    "x86-64-v4".
 
     Raises DeviceError when they were not built, or when this processor cannot run them."""
     best = instruction_sets()[-1]
@@ -87,20 +95,39 @@ def declare(lib: ctypes.CDLL, functions: Mapping[str, tuple[Any, Sequence[Any]]]
 def load(path: str) -> ctypes.CDLL:
     """A build of cpu.cpp."""
     lib = ctypes.CDLL(path)
-    lib.frt_pillars.restype = lib.frt_decode.restype = lib.frt_nms.restype = ctypes.c_int
+    lib.frt_decode.restype = lib.frt_nms.restype = c_int
+    declare(lib, _BETWEEN_NETWORKS)
     return lib
+
+
+# Of what an answer waits for: declared, the arguments need no wrapping.
+_BETWEEN_NETWORKS = {
+    "frt_span": (None, (c_int, c_void_p, c_int, c_float, c_void_p)),
+    "frt_deskew": (None, (c_int, c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_int, c_void_p)),
+    "frt_pillars_clear": (c_int, (c_int, c_void_p, c_void_p, c_int, c_int, c_void_p, c_void_p)),
+    "frt_pillars": (
+        c_int,
+        (
+            *(c_int, c_int, c_void_p, c_void_p, c_int),
+            *(c_void_p, c_void_p, c_int, Grid, c_float, c_float),
+            *(c_void_p,) * 9,
+        ),
+    ),
+    "frt_bev_warp": (c_int, (c_int, c_void_p, c_int, c_void_p, Grid, c_void_p)),
+    "frt_wait": (None, (c_int, c_int)),
+    "frt_first_look": (c_int, (c_int, c_void_p)),
+    "frt_second_look": (c_int, (c_int, c_void_p, c_int)),
+}
 
 
 def instruction_sets() -> list[str]:
     """Those this processor can run, best last."""
+    flags: set[str] = set()
     if platform.machine() in ("x86_64", "AMD64"):
-        try:
+        with contextlib.suppress(OSError, IndexError):
             flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
-        except (OSError, IndexError):
-            flags = set()
-        if {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"} <= flags:
-            return ["baseline", "x86-64-v3"]
-    return ["baseline"]
+    better = itertools.takewhile(lambda name: _FLAGS[name] <= flags, _FLAGS)
+    return ["baseline", *better]
 
 
 def check_threads(threads: int) -> int:

@@ -86,7 +86,7 @@ FRT_KERNEL(pillars_group)(const float* xyz, const float* intensity, const int* c
     point[0] = xyz[3 * i] - (g.x_min + (float(c - row * g.nx) + 0.5f) * g.cell);
     point[1] = xyz[3 * i + 1] - (g.y_min + (float(row) + 0.5f) * g.cell);
     point[2] = xyz[3 * i + 2];
-    point[3] = fminf(fmaxf(intensity[i], 0.0f), 1.0f);
+    point[3] = frt_hold(intensity[i], 0.0f, 1.0f);
   }
 }
 

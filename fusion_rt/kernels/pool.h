@@ -32,11 +32,12 @@ class Pool {
     return one_caller;
   }
 
-  void run(const std::function<void()>& kernel) {
+  // In `each` slices for every thread: more than one where they take unlike times, or a thread may be asleep.
+  void run(const std::function<void()>& kernel, int each = 1) {
     keep_apart();
     kernel_ = &kernel;
-    pending_.store(size_, std::memory_order_relaxed);
-    next_round();
+    pending_.store(each * size_, std::memory_order_relaxed);
+    next_round(each * size_);
     while (take_one()) {
     }
     frt_worker = {0, 1};
@@ -45,14 +46,24 @@ class Pool {
   }
 
   // A job beside whatever comes next, for one thread: a worker's if it is free before `wait`, else the caller's. Where
-  // one is under way already, it is waited for.
-  void post(std::function<void()> job) {
+  // one is under way already, it is waited for. Returns the job's number.
+  int post(std::function<void()> job) {
     wait();
     job_ = std::move(job);
     posted_.store(POSTED);
-    if (threads_.empty()) return wait();
-    keep_apart();
-    rouse();
+    const int number = ++posts_;
+    if (threads_.empty()) {
+      wait();
+    } else {
+      keep_apart();
+      rouse();
+    }
+    return number;
+  }
+
+  // Until the job of that number is done: before another was posted it was.
+  void wait(int number) {
+    if (number == posts_) wait();
   }
 
   // Until what was posted is done.
@@ -65,7 +76,7 @@ class Pool {
   ~Pool() {
     wait();
     stopping_ = true;
-    next_round();
+    next_round(0);
     for (auto& thread : threads_) thread.join();
   }
 
@@ -118,8 +129,8 @@ class Pool {
 
   // What was written before is seen by all workers. Either this sees a sleeper, or the sleeper sees the round:
   // each writes its own before it reads the other's, all in one order.
-  void next_round() {
-    ticket_.store(((ticket_.load() >> 32) + 1) << 32);
+  void next_round(int slices) {
+    ticket_.store((((ticket_.load() >> 32) + 1) << 32) | ((unsigned long long)(slices) << 16));
     rouse();
   }
 
@@ -136,7 +147,7 @@ class Pool {
     do {
       if (!left(ticket)) return false;
     } while (!ticket_.compare_exchange_weak(ticket, ticket + 1));
-    frt_worker = {int(ticket & 0xffffffffu), size_};
+    frt_worker = {int(ticket & 0xffffu), slices_of(ticket)};
     (*kernel_)();
     pending_.fetch_sub(1, std::memory_order_release);
     return true;
@@ -152,7 +163,8 @@ class Pool {
     return true;
   }
 
-  bool left(unsigned long long ticket) const { return (ticket >> 32) != 0 && int(ticket & 0xffffffffu) < size_; }
+  static int slices_of(unsigned long long ticket) { return int((ticket >> 16) & 0xffffu); }
+  static bool left(unsigned long long ticket) { return int(ticket & 0xffffu) < slices_of(ticket); }
 
   void work() {
     const auto called = [this] {
@@ -181,8 +193,9 @@ class Pool {
   const std::function<void()>* kernel_ = nullptr;
   enum { NONE, POSTED, TAKEN };
   std::function<void()> job_;
+  int posts_ = 0;
   std::atomic<int> posted_{NONE};
-  std::atomic<unsigned long long> ticket_{0};  // the round, and below it the next slice
+  std::atomic<unsigned long long> ticket_{0};  // the round, how many slices it has, and the next of them
   std::atomic<int> pending_{0}, sleepers_{0};
   std::atomic<bool> stopping_{false};
 };

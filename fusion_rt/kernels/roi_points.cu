@@ -6,21 +6,21 @@
 #define FRT_ROI_BLOCK 64
 
 // The first cell of a canvas that a coordinate may lie in; NaN is the first one of all.
-FRT_DEVICE int cell_at(float u, int n) { return int(fminf(fmaxf(u, 0.0f), float(n - 1))); }
+FRT_DEVICE int cell_at(float u, int n) { return int(frt_hold(u, 0.0f, float(n - 1))); }
 
-// Eight vectors of channels side by side: alone, each would wait for its own last sum.
+// Four wide vectors of channels side by side: alone, each would wait for its own last sum.
 FRT_DEVICE void respond(const float* hidden, const float* second, const float* bias, int channels, float* largest) {
-  float y[8][8];
-  FRT_UNROLL(8)
-  for (int k = 0; k < 8; ++k) FRT_VECTOR(j, 8) y[k][j] = bias[8 * k + j];
+  float y[4][16];
+  FRT_UNROLL(4)
+  for (int k = 0; k < 4; ++k) FRT_VECTOR(j, 16) y[k][j] = bias[16 * k + j];
   for (int a = 0; a < FRT_ROI_HIDDEN; ++a) {
     const float* w = second + a * channels;
     const float h = hidden[a];
-    FRT_UNROLL(8)
-    for (int k = 0; k < 8; ++k) FRT_VECTOR(j, 8) y[k][j] = frt_mad(h, w[8 * k + j], y[k][j]);
+    FRT_UNROLL(4)
+    for (int k = 0; k < 4; ++k) FRT_VECTOR(j, 16) y[k][j] = frt_mad(h, w[16 * k + j], y[k][j]);
   }
-  FRT_UNROLL(8)
-  for (int k = 0; k < 8; ++k) FRT_VECTOR(j, 8) frt_max(&largest[8 * k + j], y[k][j]);
+  FRT_UNROLL(4)
+  for (int k = 0; k < 4; ++k) FRT_VECTOR(j, 16) frt_max(&largest[16 * k + j], y[k][j]);
 }
 
 // Where a box is, and which cells may hold its points: those of the upright rectangle around it.
@@ -123,8 +123,9 @@ FRT_KERNEL(roi_points)(const float* grouped, const int* start, const int* count,
       if (found) frt_add_shared(&inside[i], found);
       FRT_SYNC();
       found = inside[i];
-      if (found > most) share = unsigned(65536.0f * float(most) / float(found));
       FRT_LANES(last, 0, 1) mine[channels] = log1pf(float(found)) / 5.0f;
+      if (found == 0) break;
+      if (found > most) share = unsigned(65536.0f * float(most) / float(found));
     }
   }
 }

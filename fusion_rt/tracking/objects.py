@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 from collections.abc import Sequence
 
 import msgspec
@@ -19,7 +20,7 @@ from fusion_rt.tracking.tracks import Tracks, track_dtype
 from fusion_rt.transforms import Array
 
 _OBJECT_BYTES = 1500  # of three classes and modalities with short names
-_Ego = ctypes.c_double * 25  # `struct Ego` of objects.h
+_EGO = struct.Struct("25d")  # `struct Ego` of objects.h
 _DECODER = msgspec.msgpack.Decoder(tuple[TrackedObject, ...])
 
 
@@ -43,7 +44,7 @@ def tracked_objects(
     if tracks.dtype != track_dtype(len(classes), len(modalities)):
         raise ValueError(f"tracks are not of {len(classes)} classes and {len(modalities)} modalities")
     rows = tracks.tobytes()  # faster than to ask numpy where they lie
-    us = _Ego(
+    us = _EGO.pack(
         *T_map_ego.ravel().tolist(),
         *ego.velocity[:2],
         *(vehicle.front_m, vehicle.rear_m, vehicle.width_m),

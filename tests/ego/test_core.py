@@ -1,5 +1,7 @@
 """The compiled arithmetic against the same in numpy."""
 
+import bisect
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,17 @@ from fusion_rt.ego import error_state, estimate
 from fusion_rt.ego.config import ImuNoise
 from fusion_rt.ego.error_state import BA, BG, THETA, P, V, skew
 from fusion_rt.ego.estimate import Estimate
-from fusion_rt.ego.strapdown import FORCE, POSITION, QUATERNION, RATE, VELOCITY, matrices
+from fusion_rt.ego.strapdown import (
+    FORCE,
+    POSITION,
+    QUATERNION,
+    RATE,
+    VELOCITY,
+    between,
+    coast,
+    matrices,
+    step,
+)
 
 
 def transition(rows, dt):
@@ -108,3 +120,49 @@ def test_state_of_the_ego_frame():
     np.testing.assert_allclose(np.reshape(told.covariance, (6, 6)), expected[:6, :6], atol=1e-11)
     np.testing.assert_allclose(np.reshape(told.velocity_covariance, (3, 3)), expected[6:, 6:], atol=1e-11)
     assert told.angular_rate == tuple(row[13:].tolist())
+
+
+def stepped(stamps, samples, row, biases, wanted, within):
+    """Rows at the stamps `wanted`, by the same steps in Python: each from the one before it."""
+    (first, last), here_ns, found = within, stamps[0], {}
+
+    def carried(row, here_ns, until, gyro_bias, accel_bias, gravity):
+        while here_ns < until:
+            i = bisect.bisect_right(stamps, here_ns)
+            next_ns = min(stamps[i], until)
+            u = (next_ns - stamps[i - 1]) / (stamps[i] - stamps[i - 1])
+            sample = samples[i] if next_ns == stamps[i] else between(samples[i - 1], samples[i], u)
+            row = step(row, sample, (next_ns - here_ns) / 1e9, gyro_bias, accel_bias, gravity)
+            here_ns = next_ns
+        return row
+
+    row, here_ns = carried(row, here_ns, first, *biases[:3]), first
+    for stamp in sorted(wanted):
+        until = min(max(stamp, first), last)
+        row, here_ns = carried(row, here_ns, until, *biases[3:]), until
+        found[stamp] = row if stamp == until else coast(row, (stamp - until) / 1e9)
+    return [found[stamp] for stamp in wanted]
+
+
+@pytest.mark.parametrize(
+    ("within", "wanted"),
+    [
+        ((10_000_000, 50_000_000), (10_000_000, 30_000_000, 50_000_000)),  # where samples were taken
+        ((3_000_001, 47_000_003), (31_000_000, 3_000_001, 12_345_678, 31_000_000, 47_000_003, 30_000_000)),
+        (
+            (0, 60_000_000),
+            (-40_000_000, 75_000_000, 20_000_000, 90_000_000),
+        ),  # before the first, after the last
+        ((15_000_000, 15_000_000), (15_000_000, 15_000_000)),
+    ],
+)
+def test_reckoned(within, wanted):
+    rng = np.random.default_rng(3)
+    stamps = list(range(0, 70_000_000, 10_000_000))
+    i, end = bisect.bisect_right(stamps, within[0]) - 1, bisect.bisect_left(stamps, within[1]) + 1
+    stamps, samples = stamps[i:end], [tuple(s) for s in rng.normal(size=(end - i, 6)).tolist()]
+    row, arm = tuple(rows(1, rng)[0].tolist()), np.array([-0.8, 0.3, 0.9])
+    biases = [tuple(b) for b in rng.normal(size=(6, 3)).tolist()]
+    found = estimate.reckoned(stamps, samples, row, biases, wanted=wanted, within=within, arm=arm)
+    *starts, last = stepped(stamps, samples, row, biases, wanted, within)
+    np.testing.assert_array_equal(found, estimate.moved(starts, last, arm))  # to the bit

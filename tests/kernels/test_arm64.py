@@ -31,8 +31,9 @@ int main(int, char** given) {
   if (std::fread(in.data(), 4, in.size(), file) != in.size()) return 1;
   const float *xyz = in.data(), *t = xyz + 3 * n, *at = t + n, *T = at + k, *state = T + 12 * k;
   frt_deskew(2, xyz, t, n, at, T, k, moved.data());
-  frt_bev_warp(2, state, c, state + cells * c, Grid{-10.f, -12.f, 0.5f, 64, 48}, warped.data());
-  frt_wait(2);
+  const Grid grid{-10.f, -12.f, 0.5f, 64, 48};
+  const int warping = frt_bev_warp(2, state, c, state + cells * c, grid, warped.data());
+  frt_wait(2, warping);
   FILE* out = std::fopen(given[2], "wb");
   std::fwrite(moved.data(), 4, moved.size(), out);
   std::fwrite(warped.data(), 4, warped.size(), out);

@@ -336,8 +336,30 @@ def test_builds_by_name():
     for name in native.instruction_sets():
         assert native.library(name)._name.endswith(".so")
     assert native.library("")._name == native.library(native.instruction_sets()[-1])._name
-    with pytest.raises(DeviceError, match="instruction set 'avx512' is not one of baseline, x86-64-v3"):
+    with pytest.raises(
+        DeviceError, match="instruction set 'avx512' is not one of baseline, x86-64-v3, x86-64-v4"
+    ):
         native.library("avx512")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sets"),
+    [
+        ("fpu sse2", ["baseline"]),
+        ("fpu avx2 fma bmi1 bmi2 f16c movbe abm", ["baseline", "x86-64-v3"]),
+        ("fpu avx512f avx512bw avx512cd avx512dq avx512vl", ["baseline"]),  # whose kernel hides the rest
+        (
+            "avx2 fma bmi1 bmi2 f16c movbe abm avx512f avx512bw avx512cd avx512dq avx512vl",
+            ["baseline", "x86-64-v3", "x86-64-v4"],
+        ),
+    ],
+)
+def test_what_a_processor_says_that_it_has(monkeypatch, flags, sets):
+    monkeypatch.setattr(native.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(native.Path, "read_text", lambda self: f"model : a\nflags\t: {flags}\nbugs : x\n")
+    assert native.instruction_sets() == sets
+    monkeypatch.setattr(native.platform, "machine", lambda: "aarch64")
+    assert native.instruction_sets() == ["baseline"]
 
 
 def test_a_build_that_this_processor_cannot_run(monkeypatch):

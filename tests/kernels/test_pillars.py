@@ -160,3 +160,39 @@ def test_another_canvas_starts_empty(device, reference, grid):
         np.testing.assert_allclose(
             out.transpose(2, 0, 1), reference.pillars(point, one, W, b, other, *Z)[0], atol=1e-5
         )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_clearing_beside_other_work_changes_nothing(grid, cases, threads):
+    rng = np.random.default_rng(0)
+    plain, ahead = (CpuDevice(threads).kernel("pillars") for _ in range(2))
+    canvas = [np.full((grid.ny, grid.nx, 5), np.nan, np.float32) for _ in range(3)]
+    W, b = layer(4)
+    ahead.clear()  # nothing was done yet
+    for turn in range(6):
+        xyz, intensity = cases.hostile_cloud(rng, 500 * turn), np.ones(500 * turn, np.float32)
+        arguments = xyz, intensity, W, b, grid, *Z
+        assert plain(*arguments, canvas[0]) == ahead(*arguments, canvas[1])
+        np.testing.assert_array_equal(canvas[0], canvas[1])
+        for _ in range(turn % 3):
+            ahead.clear()
+    ahead.clear()
+    for _ in range(2):  # the clearing was of another canvas
+        assert plain(*arguments, canvas[0]) == ahead(*arguments, canvas[2])
+        np.testing.assert_array_equal(canvas[0], canvas[2])
+        ahead.clear()
+    del ahead
+    assert not canvas[2].any()
+
+
+def test_other_weights_on_the_same_canvas(grid, cases):
+    rng = np.random.default_rng(1)
+    kernel, out = CpuDevice(2).kernel("pillars"), np.empty((grid.ny, grid.nx, 5), np.float32)
+    xyz, intensity = cases.hostile_cloud(rng, 900), np.ones(900, np.float32)
+    for seed in (0, 1, 2):
+        fresh = np.empty_like(out)
+        kernel(xyz, intensity, *layer(4, seed), grid, *Z, out)
+        CpuDevice(2).kernel("pillars")(xyz, intensity, *layer(4, seed), grid, *Z, fresh)
+        np.testing.assert_array_equal(out, fresh)
+        if seed:
+            kernel.clear()

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from fusion_rt.device import Device
-from fusion_rt.device.nvidia import Card, Driver, ask_driver
+from fusion_rt.device.nvidia import Driver, ask_driver, first_card
 from fusion_rt.engine import CARD_RUNTIMES
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine.gpu import GpuDevice
@@ -73,25 +73,18 @@ def find_gpu(threads: int = 2, driver: Driver | None = None) -> tuple[CardDevice
     driver = driver or ask_driver()
     if not driver.cards:
         return None, driver.error
-    card = driver.cards[0]
-    if capability(card) < OLDEST:
-        return (
-            None,
-            f"{card.name}: {card.architecture} is too old; sm_{OLDEST[0]}{OLDEST[1]} or newer is wanted",
-        )
+    name = driver.cards[0].name
+    if driver.cards[0].capability < OLDEST:
+        too_old = f"{driver.cards[0].architecture} is too old"
+        return None, f"{name}: {too_old}; sm_{OLDEST[0]}{OLDEST[1]} or newer is wanted"
     try:
-        device: CardDevice = importlib.import_module("fusion_rt.device.cuda").CudaDevice(threads)
+        card = first_card(driver)
+        device: CardDevice = importlib.import_module("fusion_rt.device.cuda").CudaDevice(threads, card=card)
     except ImportError as error:
-        return None, f"{card.name}: {error}; pip install 'fusion-rt[cuda]'"
+        return None, f"{name}: {error}; pip install 'fusion-rt[cuda]'"
     except FusionError as error:
-        return None, f"{card.name}: {error}"
+        return None, f"{name}: {error}"
     return device, ""
-
-
-def capability(card: Card) -> tuple[int, int]:
-    """(9, 0) of "sm_90"."""
-    number = card.architecture.removeprefix("sm_")
-    return int(number[:-1]), int(number[-1])
 
 
 class EngineLadder:

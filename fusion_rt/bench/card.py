@@ -307,7 +307,7 @@ def measure_parts(
     for part in PARTS:
         path, held = package.path(part, precision), package.held(part, precision)
         card: Any = None if isinstance(device, CpuDevice) else device
-        engine = load_engine(path, runtime=runtime, precision=held, threads=2, device=card, staged=False)
+        engine = load_engine(path, runtime=runtime, precision=held, threads=2, device=card)
         yield measure(f"{part}, {runtime} {held}", engine.run, device, count=count)
         if runtime == "torch-cuda":
             from fusion_rt.engine.torch_cuda import TorchCudaEngine

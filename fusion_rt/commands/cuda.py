@@ -64,6 +64,6 @@ def compile_kernels(arch: Architectures = None, json: Json = False) -> None:
 
 def _card() -> str:
     """The architecture of the first card. Raises DeviceError where there is none."""
-    from fusion_rt.device.cards import first_card
+    from fusion_rt.device.nvidia import first_card
 
     return first_card().architecture

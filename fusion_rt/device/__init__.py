@@ -21,7 +21,7 @@ def load_engine(path: Path, *, device: Device, **wanted: Any) -> engine.Engine:
     """engine.load for a device. A runtime of the CPU also serves a card, with copies to and fro."""
     if wanted.get("runtime") in engine.CARD_RUNTIMES:
         card: Any = None if type(device) is CpuDevice else device
-        return engine.load(path, device=card, staged=False, **wanted)
+        return engine.load(path, device=card, **wanted)
     if isinstance(device, CpuDevice):
         return engine.load(path, threads=device.threads, **wanted)
     from fusion_rt.device.cuda import CudaDevice

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_rt.device.buffers import Allocation, DeviceBuffer, Staging
-from fusion_rt.device.cards import Card, first_card
 from fusion_rt.device.launcher import Launcher, open_launcher
+from fusion_rt.device.nvidia import Card, first_card
 from fusion_rt.device.pinning import Pins
 from fusion_rt.errors import DeviceError, EngineError
 from fusion_rt.kernels import cubins, native, sources

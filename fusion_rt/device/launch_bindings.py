@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from cuda.bindings import driver
 
-from fusion_rt.device.cards import Card
 from fusion_rt.device.launcher import Bytes, driver_error, mib
+from fusion_rt.device.nvidia import Card
 
 _OK = driver.CUresult.CUDA_SUCCESS
 _NOT_READY = driver.CUresult.CUDA_ERROR_NOT_READY

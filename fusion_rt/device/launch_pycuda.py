@@ -14,8 +14,8 @@ import numpy as np
 import pycuda
 import pycuda.driver as cuda
 
-from fusion_rt.device.cards import Card
 from fusion_rt.device.launcher import Bytes, driver_error, mib
+from fusion_rt.device.nvidia import Card
 
 _PORTABLE, _READ_ONLY = 1, 8  # CU_MEMHOSTREGISTER_*
 _NAMES = {

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_rt.device.cards import Card
+from fusion_rt.device.nvidia import Card
 from fusion_rt.errors import DeviceError
 
 Bytes = NDArray[np.uint8]

@@ -1,4 +1,5 @@
-"""Which NVIDIA cards there are, asked of the driver itself: no package, no toolkit."""
+"""Which NVIDIA cards there are, asked of the driver itself: no package, no toolkit, not even a card is needed
+to know that there are none."""
 
 from __future__ import annotations
 
@@ -7,21 +8,39 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from fusion_rt.errors import DeviceError
+
+NEEDED = (13, 0)  # the CUDA that our cubins need: driver 580 or later
 _DRIVER = "libcuda.so.1"
 _NAME_BYTES = 128
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
+_MAJOR, _MINOR, _PROCESSORS = 75, 76, 16  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*, MULTIPROCESSOR_COUNT
 _CLOCK_KHZ, _BUS_BITS, _INTEGRATED = 36, 37, 18  # MEMORY_CLOCK_RATE, GLOBAL_MEMORY_BUS_WIDTH, INTEGRATED
 
 
 class Card(Struct, frozen=True, kw_only=True):
-    """memory_bytes in all; bandwidth_gb_s: of its memory, 0 where the driver does not tell; integrated: it
-    shares the memory of the CPU (Jetson)."""
+    """One card.
 
+    ordinal         its number
+    architecture    "sm_90"
+    memory_bytes    in all
+    processors      multiprocessors
+    bandwidth_gb_s  of its memory, 0 where the driver does not tell
+    integrated      it shares the memory of the CPU (Jetson)
+    """
+
+    ordinal: int = 0
     name: str
     architecture: str
     memory_bytes: int
+    processors: int = 1
     bandwidth_gb_s: float = 0.0
     integrated: bool = False
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """(9, 0) of "sm_90"."""
+        number = self.architecture.removeprefix("sm_")
+        return int(number[:-1]), int(number[-1])
 
 
 class Driver(Struct, frozen=True, kw_only=True):
@@ -58,6 +77,27 @@ def ask_driver() -> Driver:
     return Driver(loaded=True, cuda=newest, cards=cards, error="" if cards else "no device")
 
 
+def first_card(driver: Driver | None = None) -> Card:
+    """The card that we use. Raises DeviceError where we can use none: no driver, an old one, no card."""
+    driver = driver or ask_driver()
+    if not driver.loaded:
+        raise DeviceError(
+            f"no NVIDIA driver here ({driver.error or _DRIVER}); install one of version 580 or later, or use"
+            " `device: cpu`"
+        )
+    if not driver.cards:
+        raise DeviceError(
+            f"the NVIDIA driver gives no card ({driver.error}); does nvidia-smi work? In a container, was it"
+            " started with --gpus all?"
+        )
+    if tuple(int(part) for part in driver.cuda.split(".")) < NEEDED:
+        raise DeviceError(
+            f"the NVIDIA driver speaks CUDA {driver.cuda}, our kernels need {NEEDED[0]}.{NEEDED[1]};"
+            " update it to version 580 or later"
+        )
+    return driver.cards[0]
+
+
 def _card(cuda: ctypes.CDLL, index: int) -> Card:
     device, name, size = ctypes.c_int(), ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_size_t()
     cuda.cuDeviceGet(ctypes.byref(device), index)
@@ -71,9 +111,11 @@ def _card(cuda: ctypes.CDLL, index: int) -> Card:
     # Two transfers a clock: what cards' data sheets call their memory's bandwidth.
     bandwidth = 2 * attribute(_CLOCK_KHZ) * 1e3 * attribute(_BUS_BITS) / 8 / 1e9
     return Card(
+        ordinal=index,
         name=name.value.decode(errors="replace"),
         architecture=f"sm_{attribute(_MAJOR)}{attribute(_MINOR)}",
         memory_bytes=size.value,
+        processors=attribute(_PROCESSORS),
         bandwidth_gb_s=round(bandwidth, 1),
         integrated=bool(attribute(_INTEGRATED)),
     )

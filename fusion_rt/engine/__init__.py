@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from fusion_rt.engine.gpu import DeviceEngine, GpuDevice, StagedEngine
+from fusion_rt.engine.gpu import DeviceEngine, GpuDevice
 from fusion_rt.errors import EngineError
 
 RUNTIMES = ("openvino", "onnxruntime", "torch")
@@ -65,12 +65,11 @@ def load(
     inputs: Shapes | None = None,
     outputs: Shapes | None = None,
     device: GpuDevice | None = None,
-    staged: bool = True,
 ) -> Engine:
     """Compile an ONNX file.
 
-    device: the GPU, for the runtimes that need one; its buffers stay behind host arrays unless `staged` is
-    false, when inputs and outputs are the device's own and `run` waits for nothing.
+    device: the GPU, for the runtimes that need one: inputs and outputs are its own, and `run` waits for
+    nothing.
 
     precision says what the file holds and is checked against it: "int8" has quantised layers, "f16" weights
     in half precision, "f32" neither. inputs, outputs: the names and shapes that the caller relies on.
@@ -85,8 +84,7 @@ def load(
             raise EngineError(
                 f"runtime {runtime!r} needs an NVIDIA GPU, none was found; see `fusion-rt doctor`"
             )
-        on_device = _create_on(path, runtime, precision, device, inputs or {})
-        engine: Any = StagedEngine(on_device, device, path) if staged else on_device
+        engine: Any = _create_on(path, runtime, precision, device, inputs or {})
     else:
         engine = _create(path, runtime, precision, threads)
     _expect(path, "input", inputs, engine.inputs)

@@ -1,16 +1,11 @@
-"""What engines on a GPU share: the device they ask, and a way to use one from host memory."""
+"""What engines on a GPU share: the device they ask."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
-
-from fusion_rt.engine.buffers import Buffers, check_finite
 
 DeviceBuffers = Mapping[str, Any]  # name -> float32, with __cuda_array_interface__
 
@@ -51,29 +46,6 @@ class DeviceEngine(Protocol):
     def outputs(self) -> DeviceBuffers: ...
 
     def run(self) -> None: ...
-
-
-class StagedEngine:
-    """A device's engine behind host arrays: `run` uploads the inputs, waits for the outputs and brings them
-    back. So a pipeline whose kernels run on the CPU uses it, and so it is compared with other engines."""
-
-    def __init__(self, engine: DeviceEngine, device: GpuDevice, path: Path) -> None:
-        self._engine, self._device, self._path = engine, device, path
-        self.name, self.precision, self.identity = engine.name, engine.precision, engine.identity
-        self.inputs, self.outputs = _host(engine.inputs), _host(engine.outputs)
-
-    def run(self) -> None:
-        for name, array in self.inputs.items():
-            self._device.upload(array, self._engine.inputs[name])
-        self._engine.run()
-        for name, array in self.outputs.items():
-            self._device.download(self._engine.outputs[name], array)
-        self._device.synchronize()
-        check_finite(self._path, self.outputs)
-
-
-def _host(buffers: DeviceBuffers) -> Buffers:
-    return MappingProxyType({name: np.zeros(b.shape, np.float32) for name, b in buffers.items()})
 
 
 def address(buffer: Any) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fusion_rt.device.buffers import Staging
-from fusion_rt.device.cards import cards
 from fusion_rt.device.cuda import CudaDevice
 from fusion_rt.device.launcher import open_launcher
+from fusion_rt.device.nvidia import ask_driver
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import sources
 from fusion_rt.kernels.launchers import KERNELS
@@ -225,7 +225,7 @@ def test_an_old_driver_is_refused(driver, monkeypatch, version, words):
     if driver is None:
         pytest.skip("on a card: it has the driver that it has")
     monkeypatch.setenv("FRT_STUB_VERSION", version)
-    program = "from fusion_rt.device.cards import cards; cards()"
+    program = "from fusion_rt.device.nvidia import first_card; first_card()"
     library = os.path.dirname(driver._library._name)
     done = subprocess.run(
         [sys.executable, "-I", "-c", program],
@@ -252,6 +252,6 @@ def test_no_driver_at_all():
 
 
 def test_the_card_is_found(driver):
-    found = cards()
+    found = ask_driver().cards
     assert found
     assert found[0].architecture.startswith("sm_")

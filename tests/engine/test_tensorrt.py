@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -299,43 +298,3 @@ def test_every_name_is_in_tensorrt(major, tmp_path):
 @needs_rtx
 def test_every_name_is_in_tensorrt_rtx():
     assert missing("tensorrt_rtx", "") == set()
-
-
-def test_staged_engines_say_what_their_device_says():
-    """Upload, run, download, on a device of which the buffers are host memory."""
-    from fusion_rt.engine.gpu import StagedEngine
-
-    path = ModelPackage.load("driving-s").path("refine", "f32")
-    inner, direct = (load(path, precision="f32") for _ in range(2))
-    staged = StagedEngine(inner, CpuDevice(), path)
-    rng = np.random.default_rng(0)
-    for name, array in staged.inputs.items():
-        assert not np.shares_memory(array, inner.inputs[name])
-        array[...] = direct.inputs[name][...] = rng.random(array.shape, dtype=np.float32)
-    staged.run()
-    direct.run()
-    for name, value in direct.outputs.items():
-        np.testing.assert_array_equal(staged.outputs[name], value)
-
-
-class Echo:
-    """Outputs are inputs; like every engine of a device, it does not look at them."""
-
-    name, precision, identity = "echo", "f32", "echo-1"
-
-    def __init__(self):
-        self.inputs, self.outputs = {"x": np.zeros(4, np.float32)}, {"y": np.zeros(4, np.float32)}
-
-    def run(self):
-        self.outputs["y"][...] = self.inputs["x"]
-
-
-def test_staged_outputs_that_are_not_finite():
-    from fusion_rt.engine.gpu import StagedEngine
-
-    staged = StagedEngine(Echo(), CpuDevice(), Path("echo.onnx"))
-    staged.inputs["x"][...] = 1
-    staged.run()
-    staged.inputs["x"][2] = np.nan
-    with pytest.raises(EngineError, match=r"echo\.onnx: 1 of 4 values of y are not finite"):
-        staged.run()

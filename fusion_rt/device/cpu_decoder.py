@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_rt.device.protocol import Answer
-from fusion_rt.kernels.looks import ROW, FirstLook, SecondLook
+from fusion_rt.kernels.looks import ROW, FirstLookKernel, SecondLookKernel
 
 if TYPE_CHECKING:
     from fusion_rt.device.cpu import CpuDevice
@@ -27,7 +27,7 @@ class CpuDecoder:
     def __init__(self, device: CpuDevice, package: ModelPackage) -> None:
         self._device = device
         spec = self._spec = package.spec
-        self._first = FirstLook(
+        self._first = FirstLookKernel(
             device.threads,
             device.instruction_set,
             head=spec.head,
@@ -40,7 +40,7 @@ class CpuDecoder:
         fits = [spec.scores[label] for label in spec.classes]
         self._fits = np.array([(fit.gain, fit.offset) for fit in fits], np.float32)
         self._nms_iou = [spec.nms_iou[label] for label in spec.classes]
-        self._second: SecondLook | None = None  # once it is known what there is to look at
+        self._second: SecondLookKernel | None = None  # once it is known what there is to look at
         self._looked_at: tuple[Any, ...] = (None,) * 4
         self._outputs: Mapping[str, Any] = {}
         self._refined: Mapping[str, Any] = {}
@@ -77,8 +77,8 @@ class CpuDecoder:
             told = self._second(self._decoded)
         return Answer(told[:, :ROW], told[:, ROW : ROW + classes], told[:, ROW + classes :])
 
-    def _second_look(self, outputs: Mapping[str, Any]) -> SecondLook:
-        return SecondLook(
+    def _second_look(self, outputs: Mapping[str, Any]) -> SecondLookKernel:
+        return SecondLookKernel(
             self._device.threads,
             self._device.instruction_set,
             head=self._spec.head,

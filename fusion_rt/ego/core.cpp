@@ -193,8 +193,8 @@ FRT_EXPORT void frt_ego_propagate(const double* C, const double* rows, const dou
 FRT_EXPORT void frt_ego_moved(const double* rows, int n, const double* arm, double* T) { moved(rows, n, arm, T); }
 
 // The same for rows that are reckoned by the samples alone, each from the one before it: at n + 1 stamps `wanted`, of
-// which the last is the end. row (16): at stamps[0], taken to `first` by biases[0], and from there by biases[1]; outside of `first` to `last`
-// the motion goes on as it was.
+// which the last is the end. row (16): at stamps[0], taken to `first` by biases[0], and from there by biases[1];
+// outside of `first` to `last` the motion goes on as it was.
 FRT_EXPORT void frt_ego_relative(const int64_t* stamps, const double* samples, int m, const double* row,
                                  const Biases* biases, const int64_t* wanted, int n, int64_t first,
                                  int64_t last, const double* arm, double* T) {

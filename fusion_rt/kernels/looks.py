@@ -53,7 +53,7 @@ class _SecondLook(ctypes.Structure):
     ]
 
 
-class FirstLook(Kernel):
+class FirstLookKernel(Kernel):
     """Peaks as rows, and what a second look at each is given: decode, roi_sample twice, roi_points,
     box_context.
 
@@ -143,7 +143,7 @@ class FirstLook(Kernel):
             setattr(self._look, name, address(array))
 
 
-class SecondLook(Kernel):
+class SecondLookKernel(Kernel):
     """The rows corrected, best first, without doubles, and all that is told of them: box_refine, their order,
     nms."""
 
@@ -160,8 +160,9 @@ class SecondLook(Kernel):
         refined: Sequence[Array],
     ) -> None:
         """head: the canvas of outputs "heatmap" (1, classes, ny, nx) and "contribution" (1, ny / step, nx /
-        step, M) of the fusing part; rows (room, 16) as FirstLook leaves them; fits and iou as box_refine and
-        nms take them; refined: score, deltas, facing and log_sigma of the refining part, room rows each.
+        step, M) of the fusing part; rows (room, 16) as FirstLookKernel leaves them; fits and iou as
+        box_refine and nms take them; refined: score, deltas, facing and log_sigma of the refining part, room
+        rows each.
 
         Raises DeviceError for arrays of another shape, dtype or layout."""
         super().__init__(threads, instruction_set)

@@ -172,7 +172,12 @@ def test_a_peer_that_never_reads_costs_little(hosts, run_bridge, samples, helper
     try:
         with ends(car, desk, ["cam"], ["cam"]) as (outputs, inputs):
             _, following = first(outputs["cam"], inputs, image)
-            assert idle.poll(10_000)  # connected: the first one waits there
+            for _ in range(100):  # what was sent before it had subscribed never comes
+                if idle.poll(100):
+                    break
+                outputs["cam"].send(image(following))
+                following += 1
+            assert idle.poll(0)  # connected: the first one waits there
             before = psutil.Process().memory_info().rss
             for seq in range(following, following + 60):
                 outputs["cam"].send(image(seq))

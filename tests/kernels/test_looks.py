@@ -10,7 +10,7 @@ from fusion_rt.device import CpuDevice
 from fusion_rt.device.cpu_decoder import cells_under, shares_at
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
-from fusion_rt.kernels.looks import ROW, FirstLook, SecondLook
+from fusion_rt.kernels.looks import ROW, FirstLookKernel, SecondLookKernel
 
 HEAD = SimpleNamespace(x_min=-4.0, y_min=-3.0, cell_m=1.0, nx=9, ny=7)
 ROOM, CLASSES, FEATURES, CAMERA, CHANNELS, SHARES = 12, 3, 5, 4, 64, 3
@@ -50,7 +50,7 @@ def grouped(rng, cases, threads, n=3000):
 
 
 def first_look(threads, build, given):
-    return FirstLook(
+    return FirstLookKernel(
         threads, build, head=HEAD, threshold=THRESHOLD, room=ROOM, margin_m=MARGIN_M, most=MOST, layers=given
     )
 
@@ -107,7 +107,7 @@ def test_the_second_look(cases, n, threads):
     rows[:, 10] = rng.integers(CLASSES, size=ROOM)
     answer = [0.1 * cases.normal(rng, ROOM, width) for width in (1, 8, 1, 5)]
     answer[0][:] = 0
-    look = SecondLook(threads, head=HEAD, rows=rows, fits=fits, iou=IOU, outputs=seen, refined=answer)
+    look = SecondLookKernel(threads, head=HEAD, rows=rows, fits=fits, iou=IOU, outputs=seen, refined=answer)
     for _ in range(2):
         told = look(n)
     device, refined = CpuDevice(threads), np.empty((n, ROW), np.float32)
@@ -159,12 +159,12 @@ def test_no_more_rows_than_there_is_room_for(cases):
         "iou": IOU,
         "outputs": outputs(rng, cases),
     }
-    look = SecondLook(1, **given, fits=np.zeros((CLASSES, 2), np.float32), refined=answer)
+    look = SecondLookKernel(1, **given, fits=np.zeros((CLASSES, 2), np.float32), refined=answer)
     for n in (-1, ROOM + 1):
         with pytest.raises(DeviceError, match=f"{n} rows, there is room for {ROOM}"):
             look(n)
     bad = [answer[0], answer[1][:, :7].copy(), *answer[2:]]
     with pytest.raises(DeviceError, match=r"deltas is .* \(12, 7\), expected .* \(12, 8\)"):
-        SecondLook(1, **given, fits=np.zeros((CLASSES, 2), np.float32), refined=bad)
+        SecondLookKernel(1, **given, fits=np.zeros((CLASSES, 2), np.float32), refined=bad)
     with pytest.raises(DeviceError, match=r"fits is .* \(2, 2\), expected .* \(3, 2\)"):
-        SecondLook(1, **given, fits=np.zeros((2, 2), np.float32), refined=answer)
+        SecondLookKernel(1, **given, fits=np.zeros((2, 2), np.float32), refined=answer)

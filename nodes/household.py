@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import ExitStack, closing
 
-from fusion_rt.bus import Bus
+from fusion_rt.bus import Bus, Publisher
 from fusion_rt.messages import HomeReading
 from fusion_rt.scenario import load_plan
 from fusion_rt.sensors.household import Household, Source
@@ -30,11 +30,31 @@ class HouseholdConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fields=T
     client_id: str = ""
 
 
+class _Output:
+    """One sensor's topic. Whoever comes late is told the newest reading again, as a door may not move for
+    hours; with its own stamp, by which those who had it know it. Buttons are pressed once."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._newest: HomeReading | None = None
+        self._subscribers = 0
+
+    def send(self, reading: HomeReading) -> None:
+        self._newest = None if reading.kind == "button" else reading
+        self._subscribers = self._publisher.subscribers
+        self._publisher.send(reading)
+
+    def look(self) -> None:
+        before, self._subscribers = self._subscribers, self._publisher.subscribers
+        if self._subscribers > before and self._newest is not None:
+            self._publisher.send(self._newest)
+
+
 def run(config: HouseholdConfig, bus: Bus) -> None:
     """Until told to stop; a broker that is away is tried again and again. Raises ConfigError."""
     household = Household(config.sensors, load_plan(config.plan))
     with ExitStack() as stack:
-        outputs = {slug: stack.enter_context(bus.publisher(slug)) for slug in config.sensors}
+        outputs = {slug: _Output(stack.enter_context(bus.publisher(slug))) for slug in config.sensors}
         listener = stack.enter_context(closing(Listener(config, config.client_id, household.topics)))
 
         def send(readings: list[HomeReading]) -> None:
@@ -53,6 +73,8 @@ def run(config: HouseholdConfig, bus: Bus) -> None:
                     )
                 )
             send(household.due(time.time_ns()))
+            for output in outputs.values():
+                output.look()
             if listener.trouble != said:
                 said = listener.trouble
                 print(f"{config.host}:{config.port}: {said or 'connected'}", file=sys.stderr)

@@ -37,7 +37,7 @@ def test_told_when_it_comes_and_when_it_comes_again(folder):
 
     def node():
         return subprocess.Popen(
-            [sys.executable, "-c", NODE, config.run_dir], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-I", "-c", NODE, config.run_dir], stdout=subprocess.PIPE, text=True
         )
 
     with Bus(config) as bus, closing(StandingOrders(bus, {"home": "home"})) as orders:

@@ -134,7 +134,7 @@ def process(home, config):
     )
     code = "from fusion_rt.node import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, msgspec.json.encode(assignment).decode()], stderr=subprocess.PIPE
+        [sys.executable, "-I", "-c", code, msgspec.json.encode(assignment).decode()], stderr=subprocess.PIPE
     )
 
 

@@ -91,6 +91,22 @@ def test_readings_come_in_and_the_broker_comes_back(mosquitto, say, run_node, co
         assert until(again).value == 0.0
 
 
+def test_who_comes_late_is_told_the_state(mosquitto, say, run_node, config, tmp_path):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
+    mosquitto.start()
+    say(mosquitto.port)("hall/binary_sensor/door/state", "ON", retain=True)
+    settings = node.HouseholdConfig(host="127.0.0.1", port=mosquitto.port, plan=str(plan), sensors=SENSORS)
+    with Bus(config) as other:
+        bus = run_node(node.run, settings)
+        until(lambda: other.wait(0.02) or bus.detail.get("back_door.retained"))
+        for _ in range(2):  # the second comes after the first has gone
+            with other.subscriber(["back_door"], keep_all=True) as late:
+                assert until(lambda: late.recv(0.1)).value == 1.0
+                assert late.recv(0.5) is None
+            other.wait(0.5)
+
+
 def test_what_the_broker_kept_is_told_apart(mosquitto, say):
     mosquitto.start()
     publish = say(mosquitto.port)

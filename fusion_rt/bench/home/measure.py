@@ -241,7 +241,7 @@ def _node(use: str, content: dict[str, Any], config: BusConfig) -> Iterator[int]
 
 @contextmanager
 def _stand_in(config: BusConfig, plan: Path) -> Iterator[int]:
-    command = [sys.executable, "-m", "fusion_rt.bench.home.stand_in", str(config.run_dir), str(plan)]
+    command = [sys.executable, "-I", "-m", "fusion_rt.bench.home.stand_in", str(config.run_dir), str(plan)]
     process = subprocess.Popen(command)
     try:
         yield process.pid

@@ -49,7 +49,7 @@ def fit(
     inner = (z - means[index])[real]
     covariance = inner.T @ inner / len(inner)
     average = np.trace(covariance) / len(covariance)
-    shrunk = (1 - shrinkage) * covariance + shrinkage * average * np.eye(len(covariance))
+    shrunk = (1 - shrinkage) * covariance + (shrinkage * average + 1e-6) * np.eye(len(covariance))
     weights = np.linalg.solve(shrunk, means.T)
     bias = -0.5 * (means.T * weights).sum(axis=0)
     return Linear(labels=names, mean=mean, scale=scale, weights=weights, bias=bias)

@@ -11,7 +11,8 @@ class Occupancy:
     """One room. occupied, since_ns: the answer, and since when it is that.
 
     On at p >= on. Off where p <= off for the room's hold_s, if there was a way out: a door moved, a track
-    left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s."""
+    left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s;
+    but not after a flash of p >= on that lasted less than it takes to come in: nobody need have left then."""
 
     def __init__(self, room: Room, *, on: float, off: float, exit_s: float = 30.0) -> None:
         self.occupied, self.since_ns = False, 0
@@ -20,6 +21,8 @@ class Occupancy:
         self._exit_ns = round(exit_s * 1e9)
         self._low_ns: int | None = None  # since when p is low
         self._sure_ns: int | None = None  # when p was high last
+        self._sure_for_ns = 0  # how long it was high since `occupied` began
+        self._before_ns: int | None = None  # the update before
         self._left_ns: int | None = None  # when somebody may have left last
         self._begun = False
 
@@ -39,14 +42,17 @@ class Occupancy:
             self._begun, self.since_ns = True, stamp_ns
         if p >= self._on:
             self._sure_ns = stamp_ns
+            self._sure_for_ns += stamp_ns - (stamp_ns if self._before_ns is None else self._before_ns)
+        self._before_ns = stamp_ns
         if p > self._off:
             self._low_ns = None
         elif self._low_ns is None:
             self._low_ns = stamp_ns
         if not self.occupied and p >= self._on:
-            self.occupied, self.since_ns = True, stamp_ns
+            self.occupied, self.since_ns, self._sure_for_ns = True, stamp_ns, 0
         elif self.occupied and self._low_ns is not None:
-            wait = self._hold_ns if self._way_out() else max(self._hold_ns, self._absent_ns)
+            flash = self._sure_for_ns < ENTERS_NS
+            wait = self._hold_ns if flash or self._way_out() else max(self._hold_ns, self._absent_ns)
             if stamp_ns - self._low_ns >= wait:
                 self.occupied, self.since_ns = False, stamp_ns
         return self.occupied

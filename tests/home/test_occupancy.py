@@ -49,11 +49,15 @@ def test_the_door_that_lets_in_is_no_way_out_but_a_track_that_leaves_is(state):
 
 
 def test_without_a_way_out_only_after_absent_s(state):
-    assert feed(state, [(0.9, 5), (0.1, 200)]) == {0: True, 125: False}
+    assert feed(state, [(0.9, 6), (0.1, 200)]) == {0: True, 126: False}
+
+
+def test_a_flash_needs_no_way_out(state):
+    assert feed(state, [(0.9, 5), (0.1, 200)]) == {0: True, 15: False}
 
 
 def test_a_flicker_starts_the_wait_anew(state):
-    assert feed(state, [(0.9, 1), (0.1, 100), (0.5, 1), (0.1, 119)]) == {0: True}
+    assert feed(state, [(0.9, 6), (0.1, 100), (0.5, 1), (0.1, 119)]) == {0: True}
 
 
 def test_a_way_out_long_before_somebody_was_seen_does_not_count(state):

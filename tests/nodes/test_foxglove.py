@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import struct
 import threading
@@ -137,10 +138,23 @@ class Viewer:
         """(topic, log time, decoded) of the next message: opcode 1, subscription, time, payload."""
         while True:
             said = self.socket.recv(timeout=10)
-            if isinstance(said, bytes) and said[0] == 1:
+            if isinstance(said, str):
+                self._again(json.loads(said))
+            elif said[0] == 1:
                 number, stamp_ns = struct.unpack_from("<IQ", said, 1)
                 topic = self._topics[number]
                 return topic, stamp_ns, self._decode(self.channels[topic], said[13:])
+
+    def _again(self, said):
+        """The server may advertise a channel a moment before it knows it."""
+        if said["op"] == "status" and "unknown channel" in said["message"].lower():
+            (channel,) = map(int, re.findall(r"\d+", said["message"]))
+            asked = [
+                {"id": n, "channelId": channel}
+                for n, t in self._topics.items()
+                if self.channels[t]["id"] == channel
+            ]
+            self.socket.send(json.dumps({"op": "subscribe", "subscriptions": asked}))
 
     def _decode(self, channel, payload):
         if channel["encoding"] == "json":

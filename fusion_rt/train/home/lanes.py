@@ -22,15 +22,26 @@ FALLS = 0.7  # of the homes where somebody falls, so often a fall is watched
 # How often a modality is lost where some are; 0.2 for others. What tells of people only by what a home is
 # like is lost oftener: a network that has seen some homes too often takes their habits for laws.
 LOST = {"air": 0.5, "light": 0.4, "contact": 0.35, "sound": 0.3}
+# Standard deviations by which a home's habits are moved, room by room, as long as it is watched: its warmth, damp,
+# air and light, and what stands by. No two homes share them, and few homes are simulated.
+HABITS = {
+    **{"air.t": 0.3, "air.h": 0.1, "air.c": 0.3, "light.lux": 0.15, "power.watts": 0.1},
+    **{"sound.level": 0.1, "sound.level_5": 0.1},
+}
+KNOWN_BY = {"air.t": "air.temperature", "air.h": "air.humidity", "air.c": "air.co2"}  # others: their group's `known`
 MOST = 8  # people at a tick that are taught
 IGNORED = 3  # cells around somebody whom no sensor looks at
 WIDTH, HEIGHT = 48, 40  # cells of the part of the canvas that is taught; most of it is no home
 SPREAD = 0.7  # cells: of the bump that stands for a person
 TARGET = ("x", "y", "vx", "vy", "posture", "fall", "seen")
+_HABITS = [COLUMNS.index(name) for name in HABITS]
+_KNOWN = [COLUMNS.index(KNOWN_BY.get(name, f"{name.split('.')[0]}.known")) for name in HABITS]
+# Channels that change their sign in a mirror: offsets along x, and along y.
+_ALONG = [[i for i, name in enumerate(CHANNELS) if name.endswith(axis)] for axis in ("dx", "dy")]
 
 
 class Lane:
-    """One home, from a random moment on; every tick or every fifth; another home when it ends."""
+    """One home, from a random moment on; every tick or fewer; another home when it ends."""
 
     def __init__(self, paths: list[Path], rng: np.random.Generator) -> None:
         self._paths, self._rng = paths, rng
@@ -56,7 +67,8 @@ class Lane:
         self.tape = Tape(path)
         self.corner = self._part()
         self.raster = Raster(self.tape.plan, self.tape.canvas, self.tape.observer.spatial)
-        self._stride = int(rng.choice([1, 2, 5], p=[0.35, 0.15, 0.5]))
+        # An update looks back a few ticks only: what is remembered for minutes is learnt from ticks far apart.
+        self._stride = int(rng.choice([1, 2, 5, 20], p=[0.35, 0.1, 0.4, 0.15]))
         self._tick = int(rng.integers(max(1, len(self.tape) - 300 * self._stride)))
         self._until = self._tick + self._stride * int(rng.integers(150, 1200))
         falls = self.tape.falls()
@@ -65,6 +77,8 @@ class Lane:
             self._tick = max(0, int(rng.choice(falls)) - int(rng.integers(5, 50)))
             self._until = self._tick + 100
         self.fresh = True
+        self.mirrored = (bool(rng.random() < 0.5), bool(rng.random() < 0.5))  # left and right, near and far
+        self._habits = rng.normal(0.0, list(HABITS.values()), size=(ROOMS, len(HABITS))).astype(np.float32)
         self._lose()
 
     def _part(self) -> tuple[int, int]:
@@ -88,6 +102,7 @@ class Lane:
 
     def _thinned(self, seen: Observation) -> Observation:
         observer = self.tape.observer
+        seen.rooms[:, _HABITS] += self._habits * seen.rooms[:, _KNOWN]
         for modality in self._lost:
             seen = without(seen, modality, observer.kinds)
         if not self._dead.intersection(seen.spatial):
@@ -139,6 +154,9 @@ class Batch:
             rooms[i] = seen.rooms
             told = targets(lane, tick, seen, heat[i, 0], ignore[i, 0])
             people[i, : len(told)] = told
+            for axis in (0, 1):
+                if lane.mirrored[axis]:
+                    _mirror(axis, canvas[i], room_map[i], heat[i], ignore[i], people[i, : len(told)])
             counts[i] = np.minimum(lane.tape.counts[tick], COUNTS - 1)
             activities[i] = lane.tape.activities[tick]
         tapes = [lane.tape for lane in lanes]
@@ -161,6 +179,15 @@ def _first(low: int, high: int, size: int, rng: np.random.Generator) -> int:
     """Of `size` cells that hold low..high, as far as they can."""
     least, most = max(0, high - size), min(low, SIDE - size)
     return 2 * int(rng.integers(least // 2, max(most, least) // 2 + 1))
+
+
+def _mirror(axis: int, canvas: Array, room_map: Array, heat: Array, ignore: Array, people: Array) -> None:
+    """In place; axis 0: left and right change, 1: near and far."""
+    for maps in (canvas, room_map, heat, ignore):
+        maps[...] = np.flip(maps, axis=2 - axis).copy()
+    canvas[_ALONG[axis]] *= -1.0
+    people[:, axis] = (WIDTH, HEIGHT)[axis] - people[:, axis]
+    people[:, 2 + axis] *= -1.0
 
 
 def targets(lane: Lane, tick: int, seen: Observation, heat: Array, ignore: Array) -> Array:

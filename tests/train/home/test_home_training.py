@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from fusion_rt.home.canvas import ROOMS
+from fusion_rt.home.observation import Observation
+from fusion_rt.home.raster import CHANNELS
 from fusion_rt.home.room_features import COLUMNS, SLICES
 from fusion_rt.models.head import Head
 from fusion_rt.plan import Plan
@@ -12,7 +14,7 @@ from fusion_rt.sim.home.config import HomeSimConfig, Routine
 from fusion_rt.sim.home.home import simulate
 from fusion_rt.sim.home.recording import in_order
 from fusion_rt.train.home.export import export
-from fusion_rt.train.home.lanes import Batch, Lane
+from fusion_rt.train.home.lanes import HABITS, Batch, Lane
 from fusion_rt.train.home.loop import HomeTraining, Trainer, checkpoint, train
 from fusion_rt.train.home.losses import losses
 from fusion_rt.train.home.network import Deployed, HomeNet, Memory
@@ -105,6 +107,39 @@ def test_a_batch_is_what_the_network_takes_and_some_steps_lower_the_loss(tapes):
     assert (batch.heat.flatten(1).max(dim=1).values == (batch.people[:, :, 6] > 0).any(dim=1).float()).all()
     told = [sum(trainer.update(lanes).values()) for _ in range(12)]
     assert np.mean(told[-3:]) < 0.8 * np.mean(told[:2])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_home_and_its_mirror_image(tapes, axis):
+    batches = []
+    for mirrored in (False, True):
+        lane = Lane([tapes / "4.npz"], np.random.default_rng(3))
+        lane.mirrored = (mirrored and axis == 0, mirrored and axis == 1)
+        batches += [b for b in [Batch([lane]) for _ in range(30)] if (b.people[..., 6] > 0).any()][-1:]
+    plain, other = batches
+    new, along, away = (CHANNELS.index(name) for name in ("new", "dx" if axis == 0 else "dy", "z"))
+    canvas, mirror = plain.inputs["canvas"][0], other.inputs["canvas"][0].flip(2 - axis)
+    assert canvas[new].any()
+    torch.testing.assert_close(canvas[[new, away]], mirror[[new, away]])
+    torch.testing.assert_close(canvas[along], -mirror[along])
+    torch.testing.assert_close(plain.heat, other.heat.flip(3 - axis))
+    assert plain.inputs["rooms"].equal(other.inputs["rooms"])
+    seen = other.people[0, other.people[0, :, 6] > 0]
+    rows, columns = (torch.floor(seen[:, i] / 2).long() for i in (1, 0))
+    assert (other.heat[0, 0, rows, columns] == 1).all()
+    assert (seen[:, 2 + axis] == -plain.people[0, plain.people[0, :, 6] > 0][:, 2 + axis]).all()
+
+
+def test_habits_move_only_what_is_known(tapes):
+    lane = Lane([tapes / "4.npz"], np.random.default_rng(0))
+    lane._lost, lane._dead = set(), set()
+    true = lane.tape.observation(50).rooms
+    moved = lane._thinned(lane.tape.observation(50)).rooms
+    changed = np.flatnonzero((true != moved).any(axis=0))
+    assert {COLUMNS[i] for i in changed} <= set(HABITS)
+    assert len(changed) > 3
+    silent = lane._thinned(Observation(*(np.zeros((0, 15), "f4"),) * 2, np.zeros_like(true), ()))
+    assert not silent.rooms.any()
 
 
 def test_a_person_where_nobody_looks_is_neither_right_nor_wrong(tapes):

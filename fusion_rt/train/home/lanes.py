@@ -22,13 +22,14 @@ FALLS = 0.7  # of the homes where somebody falls, so often a fall is watched
 # How often a modality is lost where some are; 0.2 for others. What tells of people only by what a home is
 # like is lost oftener: a network that has seen some homes too often takes their habits for laws.
 LOST = {"air": 0.5, "light": 0.4, "contact": 0.35, "sound": 0.3}
-# Standard deviations by which a home's habits are moved, room by room, as long as it is watched: its warmth, damp,
-# air and light, and what stands by. No two homes share them, and few homes are simulated.
+# Standard deviations by which a home's habits are moved, room by room, as long as it is watched: its warmth,
+# damp, air and light, and what stands by. No two homes share them, and few homes are simulated.
 HABITS = {
     **{"air.t": 0.3, "air.h": 0.1, "air.c": 0.3, "light.lux": 0.15, "power.watts": 0.1},
     **{"sound.level": 0.1, "sound.level_5": 0.1},
 }
-KNOWN_BY = {"air.t": "air.temperature", "air.h": "air.humidity", "air.c": "air.co2"}  # others: their group's `known`
+# Where it is not their group's `known`.
+KNOWN_BY = {"air.t": "air.temperature", "air.h": "air.humidity", "air.c": "air.co2"}
 MOST = 8  # people at a tick that are taught
 IGNORED = 3  # cells around somebody whom no sensor looks at
 WIDTH, HEIGHT = 48, 40  # cells of the part of the canvas that is taught; most of it is no home
@@ -67,7 +68,7 @@ class Lane:
         self.tape = Tape(path)
         self.corner = self._part()
         self.raster = Raster(self.tape.plan, self.tape.canvas, self.tape.observer.spatial)
-        # An update looks back a few ticks only: what is remembered for minutes is learnt from ticks far apart.
+        # An update looks back a few ticks only: minutes are learnt from ticks that are far apart.
         self._stride = int(rng.choice([1, 2, 5, 20], p=[0.35, 0.1, 0.4, 0.15]))
         self._tick = int(rng.integers(max(1, len(self.tape) - 300 * self._stride)))
         self._until = self._tick + self._stride * int(rng.integers(150, 1200))

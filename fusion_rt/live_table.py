@@ -17,6 +17,7 @@ from fusion_rt.monitor import TopicSummary
 from fusion_rt.supervisor import NodeStatus, Status, Summary
 
 REFRESH_S = 0.5
+COMMANDS = ("tell.", "keys.")  # begin topics of commands
 LINE_S = 5.0  # between lines where there is no terminal to redraw
 
 _COLOURS = {"running": "green", "starting": "yellow", "waiting": "red", "refused": "red"}
@@ -137,6 +138,8 @@ def _topics(topics: dict[str, TopicSummary]) -> Table:
     for name in ("rate", "published", "received", "age", "max", "missing"):
         table.add_column(name, justify="right")
     for name, topic in topics.items():
+        if name.startswith(COMMANDS) and not topic.published and not topic.received:
+            continue  # where commands could be given, and none was
         causes = ("dropped", "lost", "skipped", "malformed", "wrong_generation")
         reasons = " ".join(f"{c} {getattr(topic, c)}" for c in causes if getattr(topic, c))
         table.add_row(

@@ -26,7 +26,7 @@ RECENT = 100  # predictions that the live percentiles look back on
 class TopicSummary(Struct, frozen=True, kw_only=True):
     """One topic over the whole run. Everything published is received, or in one of the others.
 
-    rate_hz  when last reported
+    rate_hz  when last reported, before the publisher was told to stop
     dropped  by the publisher: readers held every slot
     The rest is of the listener that missed most."""
 
@@ -66,6 +66,7 @@ class Monitor:
         self._health = bus.health(nodes)
         self._predictions = bus.subscriber([prediction, SCENE])
         self._lives: dict[tuple[str, int], NodeHealth] = {}  # (node, pid) -> its last words
+        self._rates: dict[tuple[str, int], dict[str, float]] = {}  # those while it worked
         self.latency = Histogram()
         self.rest = Histogram()  # latency without what the network took
         self.stages: dict[str, Histogram] = {}
@@ -91,6 +92,8 @@ class Monitor:
             message = self._predictions.recv(0)
         while (health := self._health.recv(0)) is not None:
             self._lives[health.node, health.pid] = health
+            if health.state != "stopping":
+                self._rates[health.node, health.pid] = health.rates_hz
 
     def start_over(self) -> None:
         """Forget how long things took so far; what was counted stays counted."""
@@ -114,13 +117,14 @@ class Monitor:
         rates: dict[str, float] = {}
         own = [(t, c) for t, c in self._predictions.counters.items() if t != SCENE or c.received]
         listeners: dict[str, dict[str, Received]] = {topic: {"": counts} for topic, counts in own}
-        for (node, _), health in self._lives.items():  # a later life comes later
+        for (node, pid), health in self._lives.items():  # a later life comes later
+            rates_hz = self._rates.get((node, pid), health.rates_hz)
             for topic, sent in health.sent.items():
                 published[topic] += sent.published
                 dropped[topic] += sent.dropped
-                rates[topic] = health.rates_hz.get(topic, 0.0)
+                rates[topic] = rates_hz.get(topic, 0.0)
             for topic, counts in health.received.items():
-                rates.setdefault(topic, health.rates_hz.get(topic, 0.0))
+                rates.setdefault(topic, rates_hz.get(topic, 0.0))
                 before = listeners.setdefault(topic, {}).get(node, Received())
                 listeners[topic][node] = _sum(before, counts)
         found = {}

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from typer.testing import CliRunner
 
+import fusion_rt.doctor
+from fusion_rt.cli import app
 from fusion_rt.device.nvidia import Card, Driver, ask_driver
-from fusion_rt.doctor_nvidia import Facts, gather, judge
+from fusion_rt.doctor_nvidia import Facts, Finding, gather, judge
 
 H100 = Card(name="NVIDIA H100 80GB HBM3", architecture="sm_90", memory_bytes=80 << 30, bandwidth_gb_s=3352.3)
 RTX = Card(name="NVIDIA GeForce RTX 4090", architecture="sm_89", memory_bytes=24 << 30)
@@ -155,3 +158,12 @@ def test_this_machine():
     for mine in judge(facts):
         assert rows[mine.part]["detail"] == mine.detail
     assert done.returncode == int(any(row["state"] == "wrong" for row in rows.values()))
+
+
+def test_brackets_of_an_extra_are_printed(monkeypatch):
+    """They are no markup."""
+    found = [Finding("ray", "absent", "[many] logs", "pip install 'fusion-rt[ray]'")]
+    monkeypatch.setattr(fusion_rt.doctor, "examine", lambda: found)
+    said = CliRunner().invoke(app, ["doctor"]).stdout
+    assert "fusion-rt[ray]" in said
+    assert "[many] logs" in said

@@ -41,6 +41,15 @@ def test_the_live_table_says_what_matters():
     assert "no prediction yet" in printed(render(status(latest=None)))
 
 
+def test_topics_of_commands_are_shown_once_there_were_some():
+    silent, one = replace(TOPIC, published=0, received=0), replace(TOPIC, published=1, received=1)
+    topics = {"tell.replay": silent, "keys.replay": one, "radar": silent}
+    text = printed(render(replace(status(), topics=topics)))
+    assert "tell.replay" not in text
+    assert "keys.replay" in text
+    assert "radar" in text  # a sensor that says nothing is worth a line
+
+
 def test_the_summary_says_what_happened():
     summary = Summary(
         duration_s=10.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fusion_rt.commands.common import Json, console, print_json
 
@@ -22,7 +23,9 @@ def doctor(json: Json = False) -> None:
         for name in ("part", "state", "detail", "remedy"):
             table.add_column(name, overflow="fold")  # a command that is cut cannot be typed
         for f in findings:
-            table.add_row(f.part, f"[{COLOURS[f.state]}]{f.state}", f.detail, f.remedy)
+            # Text, as brackets in a remedy are an extra's, not markup.
+            state = Text(f.state, style=COLOURS[f.state])
+            table.add_row(Text(f.part), state, Text(f.detail), Text(f.remedy))
         console.print(table)
     if any(f.state == "wrong" for f in findings):
         raise typer.Exit(1)

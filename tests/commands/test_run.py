@@ -59,6 +59,7 @@ def test_run_gives_a_summary_as_json(environment, tmp_path):
     assert summary["latency_ms"]["count"] == summary["predictions"]
     assert {name: node["exit_code"] for name, node in summary["nodes"].items()} == {"replay": 0, "fusion": 0}
     assert "fuse" in summary["stages_ms"]
+    assert summary["topics"]["prediction"]["rate_hz"] > 1  # while it ran, not while it stopped
 
 
 def test_run_by_name_from_any_folder_and_ctrl_c(environment, tmp_path):

@@ -21,7 +21,7 @@ class HomeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on, off    a room is occupied from p >= on, and no longer where p <= off for its hold_s
     future_s   a packet so far after the newest is not believed, unless others say the same
     stuck_s    motion or presence without a pause for so long is not believed
-    event_p    smallest probability of an event that is told
+    event_p    smallest probability of a sound that is told, of all microphones in a second together
     why        tell which modality each answer rests on: once a second another look, without one of them
     """
 
@@ -34,7 +34,7 @@ class HomeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     off: Probability = 0.3
     future_s: Seconds = 5.0
     stuck_s: Seconds = 3600.0
-    event_p: Probability = 0.6
+    event_p: Probability = 0.9
     why: bool = True
 
     def __post_init__(self) -> None:

@@ -1,7 +1,6 @@
 """What happened: told once, with its onset and an id.
 
-Sounds come from microphones and are told when they are likely enough; a fall needs two modalities, or
-one and three seconds of stillness."""
+A fall needs two modalities, or one and three seconds of stillness; sounds.py judges sounds."""
 
 from __future__ import annotations
 
@@ -38,8 +37,8 @@ class Mention(Struct, frozen=True):
 class Events:
     """Collects mentions; `told` gives the new events of a tick."""
 
-    def __init__(self, site: str, least_p: float) -> None:
-        self._site, self._least_p = site, least_p
+    def __init__(self, site: str) -> None:
+        self._site = site
         self._pending: list[Mention] = []
         self._latest: dict[str, tuple[int, str]] = {}  # kind -> stamp of the latest mention, its id
 
@@ -48,8 +47,7 @@ class Events:
         self._latest.clear()
 
     def mention(self, mention: Mention) -> None:
-        if mention.p >= self._least_p:
-            self._pending.append(mention)
+        self._pending.append(mention)
 
     def told(self, missing: tuple[str, ...], ages_ms: Mapping[str, float]) -> tuple[HomeEvent, ...]:
         events = []

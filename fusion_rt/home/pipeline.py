@@ -27,6 +27,7 @@ from fusion_rt.home.people import Found, People, Track
 from fusion_rt.home.raster import Raster
 from fusion_rt.home.reasons import MEMORY, Reasons, shares
 from fusion_rt.home.room_features import GROUPS, SLICES
+from fusion_rt.home.sounds import Sounds
 from fusion_rt.home_packets import HomeReading, Sound
 from fusion_rt.messages import Command, Header, Packet
 from fusion_rt.models.head import Head
@@ -68,8 +69,8 @@ class HomePipeline:
         self.network = HomeNetwork(head, self.canvas, Raster(plan, self.canvas, self.observer.spatial))
         self._people = People(self._looked, self.canvas.room_of)
         self._reasons = Reasons()
-        self._events = Events(plan.site, config.event_p)
-        self._falls = Falls()
+        self._events = Events(plan.site)
+        self._falls, self._sounds = Falls(), Sounds(config.event_p)
         self._grounding = Grounding(plan)
         self._modality = {slug: MODALITY[sensor.kind] for slug, sensor in plan.sensors.items()}
         self._near = neighbours(plan)
@@ -131,6 +132,7 @@ class HomePipeline:
         self._reasons.forget()
         self._events.forget()
         self._falls.forget()
+        self._sounds.forget()
         self._occupancy = {
             slug: Occupancy(room, on=config.on, off=config.off) for slug, room in self.plan.rooms.items()
         }
@@ -175,14 +177,12 @@ class HomePipeline:
             self._events.mention(Mention("smoke_alarm", room, 0.99, stamp_ns, "smoke"))
 
     def _heard(self, sound: Sound) -> bool:
-        room, found = self.plan.sensors[sound.header.sensor_id].room, False
+        room = self.plan.sensors[sound.header.sensor_id].room
         self._falls.hear(room, sound.events.get("knock", 0.0), sound.header.stamp_ns)
-        for kind, p in sound.events.items():
-            if p >= self.config.event_p:
-                now_ns = sound.header.stamp_ns
-                self._events.mention(Mention(kind, room, p, sound.onsets.get(kind, now_ns), "sound", now_ns))
-                found = True
-        return found
+        mentions = self._sounds.hear(sound, room)
+        for mention in mentions:
+            self._events.mention(mention)
+        return bool(mentions)
 
     def _commanded(self, command: Command) -> bool:
         slug, stamp_ns = command.header.sensor_id, command.header.stamp_ns

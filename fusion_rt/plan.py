@@ -57,7 +57,7 @@ class Room(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     polygon   corners x, y, m, in either sense; no two edges cross
     height_m  of the ceiling
     hold_s    how long nobody must be believed in it before `occupied` ends
-    absent_s  how long, where nobody was seen leaving
+    absent_s  how long, where nobody was seen leaving; no more than 20 s where a radar or camera looks
     raw       images and sounds of this room may leave their process (privacy)
     """
 
@@ -65,7 +65,7 @@ class Room(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     polygon: tuple[Vec2, ...]
     height_m: Annotated[float, Meta(gt=1, lt=20)] = 2.5
     hold_s: Seconds = 10.0
-    absent_s: Seconds = 120.0
+    absent_s: Seconds = 300.0
     raw: bool = False
 
     @property

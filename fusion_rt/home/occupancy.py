@@ -5,14 +5,16 @@ from __future__ import annotations
 from fusion_rt.plan import Room
 
 ENTERS_NS = 5_000_000_000
+WATCHED_NS = 20_000_000_000  # a radar or camera does not lose who sits still for longer than so
 
 
 class Occupancy:
     """One room. occupied, since_ns: the answer, and since when it is that.
 
     On at p >= on. Off where p <= off for the room's hold_s, if there was a way out: a door moved, a track
-    left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s;
-    but not after a flash of p >= on that lasted less than it takes to come in: nobody need have left then."""
+    left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s,
+    WATCHED_NS at most where a radar or camera looks; but not after a flash of p >= on that lasted less than it
+    takes to come in: nobody need have left then."""
 
     def __init__(self, room: Room, *, on: float, off: float, exit_s: float = 30.0) -> None:
         self.occupied, self.since_ns = False, 0
@@ -37,7 +39,8 @@ class Occupancy:
         if surely or not came:
             self._left_ns = stamp_ns
 
-    def update(self, p: float, stamp_ns: int) -> bool:
+    def update(self, p: float, stamp_ns: int, *, watched: bool = False) -> bool:
+        """watched: a radar or camera of the room works."""
         if not self._begun:
             self._begun, self.since_ns = True, stamp_ns
         if p >= self._on:
@@ -52,7 +55,8 @@ class Occupancy:
             self.occupied, self.since_ns, self._sure_for_ns = True, stamp_ns, 0
         elif self.occupied and self._low_ns is not None:
             flash = self._sure_for_ns < ENTERS_NS
-            wait = self._hold_ns if flash or self._way_out() else max(self._hold_ns, self._absent_ns)
+            absent_ns = min(self._absent_ns, WATCHED_NS) if watched else self._absent_ns
+            wait = self._hold_ns if flash or self._way_out() else max(self._hold_ns, absent_ns)
             if stamp_ns - self._low_ns >= wait:
                 self.occupied, self.since_ns = False, stamp_ns
         return self.occupied

@@ -235,7 +235,8 @@ class HomePipeline:
         counts = self._widened(answers.counts, status, now)
         self._ways_out(counts, now)
         by_track = {t.id: self._seen_by(t, seen) for t in tracks}
-        rooms = self._rooms(counts, answers, present, missing, ages, now)
+        watched = {self.plan.sensors[s].room for s in self.observer.spatial if status[s] == "used"}
+        rooms = self._rooms(counts, answers, watched, present, missing, ages, now)
         self._feel_falls(tracks, by_track, now)
         events = self._events.told(missing, ages)
         intents = self._intents(counts, {t.room for t in tracks}, missing, ages)
@@ -282,6 +283,7 @@ class HomePipeline:
         self,
         counts: Array,
         answers: Answers,
+        watched: set[str],
         present: tuple[str, ...],
         missing: tuple[str, ...],
         ages: dict[str, float],
@@ -290,7 +292,7 @@ class HomePipeline:
         rooms = []
         for row, slug in enumerate(self.canvas.rooms):
             state, p = self._occupancy[slug], self._p[slug]
-            occupied = state.update(p, now)
+            occupied = state.update(p, now, watched=slug in watched)
             chances = [float(v) for v in counts[row]]
             people = max(range(len(chances)), key=lambda n: chances[n])
             if occupied and people == 0:

@@ -52,6 +52,11 @@ def test_without_a_way_out_only_after_absent_s(state):
     assert feed(state, [(0.9, 6), (0.1, 200)]) == {0: True, 126: False}
 
 
+def test_where_a_radar_looks_absence_is_sooner_sure(state):
+    told = [state.update(0.9 if now < 8 else 0.1, now * S, watched=True) for now in range(40)]
+    assert told == [True] * 28 + [False] * 12
+
+
 def test_a_flash_needs_no_way_out(state):
     assert feed(state, [(0.9, 5), (0.1, 200)]) == {0: True, 15: False}
 

@@ -110,7 +110,7 @@ def test_silence_still_gives_scenes_and_widens_the_answer(plan, head, make):
     pipeline = HomePipeline(HomeConfig(), plan, head)
     pipeline.network = Believing({0: (0.01, 0.99)})
     pipeline.push(make.radar(0))
-    p = [pipeline.tick(make.stamp(t)).rooms[0].p_occupied for t in range(1, 600, 20)]
+    p = [pipeline.tick(make.stamp(t)).rooms[0].p_occupied for t in range(1, 1500, 50)]
     assert p[0] > 0.9
     assert p == sorted(p, reverse=True)
     assert p[-1] < 0.3

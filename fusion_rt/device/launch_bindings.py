@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from cuda.bindings import driver
 
+from fusion_rt.device.graphs import Graphs
 from fusion_rt.device.launcher import Bytes, driver_error, mib
 from fusion_rt.device.nvidia import Card
 
@@ -32,6 +33,7 @@ class BindingsLauncher:
         self._size = ctypes.c_size_t()
         self._streams: list[int] = []
         self._events: list[int] = []
+        self._graphs = Graphs()
         self._extra = (ctypes.c_void_p * 5)(1, None, 2, ctypes.addressof(self._size), None)
         self.activate()
 
@@ -42,6 +44,7 @@ class BindingsLauncher:
         _call("leave the context", driver.cuCtxSetCurrent(0))
 
     def close(self) -> None:
+        self._graphs.close()
         for event in self._events:
             driver.cuEventDestroy(event)
         for stream in self._streams:
@@ -127,6 +130,18 @@ class BindingsLauncher:
         extra = ctypes.addressof(self._extra)
         done = driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, 0, stream, 0, extra)
         _call("launch a kernel", done)
+
+    def begin_graph(self, stream: int) -> None:
+        self._graphs.begin(stream)
+
+    def end_graph(self, stream: int) -> int:
+        return self._graphs.end(stream)
+
+    def run_graph(self, graph: int, stream: int) -> None:
+        self._graphs.run(graph, stream)
+
+    def drop_graph(self, graph: int) -> None:
+        self._graphs.drop(graph)
 
 
 def _call(what: str, answer: tuple[Any, ...]) -> Any:

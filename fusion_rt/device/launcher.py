@@ -93,6 +93,20 @@ class Launcher(Protocol):
         """`arguments`: the parameters as they lie in memory, each aligned to its size."""
         ...
 
+    def begin_graph(self, stream: int) -> None:
+        """What this thread puts on the stream from now on is kept, not done."""
+        ...
+
+    def end_graph(self, stream: int) -> int:
+        """What was kept, to be run any number of times; the stream is as before, also where this raises."""
+        ...
+
+    def run_graph(self, graph: int, stream: int) -> None: ...
+
+    def drop_graph(self, graph: int) -> None:
+        """One that is gone already is no error."""
+        ...
+
 
 def open_launcher(card: Card, library: str = "") -> Launcher:
     """library: "cuda-bindings", "pycuda", or "" for the first of them that is installed.

@@ -84,10 +84,12 @@ def find_or_build(
 
 
 class TensorRtEngine:
-    """One execution context on a device's buffers; `run` enqueues on its stream.
+    """One execution context on a device's buffers; `run` enqueues on its stream, also while that is recorded.
 
     shapes: of the inputs whose extents vary in the file. Raises EngineError: TensorRT is not installed, does
     not support the card or the file, there is no memory."""
+
+    recordable = True  # shapes and addresses are fixed, and the first run was made
 
     def __init__(
         self,

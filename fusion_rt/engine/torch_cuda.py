@@ -25,6 +25,7 @@ class TorchCudaEngine:
     Raises EngineError: torch was built without CUDA, the card has no memory left, ..."""
 
     name = "torch-cuda"
+    recordable = False
 
     def __init__(self, path: Path, precision: str, device: GpuDevice, *, graph: bool = True) -> None:
         if not torch.cuda.is_available():

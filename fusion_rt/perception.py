@@ -96,6 +96,16 @@ class Perception:
         return str(self._device)
 
     @property
+    def engines(self) -> tuple[engine.Engine, ...]:
+        """Of the parts, in the order of the data."""
+        return self._camera, self._bev, self._refine
+
+    @property
+    def why_no_graph(self) -> str:
+        """Why an answer is put on the device call by call; "" where it is, or may yet be, recorded."""
+        return self._looks.why
+
+    @property
     def engine_identity(self) -> str:
         """Runtime, version, precision and digest, as the certificate names them."""
         return self._bev.identity

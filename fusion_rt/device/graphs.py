@@ -1,5 +1,5 @@
-"""Work of a stream, kept as a CUDA graph: many launches become one. Through cuda-bindings, which both launchers
-have: the compiler NVRTC is asked through it, too; PyCUDA itself has no graphs."""
+"""Work of a stream, kept as a CUDA graph: many launches become one. Through cuda-bindings, which both
+launchers have: the compiler NVRTC is asked through it, too; PyCUDA itself has no graphs."""
 
 from __future__ import annotations
 

@@ -71,5 +71,7 @@ class Recording:
 
 def _where(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """What decides which memory work on these arguments touches."""
-    parts = [part for a in arguments for part in ((a.points, a.start, a.count) if isinstance(a, Grouped) else (a,))]
+    parts = [
+        part for a in arguments for part in ((a.points, a.start, a.count) if isinstance(a, Grouped) else (a,))
+    ]
     return tuple((p.pointer, p.shape) if isinstance(p, DeviceBuffer) else id(p) for p in parts)

@@ -254,7 +254,7 @@ EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
   return OK;
 }
 EXPORT int cuDeviceGetAttribute(int* value, int which, int) {
-  *value = which == 75 ? 9 : which == 76 ? 0 : which == 16 ? 4 : 1;
+  *value = which == 75 ? 9 : which == 76 || which == 18 ? 0 : which == 16 ? 4 : 1;  // sm_90, with its own memory
   return OK;
 }
 EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {

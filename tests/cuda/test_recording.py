@@ -96,9 +96,7 @@ def look(perception, street, rig, k=0, repeat=1):
         )
     camera, T = rig.cameras["camera"], rig.lidars["lidar"].T_ego_lidar[None, :3].astype(np.float32)
     sweep = Sweep(cloud, np.zeros(1, np.float32), np.ascontiguousarray(T))
-    memory = Motion(
-        known=True, speed=5.0, T_prev_now=np.float32([[1, 0, 0.5], [0, 1, 0]]), since_prev_s=0.1
-    )
+    memory = Motion(known=True, speed=5.0, T_prev_now=np.float32([[1, 0, 0.5], [0, 1, 0]]), since_prev_s=0.1)
     view = View(perception.see(image, camera), camera.T_camera_ego)
     return perception.detect([sweep], [view], memory if k else Motion()).detections
 
@@ -184,10 +182,10 @@ def test_an_engine_that_waits_after_all(stub, fresh, model_package, street, rig,
     assert stub.graphs() == 0
 
 
-@pytest.mark.parametrize("call", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
-def test_a_driver_that_records_nothing(
-    stub, fresh, model_package, street, rig, expected, monkeypatch, call
-):
+@pytest.mark.parametrize(
+    "call", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"]
+)
+def test_a_driver_that_records_nothing(stub, fresh, model_package, street, rig, expected, monkeypatch, call):
     served_by(OnStream, monkeypatch)
     made = Perception(model_package, fresh)
     stub.fail(call, 0, 801, 0)

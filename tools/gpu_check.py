@@ -278,7 +278,7 @@ def _lines(r: Report) -> Iterator[str]:
     yield f"{copies}; its memory: {_number(r.memory_gb_s, 0)} GB/s"
     least = _number(r.frame_least_ms, 3)
     yield f"- a frame of {POINTS:,} points and an image takes at least {least} ms:"
-    yield f"  {r.frame_bytes / 1e6:.1f} MB to the device, and the {r.kernel_bytes / 1e6:.1f} MB that its kernels move there"
+    yield f"  {r.frame_bytes / 1e6:.1f} MB up, and {r.kernel_bytes / 1e6:.1f} MB that its kernels move"
     yield ""
     if r.starts:
         yield "| start | s | at most | |"

@@ -1,4 +1,4 @@
-"""The driver without a card, libcuda.cpp, as a library: for the tests, and `tools/gpu_check.py --cpu-only`."""
+"""The driver without a card, libcuda.cpp, as a library: for the tests and for `gpu_check.py --cpu-only`."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
@@ -37,7 +38,9 @@ T = TypeVar("T")
 
 
 class CardDevice(Device, GpuDevice, Protocol):
-    """A card, for kernels and for engines."""
+    """A card, for kernels and for engines. warnings: what was wrong with its cache of kernels."""
+
+    warnings: list[str]
 
 
 class Rung(Struct, frozen=True):
@@ -84,6 +87,7 @@ def find_gpu(threads: int = 2, driver: Driver | None = None) -> tuple[CardDevice
         return None, f"{name}: {error}; pip install 'fusion-rt[cuda]'"
     except FusionError as error:
         return None, f"{name}: {error}"
+    _tell(device.warnings)
     return device, ""
 
 
@@ -201,14 +205,17 @@ class EngineLadder:
     def _is_built(self, step: Rung) -> bool:
         if self._card is None or step.runtime not in CARD_RUNTIMES:
             return True
-        return are_built(
+        cache = EngineCache()
+        built = are_built(
             self._package,
             runtime=step.runtime,
             precision=step.precision or "f16",
             gpu=self._card.name,
             architecture=self._card.architecture,
-            cache=EngineCache(),
+            cache=cache,
         )
+        _tell([cache.note] if cache.note else [])
+        return built
 
     def _load(self, i: int) -> Perception:
         """Raises EngineError: it does not load, or it sees otherwise than it should."""
@@ -251,3 +258,9 @@ class EngineLadder:
         card = "" if self._card is None else self._card.name
         parts = (self._package.identity, candidate.engine_identity, card)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _tell(warnings: Sequence[str]) -> None:
+    """What costs time and stops nothing."""
+    for warning in warnings:
+        print(warning, file=sys.stderr, flush=True)

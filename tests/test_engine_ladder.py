@@ -226,7 +226,7 @@ def until_built(ladder, seconds=60):
 
 
 @needs_rtx
-def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch):
+def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch, capfd):
     """By a real process; it then does not load, for there is no driver, and that is said."""
     if ask_driver().loaded:
         pytest.skip("there is a driver")
@@ -245,6 +245,11 @@ def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch):
     # The next start finds it, and a damaged file is built again.
     (path, *_) = EngineCache().folder.glob("bev.f16-sm_89-*.engine")
     path.write_bytes(path.read_bytes()[:-1])
+    capfd.readouterr()
+    assert EngineLadder(package, CpuDevice(2), steps, card=NoGpu(2)).reason.startswith(
+        "tensorrt-rtx: is being"
+    )
+    assert f"{path}: damaged" in capfd.readouterr().err
     assert not are_built(package, runtime="tensorrt-rtx", precision="f16", **card)
 
 

@@ -254,7 +254,10 @@ EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
   return OK;
 }
 EXPORT int cuDeviceGetAttribute(int* value, int which, int) {
-  *value = which == 75 ? 9 : which == 76 || which == 18 ? 0 : which == 16 ? 4 : 1;  // sm_90, with its own memory
+  const char* said = getenv("FRT_STUB_CAPABILITY");
+  const int capability = said ? atoi(said) : 90;
+  const bool integrated = getenv("FRT_STUB_INTEGRATED") != nullptr;
+  *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 4 : which == 18 ? integrated : 1;
   return OK;
 }
 EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from fusion_rt.device import Device
 from fusion_rt.device.nvidia import Driver, ask_driver, first_card
-from fusion_rt.engine import CARD_RUNTIMES
+from fusion_rt.engine import AUTO_RUNTIMES, CARD_RUNTIMES
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine.gpu import GpuDevice
 from fusion_rt.engine_builds import BackgroundBuild, are_built
@@ -62,7 +62,7 @@ def rungs(
     card will do, OpenVINO serves it, too, its buffers copied to and fro."""
     fast = precision or ("f16" if "f16" in package.spec.precisions else "f32")
     names = (
-        [*(CARD_RUNTIMES if card else ()), *((FOOT,) if only_card else ())] if runtime == AUTO else [runtime]
+        [*(AUTO_RUNTIMES if card else ()), *((FOOT,) if only_card else ())] if runtime == AUTO else [runtime]
     )
     steps = [Rung(name, fast if name in CARD_RUNTIMES else precision, card) for name in names]
     foot = precision if precision != "f16" else None

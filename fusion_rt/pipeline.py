@@ -61,7 +61,8 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     model      a preset's name or a folder with a model package
     runtime    "auto": the fastest that works on this machine; or one by its name: "openvino", "onnxruntime",
-               "torch", and on an NVIDIA card "tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda"
+               "torch", and on an NVIDIA card "tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda";
+               with the DLA core of a Jetson "tensorrt-dla0" or "tensorrt-dla1"
     precision  "int8", "f16", "f32"; null: the model package's own choice, on a GPU "f16"
     device     of the kernels: "cpu"; "cuda", an NVIDIA card; "auto": the card with a runtime that runs on it
     threads    of the kernels and of the network, on the CPU

@@ -42,6 +42,10 @@ class CardDevice(Device, GpuDevice, Protocol):
 
     warnings: list[str]
 
+    def share_memory(self) -> None:
+        """Read what sensors gave where the host has it. Raises DeviceError where that cannot be."""
+        ...
+
 
 class Rung(Struct, frozen=True):
     """A runtime and a precision of the package; None: the package's own choice. on_card: the kernels run

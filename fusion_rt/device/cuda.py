@@ -74,7 +74,7 @@ class CudaDevice:
         self._broken_before = np.zeros(MAX_PARTS, np.int32)
         self._broken_now = self.launcher.pinned(4 * MAX_PARTS).view(np.int32)
         self._spare: dict[int, list[Allocation]] = {}  # of `clone`, by size
-        self.stream = self._streams["main"]
+        self.stream, self.unified = self._streams["main"], False
         self._waits = dict.fromkeys(self._streams.values(), 0)
         self._broken = self.empty((MAX_PARTS,), np.int32)
         self.synchronize()
@@ -102,6 +102,16 @@ class CudaDevice:
         buffer = self._buffer(shape, dtype, None)
         self.zero(buffer)
         return buffer
+
+    def share_memory(self) -> None:
+        """From now on kernels read what sensors gave where the host has it. Raises DeviceError where the card
+        has memory of its own."""
+        if not self.card.integrated:
+            raise DeviceError(
+                f"{self.card.name} has memory of its own: `unified_memory` is for cards that share the CPU's"
+                " (Jetson); take it out of the configuration"
+            )
+        self.unified = True
 
     def upload(self, array: NDArray[Any], out: DeviceBuffer) -> None:
         """Copies; shapes and dtypes must agree. The array may be used again at once.

@@ -58,11 +58,18 @@ class BindingsLauncher:
         _call("free memory of the card", driver.cuMemFree(pointer))
 
     def pinned(self, nbytes: int) -> Bytes:
+        return self._host_memory(nbytes, 0)[0]
+
+    def mapped(self, nbytes: int) -> tuple[Bytes, int]:
+        memory, address = self._host_memory(nbytes, driver.CU_MEMHOSTALLOC_DEVICEMAP)
+        return memory, int(_call("map host memory", driver.cuMemHostGetDevicePointer(address, 0)))
+
+    def _host_memory(self, nbytes: int, flags: int) -> tuple[Bytes, int]:
         what = f"allocate {mib(nbytes)} of pinned host memory"
-        address = int(_call(what, driver.cuMemHostAlloc(nbytes, 0)))
+        address = int(_call(what, driver.cuMemHostAlloc(nbytes, flags)))
         memory = (ctypes.c_uint8 * nbytes).from_address(address)
         weakref.finalize(memory, driver.cuMemFreeHost, address).atexit = False  # the context may be gone
-        return np.ctypeslib.as_array(memory)
+        return np.ctypeslib.as_array(memory), address
 
     def pin(self, address: int, nbytes: int) -> None:
         flags = driver.CU_MEMHOSTREGISTER_PORTABLE | driver.CU_MEMHOSTREGISTER_READ_ONLY

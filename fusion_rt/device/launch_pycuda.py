@@ -73,6 +73,11 @@ class PyCudaLauncher:
             memory: Bytes = cuda.pagelocked_empty(nbytes, np.uint8)
         return memory
 
+    def mapped(self, nbytes: int) -> tuple[Bytes, int]:
+        with _what(f"allocate {mib(nbytes)} of pinned host memory"):
+            memory = cuda.pagelocked_empty(nbytes, np.uint8, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
+            return memory, int(memory.base.get_device_pointer())
+
     def pin(self, address: int, nbytes: int) -> None:
 
         pages = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))

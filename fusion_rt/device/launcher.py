@@ -47,6 +47,10 @@ class Launcher(Protocol):
         """Host memory that copies need not stage; it lives as long as the array."""
         ...
 
+    def mapped(self, nbytes: int) -> tuple[Bytes, int]:
+        """Such memory that kernels may read too, and where it lies for them."""
+        ...
+
     def pin(self, address: int, nbytes: int) -> None:
         """Make whole pages of somebody else's host memory so; read only."""
         ...

@@ -100,7 +100,7 @@ constexpr size_t GUARD = 0;
 constexpr size_t GUARD = 64;
 #endif
 constexpr unsigned char GUARDED = 0xA5;
-std::map<uintptr_t, size_t> device, pinned;  // live memory: where, and how many bytes
+std::map<uintptr_t, size_t> device, pinned, mapped;  // live memory: where, and how many bytes; mapped is pinned, too
 size_t used = 0, room = size_t(1) << 34;
 std::vector<Stream*> streams;
 std::map<std::string, int> calls;
@@ -334,17 +334,25 @@ EXPORT int cuMemFree_v2(uintptr_t p) {
   free(reinterpret_cast<void*>(p - GUARD));
   return OK;
 }
-EXPORT int cuMemHostAlloc(void** p, size_t bytes, unsigned) {
+EXPORT int cuMemHostAlloc(void** p, size_t bytes, unsigned flags) {
   ENTER();
   if (spoils()) return NOT_WHILE_RECORDING;
   *p = malloc(bytes);
   pinned[uintptr_t(*p)] = bytes;
+  if (flags & 2) mapped[uintptr_t(*p)] = bytes;  // CU_MEMHOSTALLOC_DEVICEMAP
+  return OK;
+}
+EXPORT int cuMemHostGetDevicePointer_v2(uintptr_t* to, void* p, unsigned) {
+  ENTER();
+  if (!mapped.count(uintptr_t(p))) return violation("cuMemHostGetDevicePointer: not mapped");
+  *to = uintptr_t(p);
   return OK;
 }
 EXPORT int cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
 EXPORT int cuMemFreeHost(void* p) {
   run_all();
   pinned.erase(uintptr_t(p));
+  mapped.erase(uintptr_t(p));
   free(p);
   return OK;
 }
@@ -504,7 +512,8 @@ EXPORT int cuLaunchKernel(Function* function, unsigned blocks, unsigned by, unsi
     uintptr_t p = 0;
     if (!k.pointers[i]) continue;
     memcpy(&p, packed.data() + k.offsets[i], sizeof p);
-    if (!within(device, p, 0)) return violation(name + ": parameter " + std::to_string(i) + " is no memory of the card");
+    if (!within(device, p, 0) && !within(mapped, p, 0))
+      return violation(name + ": parameter " + std::to_string(i) + " is no memory of the card");
     memory.push_back({p, 0});
   }
   launches << name << " " << blocks << " " << threads << "\n";

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from fusion_rt import engine_ladder, logs
 from fusion_rt.device import CpuDevice
 from fusion_rt.device.nvidia import Card, Driver, ask_driver
-from fusion_rt.engine import AUTO_RUNTIMES
+from fusion_rt.engine import AUTO_RUNTIMES, tensorrt_build
 from fusion_rt.engine.buffers import check_finite
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine_builds import BackgroundBuild, are_built
@@ -253,6 +253,15 @@ def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch, ca
     )
     assert f"{path}: damaged" in capfd.readouterr().err
     assert not are_built(package, runtime="tensorrt-rtx", precision="f16", **card)
+
+
+@needs_rtx
+def test_dla_where_there_is_none_is_refused_at_the_start(package, monkeypatch):
+    """By the builder of TensorRT-RTX, which can be asked without a card."""
+    monkeypatch.setitem(tensorrt_build.MODULES, "tensorrt-dla0", "tensorrt_rtx")
+    steps = rungs("tensorrt-dla0", None, package, card=True)
+    with pytest.raises(EngineError, match=r"sees no DLA here.*use `runtime: tensorrt`"):
+        EngineLadder(package, CpuDevice(2), steps, card=NoGpu(2), strict=True)
 
 
 @needs_rtx

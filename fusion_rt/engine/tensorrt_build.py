@@ -102,7 +102,7 @@ def build(
     if architecture:
         _set_architecture(trt, config, architecture)
     if dla_core is not None:
-        use_core(trt, builder, config, core=dla_core, precision=precision, source=source)
+        use_core(trt, builder, config, core=dla_core, precision=precision)
     _add_profile(builder, config, network, source, shapes or {})
     times = trt.__name__ == "tensorrt"  # RTX chooses algorithms when the engine loads
     if times:

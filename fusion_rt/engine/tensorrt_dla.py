@@ -18,14 +18,19 @@ _WHERE = (
 )
 
 
-def use_core(trt: ModuleType, builder: Any, config: Any, *, core: int, precision: str, source: str) -> None:
-    """Raises EngineError: this machine has no such core, or it cannot compute so."""
-    if precision not in ("f16", "int8"):
-        raise EngineError(f"{source}: DLA computes in f16 and int8, not in {precision}; ask for one of them")
+def check_core(trt: ModuleType, builder: Any, core: int) -> None:
+    """Raises EngineError where this machine has no such core."""
     cores = builder.num_DLA_cores
     if core >= cores:
         found = f"no DLA core {core}, but {cores}" if cores else "no DLA"
-        raise EngineError(f"{source}: TensorRT {trt.__version__} sees {found} here; {_WHERE}")
+        raise EngineError(f"TensorRT {trt.__version__} sees {found} here; {_WHERE}")
+
+
+def use_core(trt: ModuleType, builder: Any, config: Any, *, core: int, precision: str) -> None:
+    """Raises EngineError: this machine has no such core, or it cannot compute so."""
+    if precision not in ("f16", "int8"):
+        raise EngineError(f"DLA computes in f16 and int8, not in {precision}; ask for one of them")
+    check_core(trt, builder, core)
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = core
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)

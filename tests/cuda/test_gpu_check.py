@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fusion_rt.bench.card import kernel_clock
 from fusion_rt.engine import CARD_RUNTIMES
 from fusion_rt.kernels import sources
 from fusion_rt.kernels.launchers import KERNELS
@@ -80,3 +82,17 @@ def test_starts_are_figures_of_any_machine(report):
     ]
     assert all(s["seconds"] > 0 for s in told["starts"])
     assert told["starts"][0]["detail"].startswith(f"{len(sources.kernels())} kernels in ")
+
+
+def test_a_kernel_is_timed_by_the_card_s_clock_from_cold_caches(stub, device):
+    """The stub says 1 ms of everything; what is asked of it, and in which order, is real."""
+    buffer, calls = device.empty((4,), np.float32), []
+
+    def call():
+        calls.append(stub.calls("cuMemsetD8Async"))
+        device.launch("count_broken", buffer, 4, device.empty((1,), np.int32), items=4)
+
+    timing = kernel_clock(device)("x", call, count=10, nbytes=1_000_000, bandwidth=1e9)
+    assert (timing.count, timing.p50, timing.least_ms) == (10, 1.0, 1.0)
+    assert len(calls) == 13, "three to warm up"
+    assert all(before < after for before, after in zip(calls, calls[1:])), "caches are flushed before each"

@@ -119,7 +119,7 @@ def test_what_cannot_be_built(rtx, tmp_path):
 @needs_rtx
 def test_a_machine_without_dla_says_so(rtx):
     path = ModelPackage.load("driving-s").path("refine", "f16")
-    with pytest.raises(EngineError, match=r"refine.f16.onnx: TensorRT .* sees no DLA here; DLA is in Jetson"):
+    with pytest.raises(EngineError, match=r"TensorRT .* sees no DLA here; DLA is in Jetson"):
         build(rtx, path.read_bytes(), str(path), precision="f16", dla_core=0)
     path = ModelPackage.load("driving-s").path("refine", "f32")
     with pytest.raises(EngineError, match="DLA computes in f16 and int8, not in f32"):
@@ -135,10 +135,10 @@ def test_dla_is_given_what_it_can_take():
     )
     flags, config = [], SimpleNamespace()
     config.set_flag = flags.append
-    use_core(trt, SimpleNamespace(num_DLA_cores=2), config, core=1, precision="int8", source="x.onnx")
+    use_core(trt, SimpleNamespace(num_DLA_cores=2), config, core=1, precision="int8")
     assert (config.default_device_type, config.DLA_core, flags) == ("dla", 1, ["fallback"])
     with pytest.raises(EngineError, match=r"TensorRT 10\.7\.0 sees no DLA core 1, but 1 here"):
-        use_core(trt, SimpleNamespace(num_DLA_cores=1), config, core=1, precision="int8", source="x.onnx")
+        use_core(trt, SimpleNamespace(num_DLA_cores=1), config, core=1, precision="int8")
 
 
 @needs_rtx

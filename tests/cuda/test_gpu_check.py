@@ -1,5 +1,6 @@
 """tools/gpu_check.py on the driver without a card: the whole way of a card, and not one figure of one."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -95,4 +96,6 @@ def test_a_kernel_is_timed_by_the_card_s_clock_from_cold_caches(stub, device):
     timing = kernel_clock(device)("x", call, count=10, nbytes=1_000_000, bandwidth=1e9)
     assert (timing.count, timing.p50, timing.least_ms) == (10, 1.0, 1.0)
     assert len(calls) == 13, "three to warm up"
-    assert all(before < after for before, after in zip(calls, calls[1:])), "caches are flushed before each"
+    assert all(before < after for before, after in itertools.pairwise(calls)), (
+        "caches are flushed before each"
+    )

@@ -166,8 +166,15 @@ def test_a_card_that_is_full_before_we_come(drive, stub):
     assert (stub.used(), stub.contexts()) == (0, 0), "what was had is given back"
 
 
-def test_a_card_on_which_only_the_engine_finds_no_room(drive, stub):
-    """The kernels' own memory is there; no engine of the card is installed here, and each says so."""
+def test_a_card_on_which_only_the_network_finds_no_room(drive, stub):
+    """The device is there, its buffers are not."""
+    stub.room(1 << 20)
+    found = told(drive, runtime="auto", device="cuda")
+    on_cpu_because(found, "openvino: CUDA: allocate ")
+    on_cpu_because(found, "CUDA_ERROR_OUT_OF_MEMORY")
+
+
+def test_a_card_for_which_no_engine_is_installed(drive, stub):
     found = told(drive, **AUTO)
     for runtime in ("tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda"):
         on_cpu_because(found, f"{runtime}: ")

@@ -15,7 +15,8 @@ from typing import IO
 
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine.tensorrt import engine_key, find_or_build
-from fusion_rt.engine.tensorrt_build import MODULES, load_module
+from fusion_rt.engine.tensorrt_build import MODULES, Log, load_module
+from fusion_rt.engine.tensorrt_dla import CORES, check_core
 from fusion_rt.errors import EngineError
 from fusion_rt.models.package import PARTS, ModelPackage
 
@@ -55,10 +56,12 @@ def build_engines(
 def are_built(
     package: ModelPackage, *, runtime: str, precision: str, gpu: str, architecture: str, cache: EngineCache
 ) -> bool:
-    """Whether nothing is left to build. Raises EngineError where TensorRT is not there."""
+    """Whether nothing is left to build. Raises EngineError where TensorRT, or its DLA core, is not there."""
     if runtime not in MODULES:
         return True
     trt = load_module(runtime)
+    if runtime in CORES:  # said at once, not by a build that fails
+        check_core(trt, trt.Builder(Log(trt).logger), CORES[runtime])
     return all(
         cache.get(
             engine_key(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
@@ -20,7 +21,7 @@ from msgspec import Struct
 
 from fusion_rt.device import Device
 from fusion_rt.device.nvidia import Driver, ask_driver, first_card
-from fusion_rt.engine import CARD_RUNTIMES
+from fusion_rt.engine import AUTO_RUNTIMES, CARD_RUNTIMES
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine.gpu import GpuDevice
 from fusion_rt.engine_builds import BackgroundBuild, are_built
@@ -37,7 +38,13 @@ T = TypeVar("T")
 
 
 class CardDevice(Device, GpuDevice, Protocol):
-    """A card, for kernels and for engines."""
+    """A card, for kernels and for engines. warnings: what was wrong with its cache of kernels."""
+
+    warnings: list[str]
+
+    def share_memory(self) -> None:
+        """Read what sensors gave where the host has it. Raises DeviceError where that cannot be."""
+        ...
 
 
 class Rung(Struct, frozen=True):
@@ -59,7 +66,7 @@ def rungs(
     card will do, OpenVINO serves it, too, its buffers copied to and fro."""
     fast = precision or ("f16" if "f16" in package.spec.precisions else "f32")
     names = (
-        [*(CARD_RUNTIMES if card else ()), *((FOOT,) if only_card else ())] if runtime == AUTO else [runtime]
+        [*(AUTO_RUNTIMES if card else ()), *((FOOT,) if only_card else ())] if runtime == AUTO else [runtime]
     )
     steps = [Rung(name, fast if name in CARD_RUNTIMES else precision, card) for name in names]
     foot = precision if precision != "f16" else None
@@ -84,6 +91,7 @@ def find_gpu(threads: int = 2, driver: Driver | None = None) -> tuple[CardDevice
         return None, f"{name}: {error}; pip install 'fusion-rt[cuda]'"
     except FusionError as error:
         return None, f"{name}: {error}"
+    _tell(device.warnings)
     return device, ""
 
 
@@ -201,14 +209,17 @@ class EngineLadder:
     def _is_built(self, step: Rung) -> bool:
         if self._card is None or step.runtime not in CARD_RUNTIMES:
             return True
-        return are_built(
+        cache = EngineCache()
+        built = are_built(
             self._package,
             runtime=step.runtime,
             precision=step.precision or "f16",
             gpu=self._card.name,
             architecture=self._card.architecture,
-            cache=EngineCache(),
+            cache=cache,
         )
+        _tell([cache.note] if cache.note else [])
+        return built
 
     def _load(self, i: int) -> Perception:
         """Raises EngineError: it does not load, or it sees otherwise than it should."""
@@ -251,3 +262,9 @@ class EngineLadder:
         card = "" if self._card is None else self._card.name
         parts = (self._package.identity, candidate.engine_identity, card)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _tell(warnings: Sequence[str]) -> None:
+    """What costs time and stops nothing."""
+    for warning in warnings:
+        print(warning, file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from fusion_rt.device import Device, load_engine
 from fusion_rt.device.cpu_decoder import CLASS, SCORE, cells_under, shares_at
 from fusion_rt.device.protocol import Answer
 from fusion_rt.images import camera_pixels, network_intrinsics
+from fusion_rt.kernels.box_launchers import Grouped
 from fusion_rt.messages import Image
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.percepts import Explanation, FirstLook, ImageFeatures, Motion, Perceived, Sweep, View
@@ -38,7 +39,9 @@ Lap = Callable[[str], None]
 class Perception:
     """One model package on one device.
 
-    lap is told the name of each stage as it ends, for those who keep time.
+    lap     is told the name of each stage as it ends, for those who keep time
+    record  put what is the same for every answer on a card at one stroke, where the engines allow it; the
+            stages from "fuse" on are then one
     Raises EngineError when a model file does not load."""
 
     def __init__(
@@ -49,12 +52,15 @@ class Perception:
         runtime: str = "openvino",
         precision: str | None = None,
         lap: Lap = lambda stage: None,
+        record: bool = True,
     ) -> None:
         self.package, self.spec, self._lap = package, package.spec, lap
         self.precision, self._device = precision or self.spec.precision, device
         self._camera, self._bev, self._refine = (
             self._load(part, runtime, device) for part in ("camera", "bev", "refine")
         )
+        self._encodes = device.repeated([self._camera], record=record)
+        self._looks = device.repeated([self._bev, self._refine], record=record)
         self._kernels: dict[str, Any] = {name: device.kernel(name) for name in _KERNELS}
         self._xyz = device.empty((1 << 17, 3), np.float32)
         self._decoder = device.decoder(package)
@@ -90,6 +96,16 @@ class Perception:
         return str(self._device)
 
     @property
+    def engines(self) -> tuple[engine.Engine, ...]:
+        """Of the parts, in the order of the data."""
+        return self._camera, self._bev, self._refine
+
+    @property
+    def why_no_graph(self) -> str:
+        """Why an answer is put on the device call by call; "" where it is, or may yet be, recorded."""
+        return self._looks.why
+
+    @property
     def engine_identity(self) -> str:
         """Runtime, version, precision and digest, as the certificate names them."""
         return self._bev.identity
@@ -119,7 +135,7 @@ class Perception:
             std=spec.std,
         )
         self._lap("image")
-        self._run("camera", self._camera)
+        self._encodes(self._run, "camera", self._camera)
         self._lap("camera_encode")
         K = np.diag([1 / spec.stride, 1 / spec.stride, 1.0]) @ K
         P = (K @ camera.T_camera_ego[:3]).astype(np.float32)
@@ -147,9 +163,8 @@ class Perception:
         self._lap("warp")
         context = self._context(motion, bool(sweeps), bool(views))
         self._device.upload(context, self._bev.inputs["context"][0])
-        self._run("bev", self._bev)
-        self._lap("fuse")
-        found = self._look_twice()
+        self._looks(self._look_twice, self._kernels["pillars"].grouped)
+        found = self._decoder.answer()
         self._lap("decode")
         counts, dropped = self._decoder.counts, self._kernels["pillars"].counts
         self._looked = True
@@ -297,19 +312,18 @@ class Perception:
         )
         return out
 
-    def _look_twice(self) -> Answer:
+    def _look_twice(self, grouped: Grouped) -> None:
         """h(E, D(E)): the features around each first answer, and the points in it, correct it."""
+        self._run("bev", self._bev)
+        self._lap("fuse")
         something = self._decoder.first_look(
-            self._bev.outputs,
-            self._bev.inputs["camera_bev"],
-            self._kernels["pillars"].grouped,
-            self._refine.inputs,
+            self._bev.outputs, self._bev.inputs["camera_bev"], grouped, self._refine.inputs
         )
         if something:
             self._lap("decode")
             self._run("refine", self._refine)
             self._lap("refine")
-        return self._decoder.second_look(self._refine.outputs if something else None)
+        self._decoder.second_look(self._refine.outputs if something else None)
 
     def _as_detections(self, found: Answer) -> Detections:
         rows = found.rows

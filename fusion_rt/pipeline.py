@@ -61,9 +61,12 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     model      a preset's name or a folder with a model package
     runtime    "auto": the fastest that works on this machine; or one by its name: "openvino", "onnxruntime",
-               "torch", and on an NVIDIA card "tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda"
+               "torch", and on an NVIDIA card "tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda";
+               with the DLA core of a Jetson "tensorrt-dla0" or "tensorrt-dla1"
     precision  "int8", "f16", "f32"; null: the model package's own choice, on a GPU "f16"
     device     of the kernels: "cpu"; "cuda", an NVIDIA card; "auto": the card with a runtime that runs on it
+    unified_memory  of a card that shares the CPU's memory (Jetson): its kernels read what sensors gave where
+               the host has it, without an upload
     threads    of the kernels and of the network, on the CPU
     detectors  name -> a detector of your own beside it: docs/detectors.md
     """
@@ -72,11 +75,18 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runtime: str = AUTO
     precision: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    unified_memory: bool = False
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
     align: AlignConfig = AlignConfig()
     ego: EgoConfig = EgoConfig()
     tracker: TrackerConfig = TrackerConfig()
     detectors: dict[str, DetectorUse] = {}
+
+    def __post_init__(self) -> None:
+        if self.unified_memory and self.device == "cpu":
+            raise ConfigError(
+                "unified_memory is of a card, and `device: cpu` wants none; take one of them out"
+            )
 
 
 class FusionPipeline:
@@ -389,7 +399,7 @@ class FusionPipeline:
 
 def _card(config: PipelineConfig) -> tuple[CardDevice | None, str]:
     """The card, where one is asked for and there; else why not. Raises DeviceError where there must be
-    one."""
+    one, or it is not of the kind that is asked for."""
     if config.device == "cpu" or (config.device == "auto" and config.runtime not in (AUTO, *CARD_RUNTIMES)):
         return None, ""
     card, why = find_gpu(config.threads)
@@ -397,6 +407,8 @@ def _card(config: PipelineConfig) -> tuple[CardDevice | None, str]:
         raise DeviceError(
             f"{why or 'there is no NVIDIA card here'}; see `fusion-rt doctor`, or use `device: cpu`"
         )
+    if card is not None and config.unified_memory:
+        card.share_memory()
     return card, why
 
 

@@ -211,6 +211,66 @@ def model_package(float_package: Callable[[Any], ModelPackage], random_net: Any)
 
 
 @pytest.fixture(scope="session")
+def larger_net(random_net_of: Callable[..., Any]) -> Any:
+    """A TrainingNet of driving-m with random weights."""
+    from fusion_rt.models.presets import DRIVING_M
+
+    return random_net_of(DRIVING_M)
+
+
+@pytest.fixture(scope="session")
+def larger_package(float_package: Callable[[Any], ModelPackage], larger_net: Any) -> ModelPackage:
+    """A float package of it."""
+    return float_package(larger_net)
+
+
+@pytest.fixture(scope="session")
+def surround() -> tuple[Rig, Callable[[int], list[Any]]]:
+    """A rig of six cameras all round and two lidars, one on each side; and its packets of the k-th tenth of a
+    second: images, the left sweep, and last the right one, which asks for the answer."""
+    pixels = tuple(map(tuple, K.tolist()))
+    cameras = {
+        f"camera_{yaw}": Camera(
+            width=640,
+            height=192,
+            K=pixels,
+            pose=Pose(translation=(0.3, 0.0, 1.6), rpy_deg=(-90.0, 0.0, yaw - 90.0)),
+        )
+        for yaw in (0, 60, 120, 180, 240, 300)
+    }
+    lidars = {
+        name: Lidar(pose=Pose(translation=(0.5, y_m, 1.7), rpy_deg=(0.0, 0.0, yaw)))
+        for name, y_m, yaw in (("left", 0.6, 30.0), ("right", -0.6, -30.0))
+    }
+    rig = Rig(cameras=cameras, lidars=lidars)
+
+    def moment(k: int) -> list[Any]:
+        rng, stamp_ns = np.random.default_rng(k), 10**9 + k * 10**8
+        packets: list[Any] = []
+        for name in cameras:
+            header = Header(sensor_id=name, frame_id=name, seq=k, stamp_ns=stamp_ns)
+            image = rng.integers(0, 256, (192, 640, 3), np.uint8)
+            packets.append(Image(header=header, height=192, width=640, encoding="bgr8", data=image))
+        for name, lidar in lidars.items():
+            n = 4000
+            T = lidar.T_ego_lidar
+            ego = rng.uniform((1, -30, 0.0), (60, 30, 2.0), (n, 3))
+            xyz = ((ego - T[:3, 3]) @ T[:3, :3]).astype(np.float32)
+            packets.append(
+                PointCloud(
+                    header=Header(sensor_id=name, frame_id=name, seq=k, stamp_ns=stamp_ns),
+                    xyz=xyz,
+                    intensity=rng.random(n, dtype=np.float32),
+                    t=np.zeros(n, np.float32),
+                    ring=np.zeros(n, np.uint16),
+                )
+            )
+        return packets
+
+    return rig, moment
+
+
+@pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Callable[..., Any]]:
     """A source of C functions -> a way to run Python with a build of it that stops at the first bad access or
     undefined step: the arguments of Python, after which comes the library's path -> the finished process."""

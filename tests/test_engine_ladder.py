@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from fusion_rt import engine_ladder, logs
 from fusion_rt.device import CpuDevice
 from fusion_rt.device.nvidia import Card, Driver, ask_driver
-from fusion_rt.engine import CARD_RUNTIMES
+from fusion_rt.engine import AUTO_RUNTIMES, tensorrt_build
 from fusion_rt.engine.buffers import check_finite
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine_builds import BackgroundBuild, are_built
@@ -180,7 +180,9 @@ def test_an_image_that_no_engine_can_encode(pipeline, drive):
 
 def test_the_order():
     package = ModelPackage.load("driving-s")
-    assert [s.runtime for s in rungs("auto", None, package, card=True)] == [*CARD_RUNTIMES, "openvino"]
+    assert [s.runtime for s in rungs("auto", None, package, card=True)] == [*AUTO_RUNTIMES, "openvino"]
+    dla = rungs("tensorrt-dla0", None, package, card=True)
+    assert dla == (Rung("tensorrt-dla0", "f16", True), Rung("openvino", None))
     assert rungs("auto", None, package, card=False) == (Rung("openvino", None),)
     assert rungs("torch-cuda", None, package, card=True) == (
         Rung("torch-cuda", "f16", True),
@@ -197,7 +199,7 @@ def test_every_engine_of_a_card_fails_at_the_start(package, drive):
     steps = rungs("auto", None, package, card=True)
     ladder = EngineLadder(package, CpuDevice(2), steps)
     assert ladder.perception.engine_identity.startswith("openvino-")
-    for runtime in CARD_RUNTIMES:
+    for runtime in AUTO_RUNTIMES:
         assert f"{runtime}: runtime '{runtime}' needs an NVIDIA GPU, none was found" in ladder.reason
     with pytest.raises(EngineError, match="needs an NVIDIA GPU"):
         EngineLadder(package, CpuDevice(2), steps[:1])
@@ -226,7 +228,7 @@ def until_built(ladder, seconds=60):
 
 
 @needs_rtx
-def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch):
+def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch, capfd):
     """By a real process; it then does not load, for there is no driver, and that is said."""
     if ask_driver().loaded:
         pytest.skip("there is a driver")
@@ -245,7 +247,21 @@ def test_an_engine_is_built_while_another_serves(package, drive, monkeypatch):
     # The next start finds it, and a damaged file is built again.
     (path, *_) = EngineCache().folder.glob("bev.f16-sm_89-*.engine")
     path.write_bytes(path.read_bytes()[:-1])
+    capfd.readouterr()
+    assert EngineLadder(package, CpuDevice(2), steps, card=NoGpu(2)).reason.startswith(
+        "tensorrt-rtx: is being"
+    )
+    assert f"{path}: damaged" in capfd.readouterr().err
     assert not are_built(package, runtime="tensorrt-rtx", precision="f16", **card)
+
+
+@needs_rtx
+def test_dla_where_there_is_none_is_refused_at_the_start(package, monkeypatch):
+    """By the builder of TensorRT-RTX, which can be asked without a card."""
+    monkeypatch.setitem(tensorrt_build.MODULES, "tensorrt-dla0", "tensorrt_rtx")
+    steps = rungs("tensorrt-dla0", None, package, card=True)
+    with pytest.raises(EngineError, match=r"sees no DLA here.*use `runtime: tensorrt`"):
+        EngineLadder(package, CpuDevice(2), steps, card=NoGpu(2), strict=True)
 
 
 @needs_rtx
@@ -367,7 +383,7 @@ def test_the_command_line(package, tmp_path):
 
     refused = call("--runtime", "onnxruntime")
     assert refused.returncode == 1
-    assert "engines are built for tensorrt and tensorrt-rtx only" in refused.stderr
+    assert "engines are built for tensorrt, tensorrt-rtx, tensorrt-dla0, tensorrt-dla1 only" in refused.stderr
     if not ask_driver().loaded:
         assert "no NVIDIA GPU to build for: see `fusion-rt doctor`" in call().stderr
     if importlib.util.find_spec("tensorrt_rtx") is not None:

@@ -3,40 +3,65 @@ and how long each stage takes beside the least that its memory allows."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
+from fusion_rt.bench.kernel_cases import BoundKernel, KernelCase, dense, expected, launches
 from fusion_rt.device import CpuDevice, Device
 from fusion_rt.engine import CARD_RUNTIMES, RUNTIMES
 from fusion_rt.engine import load as load_engine
 from fusion_rt.errors import FusionError
-from fusion_rt.images import decode_image, network_intrinsics
+from fusion_rt.images import decode_image
+from fusion_rt.kernels import cubins, nvrtc
 from fusion_rt.models.package import PARTS, ModelPackage
-from fusion_rt.parity import Frame, bundled_frames, self_test
+from fusion_rt.parity import bundled_frames, self_test
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion, Perceived, Sweep, View
-from fusion_rt.rig import Rig
-from fusion_rt.transforms import Array
 
-POINTS = 120_000
 RUNS = 100  # that must give the same bits
 _STANDING = np.eye(2, 3, dtype=np.float32)
 
 
 class Timing(Struct, frozen=True, kw_only=True):
-    """Milliseconds over `count` runs, each waited for. least_ms: what memory alone would take; 0: unknown."""
+    """Milliseconds over `count` runs, each waited for; None where that would be no figure of a card.
+    least_ms: what memory alone would take for the bytes; None: unknown."""
 
     name: str
     count: int
-    p50: float
-    p99: float
-    p999: float
+    p50: float | None
+    p99: float | None
+    p999: float | None
     bytes: int = 0
-    least_ms: float = 0.0
+    least_ms: float | None = None
+
+    def untold(self) -> Timing:
+        """The same run without its times."""
+        return Timing(name=self.name, count=self.count, p50=None, p99=None, p999=None, bytes=self.bytes)
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """How long a step of a start takes, s, and how long it may."""
+
+    name: str
+    seconds: float
+    most: float
+    detail: str
+
+
+class FunctionNeeds(Struct, frozen=True, kw_only=True):
+    """What one thread of a .cu function needs, and for which checks it was launched."""
+
+    name: str
+    registers: int
+    stack_bytes: int
+    spill_bytes: int
+    checks: tuple[str, ...]
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -47,122 +72,35 @@ class Check(Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class KernelCase(NamedTuple):
-    """One call of a kernel: its inputs in the order of its arguments, `written` of them outputs, which come
-    last; keywords; and the bytes that it must read and write at least."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    written: int
-    keywords: dict[str, Any]
-    bytes: int
-
-
-def kernel_cases(package: ModelPackage, rig: Rig, frame: Frame) -> Iterator[KernelCase]:
-    """Each kernel that works on images, points or canvases, on a frame of `POINTS` points."""
-    spec, rng = package.spec, np.random.default_rng(0)
-    camera, pixels = next(iter(rig.cameras.values())), decode_image(frame.image)
-    K = network_intrinsics(camera, spec.image.width, spec.image.height)
-    planes = np.zeros((3, spec.image.height, spec.image.width), np.float32)
-    how = {"bgr": True, "mean": spec.image.mean, "std": spec.image.std}
-    yield _case("image", (pixels, planes, camera.intrinsics, camera.distortion, K), (0, 1), how, written=(1,))
-
-    T = next(iter(rig.lidars.values())).T_ego_lidar
-    xyz, intensity, t = dense(frame)
-    knots_t, knots_T = np.array([-0.05, 0.05], np.float32), np.stack([T[:3], T[:3]]).astype(np.float32)
-    knots_T[1, 0, 3] += 1.0  # a metre on the way
-    moved = np.zeros_like(xyz)
-    yield _case("deskew", (xyz, t, knots_t, knots_T, moved), (0, 1, 4), written=(4,))
-
-    ego = (xyz @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
-    W, b = package.pillars
-    canvas = np.zeros((spec.grid.ny, spec.grid.nx, W.shape[1] + 1), np.float32)
-    arguments = (ego, intensity, W, b, spec.grid, spec.z_min, spec.z_max, canvas)
-    yield _case("pillars", arguments, (0, 1, 7), written=(7,))
-
-    (shape,) = package.spec.tensors["camera"].outputs.values()
-    features = rng.random(shape, dtype=np.float32)
-    at = np.diag([1 / spec.image.stride, 1 / spec.image.stride, 1.0]) @ K
-    P = (at @ camera.T_camera_ego[:3]).astype(np.float32)[None]
-    lifted = np.zeros((spec.head.ny, spec.head.nx, shape[-1]), np.float32)
-    depth = np.zeros((spec.head.ny, spec.head.nx), np.float32)
-    yield _case("lift", (features, P, spec.head, spec.z_levels, lifted, depth), (0, 4, 5), written=(4, 5))
-
-    state = rng.random(package.spec.tensors["bev"].inputs["state"][1:], dtype=np.float32)
-    turn = np.array([[0.999, -0.04, 1.0], [0.04, 0.999, 0.2]], np.float32)
-    yield _case("bev_warp", (state, turn, spec.head, np.zeros_like(state)), (0, 3), written=(3,))
-
-
-def _case(
-    name: str,
-    arguments: tuple[Any, ...],
-    large: Sequence[int],
-    keywords: dict[str, Any] | None = None,
-    *,
-    written: Sequence[int],
-) -> KernelCase:
-    """large: which arguments live on the device."""
-    moved = sum(arguments[i].nbytes for i in large)
-    marked = tuple(_Large(a, i in written) if i in large else a for i, a in enumerate(arguments))
-    return KernelCase(name, marked, len(written), keywords or {}, moved)
-
-
-class _Large(NamedTuple):
-    array: Array
-    written: bool
-
-
-class BoundKernel:
-    """A case on a device: its arrays are there."""
-
-    def __init__(self, device: Device, case: KernelCase) -> None:
-        self._kernel, self._device, self._keywords = device.kernel(case.name), device, case.keywords
-        self._arguments, self._outputs = [], []
-        for argument in case.arguments:
-            if isinstance(argument, _Large):
-                buffer = device.empty(argument.array.shape, argument.array.dtype)
-                if argument.written:
-                    self._outputs.append((buffer, argument.array))
-                else:
-                    device.upload(argument.array, buffer)
-                argument = buffer
-            self._arguments.append(argument)
-
-    def __call__(self) -> None:
-        self._kernel(*self._arguments, **self._keywords)
-
-    def outputs(self) -> list[Array]:
-        """On the host."""
-        out = []
-        for buffer, like in self._outputs:
-            array = np.empty_like(like)
-            self._device.download(buffer, array)
-            out.append(array)
-        return out
-
-
-def check_kernel(device: Device, case: KernelCase, runs: int = RUNS) -> list[Check]:
-    """The device's bits against those of one thread of the CPU, and against its own again and again."""
-    ours, reference = BoundKernel(device, case), BoundKernel(CpuDevice(1), case)
-    ours()
-    reference()
-    pairs = list(zip(ours.outputs(), reference.outputs(), strict=True))
+def check_kernel(device: Device, case: KernelCase, runs: int = RUNS) -> tuple[list[Check], set[str]]:
+    """The device's values against those of the CPU, to the bit or as near as the case says, and its bits
+    against its own again and again; and which .cu functions were launched for it."""
+    ours = BoundKernel(device, case)
+    with launches(device) as functions:
+        first = ours.outputs()
+    pairs = list(zip(first, expected(case), strict=True))
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+    near = same or all(
+        np.allclose(a, b, rtol=case.tolerance, atol=case.tolerance, equal_nan=True) for a, b in pairs
+    )
     off = max(float(np.nanmax(np.abs(a.astype(np.float64) - b), initial=0.0)) for a, b in pairs)
-    detail = "the CPU's bits" if same else f"off by {off:.3g}"
-    first, again = ours.outputs(), 0
+    allowed = f"{case.tolerance:g} is allowed" if case.tolerance else "none is allowed"
+    again = 0
     for _ in range(runs):
-        ours()
         again += all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, ours.outputs()))
-    name = f"kernel {case.name}"
+    name = f"kernel {case.label}"
     return [
-        Check(name=name, state="ok" if same else "wrong", detail=detail),
+        Check(
+            name=name,
+            state="ok" if near else "wrong",
+            detail="the CPU's bits" if same else f"off by {off:.3g}, {allowed}",
+        ),
         Check(
             name=f"{name}, again",
             state="ok" if again == runs else "wrong",
             detail=f"{again} of {runs} the same bits",
         ),
-    ]
+    ], functions
 
 
 def runtimes(device: Device) -> tuple[str, ...]:
@@ -226,7 +164,7 @@ class WholeFrame:
         )
         knots_T = np.stack([T[:3], T[:3]]).astype(np.float32)
         self._sweep = Sweep(cloud, np.array([-0.05, 0.05], np.float32), knots_T)
-        self.upload_bytes = self._pixels.nbytes + xyz.nbytes + intensity.nbytes + t.nbytes
+        self.upload_bytes: int = self._pixels.nbytes + xyz.nbytes + intensity.nbytes + t.nbytes
 
     def __call__(self) -> Perceived:
         """Encode, lift, fuse, decode: upload included, the JPEG's decoding not."""
@@ -234,18 +172,15 @@ class WholeFrame:
         motion = Motion(known=True, T_prev_now=_STANDING, since_prev_s=0.1)
         return self._perception.detect([self._sweep], [View(seen, self._camera.T_camera_ego)], motion)
 
+    @property
+    def why_no_graph(self) -> str:
+        """ "" where part of it is one."""
+        return self._perception.why_no_graph
+
     def answer(self) -> Perceived:
         """The same without memory, which makes answers differ."""
         seen = self._perception.encode(self._pixels, self._camera, bgr=True)
         return self._perception.detect([self._sweep], [View(seen, self._camera.T_camera_ego)], Motion())
-
-
-def dense(frame: Frame) -> tuple[Array, Array, Array]:
-    """A sweep of `POINTS` points: those of the frame, again and again, each a little aside."""
-    rng, cloud = np.random.default_rng(0), frame.cloud
-    rows = np.arange(POINTS) % len(cloud.xyz)
-    xyz = (cloud.xyz[rows] + rng.normal(0, 0.02, (POINTS, 3))).astype(np.float32)
-    return xyz, np.ascontiguousarray(cloud.intensity[rows]), np.ascontiguousarray(cloud.t[rows])
 
 
 def measure(
@@ -271,16 +206,69 @@ def measure(
     return _timing(name, taken, nbytes, bandwidth)
 
 
+class CardClock:
+    """Times of a card's own: from one event to the next, with nothing of the host between them.
+
+    Before each run a memory larger than any cache is cleared, for a millisecond: meanwhile the host puts the
+    whole run on the stream, and no cache still holds what the run reads."""
+
+    FLUSH = 1 << 27  # bytes
+    AHEAD_MS = 1.0
+
+    def __init__(self, device: Any) -> None:
+        self._device, self._launcher = device, device.launcher
+        self._flushed = device.empty((self.FLUSH,), np.uint8)
+        self._events = self._launcher.event(), self._launcher.event()
+        self._times = 1
+        alone = min(self._time(lambda: device.zero(self._flushed)) for _ in range(3))
+        self._times = max(1, round(self.AHEAD_MS / max(alone, 1e-3)))
+
+    def measure(
+        self, name: str, call: Callable[[], object], *, count: int, nbytes: int, bandwidth: float
+    ) -> Timing:
+        """As `measure`."""
+        taken = [self._time(call) for _ in range(max(count // 10, 3) + count)][-count:]
+        return _timing(name, taken, nbytes, bandwidth)
+
+    def _time(self, call: Callable[[], object]) -> float:
+        device, launcher, (began, ended) = self._device, self._launcher, self._events
+        for _ in range(self._times):
+            device.zero(self._flushed)
+        launcher.record(began, device.stream)
+        call()
+        launcher.record(ended, device.stream)
+        device.synchronize()
+        ms: float = launcher.elapsed_ms(began, ended)
+        return ms
+
+
+def kernel_clock(device: Device) -> Callable[..., Timing]:
+    """What measures a kernel: (name, call, count=, nbytes=, bandwidth=)."""
+    if isinstance(device, CpuDevice):
+        return lambda name, call, **how: measure(name, call, device, **how)
+    return CardClock(device).measure
+
+
 def measure_frame(
     package: ModelPackage, device: Device, runtime: str, precision: str, *, count: int
-) -> list[Timing]:
-    """The whole, and then each stage of it, waited for at its end. Raises FusionError."""
-    whole = measure(
-        f"frame, {runtime} {precision}",
-        WholeFrame(load(package, device, runtime, precision)),
-        device,
-        count=count,
-    )
+) -> Iterator[Timing | Check]:
+    """The whole frame as one graph, and without; where it cannot be one, why. With torch also one operator
+    after the other. Then each stage, waited for at its end. Raises FusionError."""
+    name = f"frame, {runtime} {precision}"
+    frame = WholeFrame(load(package, device, runtime, precision))
+    for _ in range(2):
+        frame()
+    why = frame.why_no_graph
+    if why:
+        yield Check(name=f"{name}, graph", state="absent", detail=why)
+    else:
+        yield measure(f"{name}, graph", frame, device, count=count)
+    plain = load(package, device, runtime, precision, record=False)
+    yield measure(f"{name}, no graph", WholeFrame(plain), device, count=count)
+    if runtime == "torch-cuda":
+        for engine in plain.engines:
+            engine.replay = False  # type: ignore[attr-defined]
+        yield measure(f"{name}, eager", WholeFrame(plain), device, count=count)
     stages: dict[str, list[float]] = {}
     last = 0
 
@@ -291,13 +279,39 @@ def measure_frame(
         stages.setdefault(stage, []).append((now - last) / 1e6)
         last = time.perf_counter_ns()
 
-    frame = WholeFrame(load(package, device, runtime, precision, lap=lap))
+    frame = WholeFrame(load(package, device, runtime, precision, record=False, lap=lap))
     for k in range(count + 3):
         if k == 3:
             stages.clear()
         last = time.perf_counter_ns()
         frame()
-    return [whole, *(_timing(f"- {stage}", taken, 0, 0.0) for stage, taken in stages.items())]
+    yield from (_timing(f"- {stage}", taken, 0, 0.0) for stage, taken in stages.items())
+
+
+def measure_starts(architecture: str) -> tuple[list[Start], list[FunctionNeeds]]:
+    """Compiling every kernel into an empty folder, and finding all of them there; and what each .cu function
+    needs. It is the CPU that works, so these are figures of any machine. Raises DeviceError: no compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        found = cubins.load(architecture, Path(folder))
+        compiled = time.perf_counter()
+        cubins.load(architecture, Path(folder))
+        done = time.perf_counter()
+    needs = {name: r for file in found.files.values() for name, r in file.resources.items()}
+    what = f"{len(needs)} kernels in {len(found.files)} files for {architecture}, NVRTC {nvrtc.version()}"
+    return [
+        Start(name="compile from an empty cache", seconds=compiled - began, most=5.0, detail=what),
+        Start(name="second start", seconds=done - compiled, most=1.0, detail="all of them found"),
+    ], [
+        FunctionNeeds(
+            name=name,
+            registers=r.registers,
+            stack_bytes=r.stack_bytes,
+            spill_bytes=r.spill_bytes,
+            checks=(),
+        )
+        for name, r in sorted(needs.items())
+    ]
 
 
 def measure_parts(
@@ -310,10 +324,8 @@ def measure_parts(
         engine = load_engine(path, runtime=runtime, precision=held, threads=2, device=card)
         yield measure(f"{part}, {runtime} {held}", engine.run, device, count=count)
         if runtime == "torch-cuda":
-            from fusion_rt.engine.torch_cuda import TorchCudaEngine
-
-            eager = TorchCudaEngine(path, held, card, graph=False)
-            yield measure(f"{part}, {runtime} {held}, no graph", eager.run, device, count=count)
+            engine.replay = False  # type: ignore[attr-defined]
+            yield measure(f"{part}, {runtime} {held}, eager", engine.run, device, count=count)
 
 
 def memory_bandwidth(device: Device, nbytes: int = 1 << 26) -> tuple[float, float]:
@@ -322,10 +334,12 @@ def memory_bandwidth(device: Device, nbytes: int = 1 << 26) -> tuple[float, floa
     buffer = device.empty(host.shape, np.float32)
     up = measure("up", lambda: device.upload(host, buffer), device, count=10)
     down = measure("down", lambda: device.download(buffer, host), device, count=10)
+    assert up.p50
+    assert down.p50
     return nbytes / (up.p50 / 1e3), nbytes / (down.p50 / 1e3)
 
 
 def _timing(name: str, taken: Sequence[float], nbytes: int, bandwidth: float) -> Timing:
     p50, p99, p999 = np.percentile(taken, [50, 99, 99.9]).tolist()
-    least = nbytes / bandwidth * 1e3 if bandwidth else 0.0
+    least = nbytes / bandwidth * 1e3 if bandwidth and nbytes else None
     return Timing(name=name, count=len(taken), p50=p50, p99=p99, p999=p999, bytes=nbytes, least_ms=least)

@@ -11,7 +11,7 @@ from fusion_rt.commands.common import Json, Model, console, errors, print_json, 
 
 def build(
     model: Model = "driving-s",
-    runtime: Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")] = "tensorrt",
+    runtime: Annotated[str, typer.Option(help="tensorrt, tensorrt-rtx, or tensorrt-dla0.")] = "tensorrt",
     precision: Annotated[str, typer.Option(help="f16, int8 or f32.")] = "f16",
     architecture: Annotated[
         str | None,
@@ -35,7 +35,7 @@ def build(
     from fusion_rt.models.package import ModelPackage
 
     if runtime not in MODULES:
-        raise ConfigError(f"--runtime {runtime}: engines are built for {' and '.join(MODULES)} only")
+        raise ConfigError(f"--runtime {runtime}: engines are built for {', '.join(MODULES)} only")
     package, cache, gpu = ModelPackage.load(model), EngineCache(), ""
     if architecture is None:
         cards = ask_driver().cards

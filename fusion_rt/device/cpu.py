@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from fusion_rt.kernels import native
 from fusion_rt.kernels.launchers import KERNELS
 
 if TYPE_CHECKING:
-    from fusion_rt.device.protocol import Decoder
+    from fusion_rt.device.protocol import Decoder, Repeated
+    from fusion_rt.engine import Engine
     from fusion_rt.models.package import ModelPackage
 
 _NOW: AbstractContextManager[None] = nullcontext()
@@ -77,6 +78,10 @@ class CpuDevice:
     def expect_finite(self, part: str, outputs: Mapping[str, NDArray[Any]]) -> None:
         """The engines of the CPU see to it themselves."""
 
+    def repeated(self, engines: Sequence[Engine], *, record: bool = True) -> Repeated:
+        """Done at once, each time."""
+        return _AtOnce()
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -94,6 +99,13 @@ class CpuDevice:
             raise DeviceError(f"no kernel {name!r}; there are {', '.join(KERNELS)}")
         launcher: Callable[..., Any] = KERNELS[name](self.threads, self.instruction_set)  # type: ignore[assignment]
         return launcher
+
+
+class _AtOnce:
+    why = "the device is a CPU"
+
+    def __call__(self, work: Callable[..., None], *arguments: Any) -> None:
+        work(*arguments)
 
 
 def _same(source: NDArray[Any], target: NDArray[Any]) -> None:

@@ -66,7 +66,7 @@ class CpuDecoder:
         self._decoded = self._first()
         return self._decoded > 0
 
-    def second_look(self, outputs: Mapping[str, Any] | None) -> Answer:
+    def second_look(self, outputs: Mapping[str, Any] | None) -> None:
         classes = len(self._spec.classes)
         if outputs is None:
             shares = self._outputs["contribution"].shape[-1]
@@ -75,7 +75,10 @@ class CpuDecoder:
             if outputs is not self._refined or self._second is None:
                 self._refined, self._second = outputs, self._second_look(outputs)
             told = self._second(self._decoded)
-        return Answer(told[:, :ROW], told[:, ROW : ROW + classes], told[:, ROW + classes :])
+        self._told = Answer(told[:, :ROW], told[:, ROW : ROW + classes], told[:, ROW + classes :])
+
+    def answer(self) -> Answer:
+        return self._told
 
     def _second_look(self, outputs: Mapping[str, Any]) -> SecondLookKernel:
         return SecondLookKernel(

@@ -11,7 +11,7 @@ import contextlib
 import struct
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,13 @@ from fusion_rt.device.buffers import Allocation, DeviceBuffer, Staging
 from fusion_rt.device.launcher import Launcher, open_launcher
 from fusion_rt.device.nvidia import Card, first_card
 from fusion_rt.device.pinning import Pins
+from fusion_rt.device.recording import Recording
 from fusion_rt.errors import DeviceError, EngineError
 from fusion_rt.kernels import cubins, native, sources
 
 if TYPE_CHECKING:
-    from fusion_rt.device.protocol import Decoder
+    from fusion_rt.device.protocol import Decoder, Repeated
+    from fusion_rt.engine import Engine
     from fusion_rt.models.package import ModelPackage
 
 STREAMS = ("main", "camera")
@@ -72,7 +74,7 @@ class CudaDevice:
         self._broken_before = np.zeros(MAX_PARTS, np.int32)
         self._broken_now = self.launcher.pinned(4 * MAX_PARTS).view(np.int32)
         self._spare: dict[int, list[Allocation]] = {}  # of `clone`, by size
-        self.stream = self._streams["main"]
+        self.stream, self.unified = self._streams["main"], False
         self._waits = dict.fromkeys(self._streams.values(), 0)
         self._broken = self.empty((MAX_PARTS,), np.int32)
         self.synchronize()
@@ -100,6 +102,16 @@ class CudaDevice:
         buffer = self._buffer(shape, dtype, None)
         self.zero(buffer)
         return buffer
+
+    def share_memory(self) -> None:
+        """From now on kernels read what sensors gave where the host has it. Raises DeviceError where the card
+        has memory of its own."""
+        if not self.card.integrated:
+            raise DeviceError(
+                f"{self.card.name} has memory of its own: `unified_memory` is for cards that share the CPU's"
+                " (Jetson); take it out of the configuration"
+            )
+        self.unified = True
 
     def upload(self, array: NDArray[Any], out: DeviceBuffer) -> None:
         """Copies; shapes and dtypes must agree. The array may be used again at once.
@@ -215,6 +227,12 @@ class CudaDevice:
         if self._waits[stream] == waits:
             self.launcher.synchronize(stream)
             self._waits[stream] += 1
+
+    def repeated(self, engines: Sequence[Engine], *, record: bool = True) -> Repeated:
+        """A CUDA graph, unless an engine among them cannot be in one."""
+        whole = [engine.name for engine in engines if not getattr(engine, "recordable", False)]
+        why = f"{', '.join(sorted(set(whole)))} cannot be recorded" if whole else ""
+        return Recording(self, why if record else "not wanted")
 
     def expect_finite(self, part: str, outputs: Mapping[str, DeviceBuffer]) -> None:
         """They are counted on the card; `answered` tells."""

@@ -87,7 +87,7 @@ class CudaDecoder:
         kernels["box_context"](rows, inputs["box"], held=held)
         return True  # who knows
 
-    def second_look(self, outputs: Mapping[str, Any] | None) -> Answer:
+    def second_look(self, outputs: Mapping[str, Any] | None) -> None:
         assert outputs is not None, "the first look never says that there is nothing"
         device, kernels, spec = self._device, self._kernels, self._spec
         held, room = kernels["decode"].held, spec.max_objects
@@ -108,7 +108,9 @@ class CudaDecoder:
         device.launcher.copy_out(self._kept.view(np.uint8), counted.pointer, device.stream)
         whole = self._answer.reshape(-1).view(np.uint8)
         device.launcher.copy_out(whole, self._told.pointer, device.stream)
-        device.answered()
+
+    def answer(self) -> Answer:
+        self._device.answered()
         told = self._answer[: int(self._kept[0])].copy()
-        n = ROW + len(heatmap)
+        n = ROW + len(self._spec.classes)
         return Answer(told[:, :ROW], told[:, ROW:n], told[:, n:])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_rt.device.buffers import DeviceBuffer, expect
+from fusion_rt.device.mapped import Mapped
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
 from fusion_rt.kernels.box_launchers import Grouped
@@ -32,12 +33,13 @@ Array = NDArray[Any]
 
 class Given:
     """A launcher's own copy, on the device, of what it is given: grown when it must be, uploaded anew unless
-    it is the same as before."""
+    it is the same as before. Where memory is shared, what changes each time is not uploaded."""
 
     def __init__(self, device: CudaDevice, *, keep: bool = False) -> None:
         self._device, self._keep = device, keep
         self._memory: DeviceBuffer | None = None
         self._last: tuple[tuple[int, ...], bytes] | None = None
+        self._mapped = Mapped(device.launcher)
 
     def __call__(self, name: str, given: Any, dtype: Any, shape: Sequence[int | None]) -> DeviceBuffer:
         """Raises DeviceError unless it is an array, of the host or of the device, of that dtype and shape."""
@@ -45,6 +47,8 @@ class Given:
             expect(name, given, dtype, shape)
             return given
         native.check(name, given, dtype, shape)
+        if self._device.unified and not self._keep and given.nbytes:
+            return self._mapped(given, self._device.stream)
         if self._memory is None or self._memory.nbytes < given.nbytes:
             room = 1 << max(given.nbytes - 1, 63).bit_length()
             self._memory, self._last = self._device.empty((room,), np.uint8), None

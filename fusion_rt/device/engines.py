@@ -19,6 +19,8 @@ class HostedEngine:
     """engine.Engine on a card's buffers: they come down, the CPU runs, and its outputs go up. It waits for
     the card each time: for checks, and for cards without a runtime; not for speed."""
 
+    recordable = False
+
     def __init__(self, engine: Engine, device: CudaDevice) -> None:
         self._engine, self._device = engine, device
         self.name, self.precision, self.identity = engine.name, engine.precision, engine.identity

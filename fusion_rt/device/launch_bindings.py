@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from cuda.bindings import driver
 
+from fusion_rt.device.graphs import Graphs
 from fusion_rt.device.launcher import Bytes, driver_error, mib
 from fusion_rt.device.nvidia import Card
 
@@ -32,6 +33,7 @@ class BindingsLauncher:
         self._size = ctypes.c_size_t()
         self._streams: list[int] = []
         self._events: list[int] = []
+        self._graphs = Graphs()
         self._extra = (ctypes.c_void_p * 5)(1, None, 2, ctypes.addressof(self._size), None)
         self.activate()
 
@@ -42,6 +44,7 @@ class BindingsLauncher:
         _call("leave the context", driver.cuCtxSetCurrent(0))
 
     def close(self) -> None:
+        self._graphs.close()
         for event in self._events:
             driver.cuEventDestroy(event)
         for stream in self._streams:
@@ -55,11 +58,18 @@ class BindingsLauncher:
         _call("free memory of the card", driver.cuMemFree(pointer))
 
     def pinned(self, nbytes: int) -> Bytes:
+        return self._host_memory(nbytes, 0)[0]
+
+    def mapped(self, nbytes: int) -> tuple[Bytes, int]:
+        memory, address = self._host_memory(nbytes, driver.CU_MEMHOSTALLOC_DEVICEMAP)
+        return memory, int(_call("map host memory", driver.cuMemHostGetDevicePointer(address, 0)))
+
+    def _host_memory(self, nbytes: int, flags: int) -> tuple[Bytes, int]:
         what = f"allocate {mib(nbytes)} of pinned host memory"
-        address = int(_call(what, driver.cuMemHostAlloc(nbytes, 0)))
+        address = int(_call(what, driver.cuMemHostAlloc(nbytes, flags)))
         memory = (ctypes.c_uint8 * nbytes).from_address(address)
         weakref.finalize(memory, driver.cuMemFreeHost, address).atexit = False  # the context may be gone
-        return np.ctypeslib.as_array(memory)
+        return np.ctypeslib.as_array(memory), address
 
     def pin(self, address: int, nbytes: int) -> None:
         flags = driver.CU_MEMHOSTREGISTER_PORTABLE | driver.CU_MEMHOSTREGISTER_READ_ONLY
@@ -127,6 +137,18 @@ class BindingsLauncher:
         extra = ctypes.addressof(self._extra)
         done = driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, 0, stream, 0, extra)
         _call("launch a kernel", done)
+
+    def begin_graph(self, stream: int) -> None:
+        self._graphs.begin(stream)
+
+    def end_graph(self, stream: int) -> int:
+        return self._graphs.end(stream)
+
+    def run_graph(self, graph: int, stream: int) -> None:
+        self._graphs.run(graph, stream)
+
+    def drop_graph(self, graph: int) -> None:
+        self._graphs.drop(graph)
 
 
 def _call(what: str, answer: tuple[Any, ...]) -> Any:

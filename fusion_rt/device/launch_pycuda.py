@@ -14,6 +14,7 @@ import numpy as np
 import pycuda
 import pycuda.driver as cuda
 
+from fusion_rt.device.graphs import Graphs
 from fusion_rt.device.launcher import Bytes, driver_error, mib
 from fusion_rt.device.nvidia import Card
 
@@ -38,6 +39,7 @@ class PyCudaLauncher:
         self._events: dict[int, Any] = {}
         self._loaded: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
+        self._graphs = Graphs()
         self.activate()
 
     def activate(self) -> None:
@@ -49,6 +51,7 @@ class PyCudaLauncher:
             self._context.pop()
 
     def close(self) -> None:
+        self._graphs.close()
         for held in (self._memory, self._events, self._streams, self._loaded, self._pinned):
             held.clear()
         with _what("give the context back"):
@@ -69,6 +72,11 @@ class PyCudaLauncher:
         with _what(f"allocate {mib(nbytes)} of pinned host memory"):
             memory: Bytes = cuda.pagelocked_empty(nbytes, np.uint8)
         return memory
+
+    def mapped(self, nbytes: int) -> tuple[Bytes, int]:
+        with _what(f"allocate {mib(nbytes)} of pinned host memory"):
+            memory = cuda.pagelocked_empty(nbytes, np.uint8, mem_flags=cuda.host_alloc_flags.DEVICEMAP)
+            return memory, int(memory.base.get_device_pointer())
 
     def pin(self, address: int, nbytes: int) -> None:
 
@@ -149,6 +157,18 @@ class PyCudaLauncher:
             self._loaded[function]._launch_kernel(  # as prepared_async_call does, with our own packing
                 (blocks, 1), (threads, 1, 1), arguments, 0, self._streams[stream]
             )
+
+    def begin_graph(self, stream: int) -> None:
+        self._graphs.begin(stream)
+
+    def end_graph(self, stream: int) -> int:
+        return self._graphs.end(stream)
+
+    def run_graph(self, graph: int, stream: int) -> None:
+        self._graphs.run(graph, stream)
+
+    def drop_graph(self, graph: int) -> None:
+        self._graphs.drop(graph)
 
 
 @contextmanager

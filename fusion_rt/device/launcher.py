@@ -47,6 +47,10 @@ class Launcher(Protocol):
         """Host memory that copies need not stage; it lives as long as the array."""
         ...
 
+    def mapped(self, nbytes: int) -> tuple[Bytes, int]:
+        """Such memory that kernels may read too, and where it lies for them."""
+        ...
+
     def pin(self, address: int, nbytes: int) -> None:
         """Make whole pages of somebody else's host memory so; read only."""
         ...
@@ -91,6 +95,20 @@ class Launcher(Protocol):
 
     def launch(self, function: int, blocks: int, threads: int, arguments: bytes, stream: int) -> None:
         """`arguments`: the parameters as they lie in memory, each aligned to its size."""
+        ...
+
+    def begin_graph(self, stream: int) -> None:
+        """What this thread puts on the stream from now on is kept, not done."""
+        ...
+
+    def end_graph(self, stream: int) -> int:
+        """What was kept, to be run any number of times; the stream is as before, also where this raises."""
+        ...
+
+    def run_graph(self, graph: int, stream: int) -> None: ...
+
+    def drop_graph(self, graph: int) -> None:
+        """One that is gone already is no error."""
         ...
 
 

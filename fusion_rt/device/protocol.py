@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +10,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from fusion_rt.engine import Engine
     from fusion_rt.models.package import ModelPackage
 
 
@@ -64,6 +65,11 @@ class Device(Protocol):
         """Wait until all that was enqueued is done."""
         ...
 
+    def repeated(self, engines: Sequence[Engine], *, record: bool = True) -> Repeated:
+        """For work that is the same each time and runs these engines. Where device and engines allow it, and
+        unless record is false, it is recorded and then repeated by one call."""
+        ...
+
     def kernel(self, name: str) -> Callable[..., Any]:
         """A launcher with scratch memory of its own. Raises DeviceError for an unknown name."""
         ...
@@ -78,6 +84,16 @@ class Device(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Repeated(Protocol):
+    """Does `work(*arguments)`.
+
+    why  why it is not recorded; "" where it is, or may be"""
+
+    why: str
+
+    def __call__(self, work: Callable[..., None], *arguments: Any) -> None: ...
 
 
 class Answer(Struct, frozen=True):
@@ -100,9 +116,13 @@ class Decoder(Protocol):
         False where there is surely nothing to look at."""
         ...
 
-    def second_look(self, outputs: Mapping[str, Any] | None) -> Answer:
+    def second_look(self, outputs: Mapping[str, Any] | None) -> None:
         """The refining part's `outputs` applied (None: there was nothing to look at), ordered, without
-        doubles.
+        doubles."""
+        ...
+
+    def answer(self) -> Answer:
+        """What the second look found, when it is done.
 
         Raises EngineError where an output that was to be finite is not."""
         ...

@@ -20,11 +20,13 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from fusion_rt.engine.gpu import DeviceEngine, GpuDevice
+from fusion_rt.engine.tensorrt_dla import CORES
 from fusion_rt.errors import EngineError
 
 RUNTIMES = ("openvino", "onnxruntime", "torch")
-# Those that run on an NVIDIA card, the fastest first.
-CARD_RUNTIMES = ("tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda")
+# Those that run on an NVIDIA card, the fastest first; and those that must be asked for by name.
+AUTO_RUNTIMES = ("tensorrt", "tensorrt-rtx", "torch-cuda", "onnxruntime-cuda")
+CARD_RUNTIMES = (*AUTO_RUNTIMES, *CORES)
 
 Shapes = Mapping[str, tuple[int, ...]]
 

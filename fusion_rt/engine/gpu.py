@@ -33,8 +33,12 @@ class GpuDevice(Protocol):
 
 class DeviceEngine(Protocol):
     """An engine whose buffers are a device's. `run` enqueues on the device's stream and returns; it does not
-    look at the outputs."""
+    look at the outputs.
 
+    recordable  whether `run` may be part of a CUDA graph that somebody else records: it waits for nothing and
+                takes no memory. torch-cuda is a graph of its own, and no graph takes another's replay in"""
+
+    recordable: bool
     name: str
     precision: str
     identity: str

@@ -24,6 +24,7 @@ class OnnxRuntimeCudaEngine:
     Raises EngineError: the package is the one for CPUs, CUDA's libraries or the card are not there, ..."""
 
     name = "onnxruntime-cuda"
+    recordable = False
 
     def __init__(self, path: Path, precision: str, device: GpuDevice) -> None:
         if PROVIDER not in onnxruntime.get_available_providers():

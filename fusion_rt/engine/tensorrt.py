@@ -20,6 +20,7 @@ from fusion_rt.engine.buffers import identity
 from fusion_rt.engine.cache import EngineCache, EngineKey
 from fusion_rt.engine.gpu import DeviceBuffers, GpuDevice, address
 from fusion_rt.engine.tensorrt_build import Log, Progress, load_module
+from fusion_rt.engine.tensorrt_dla import CORES, run_on_core
 from fusion_rt.errors import EngineError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -72,7 +73,8 @@ def find_or_build(
             str(path),
             precision=key.precision,
             shapes=key.shapes,
-            architecture="" if here and key.runtime == "tensorrt" else key.architecture,
+            architecture="" if here and key.runtime != "tensorrt-rtx" else key.architecture,
+            dla_core=CORES.get(key.runtime),
             timing_cache=cache.get_note(learned) or b"",
             progress=progress,
         )
@@ -84,10 +86,12 @@ def find_or_build(
 
 
 class TensorRtEngine:
-    """One execution context on a device's buffers; `run` enqueues on its stream.
+    """One execution context on a device's buffers; `run` enqueues on its stream, also while that is recorded.
 
     shapes: of the inputs whose extents vary in the file. Raises EngineError: TensorRT is not installed, does
     not support the card or the file, there is no memory."""
+
+    recordable = True  # shapes and addresses are fixed, and the first run was made
 
     def __init__(
         self,
@@ -110,6 +114,8 @@ class TensorRtEngine:
         serialised = find_or_build(trt, path, key, cache, progress=progress)
         # Each holds the next alive.
         self._runtime = trt.Runtime(self._log.logger)
+        if runtime in CORES:
+            run_on_core(self._runtime, CORES[runtime])
         self._engine = self._runtime.deserialize_cuda_engine(serialised)
         if self._engine is None:
             raise EngineError(f"{path}: TensorRT {trt.__version__} cannot load its engine: {self._log}")

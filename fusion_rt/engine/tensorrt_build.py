@@ -13,10 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from fusion_rt.engine.buffers import check_precision
+from fusion_rt.engine.tensorrt_dla import CORES, use_core
 from fusion_rt.errors import EngineError
 
 # The Python modules, and what installs them.
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx", **dict.fromkeys(CORES, "tensorrt")}
 WORKSPACE_BYTES = 1 << 30  # at most, for the choice of algorithms
 OLDEST = 10
 
@@ -30,9 +31,9 @@ def load_module(runtime: str) -> ModuleType:
         trt = importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: its libraries do not load
         raise EngineError(
-            f"{runtime} is not installed ({error}); pip install 'fusion-rt[{runtime}]'"
+            f"{runtime} is not installed ({error}); pip install 'fusion-rt[{name.replace('_', '-')}]'"
         ) from error
-    if runtime == "tensorrt" and int(trt.__version__.split(".")[0]) < OLDEST:
+    if name == "tensorrt" and int(trt.__version__.split(".")[0]) < OLDEST:
         raise EngineError(f"TensorRT {trt.__version__} is too old; 10.0 or newer is wanted")
     return trt
 
@@ -68,6 +69,7 @@ def build(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     architecture: str = "",
     timing_cache: bytes = b"",
+    dla_core: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[bytes, bytes]:
     """The serialised engine, and the timing cache with what was learned.
@@ -75,6 +77,7 @@ def build(
     precision     what the file is expected to hold
     shapes        of the inputs whose extents vary in the file: it runs with these, and takes smaller ones
     architecture  "sm_89": for another GPU than this machine's, where the module can (TensorRT-RTX)
+    dla_core      put there what it can take
     Raises EngineError, with TensorRT's own reasons: it does not parse, a type or operator is not supported,
     this GPU is not, out of memory.
     """
@@ -98,6 +101,8 @@ def build(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     if architecture:
         _set_architecture(trt, config, architecture)
+    if dla_core is not None:
+        use_core(trt, builder, config, core=dla_core, precision=precision)
     _add_profile(builder, config, network, source, shapes or {})
     times = trt.__name__ == "tensorrt"  # RTX chooses algorithms when the engine loads
     if times:

@@ -21,12 +21,13 @@ _WARM_UP = 3  # runs in which the libraries choose their algorithms and take the
 class TorchCudaEngine:
     """The operators of the file, recorded once and replayed on the device's stream.
 
-    graph: false puts them on the stream one by one each time, which tells what the recording gains.
+    replay: false puts them on the stream one by one each time, which tells what the recording gains.
     Raises EngineError: torch was built without CUDA, the card has no memory left, ..."""
 
     name = "torch-cuda"
+    recordable = False
 
-    def __init__(self, path: Path, precision: str, device: GpuDevice, *, graph: bool = True) -> None:
+    def __init__(self, path: Path, precision: str, device: GpuDevice) -> None:
         if not torch.cuda.is_available():
             built = (
                 f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
@@ -44,14 +45,13 @@ class TorchCudaEngine:
             taken = {name: torch.as_tensor(b, device="cuda") for name, b in self.outputs.items()}
             device.synchronize()  # what it wrote there before
             aside = torch.cuda.Stream()
-            self._recording = torch.cuda.CUDAGraph() if graph else None
+            self._recording, self.replay = torch.cuda.CUDAGraph(), True
             with torch.inference_mode(), torch.cuda.stream(aside):
                 for _ in range(_WARM_UP):
                     _run(network, given, taken)
                 aside.synchronize()
-                if self._recording is not None:
-                    with torch.cuda.graph(self._recording, stream=aside):
-                        _run(network, given, taken)
+                with torch.cuda.graph(self._recording, stream=aside):
+                    _run(network, given, taken)
         except RuntimeError as error:  # torch's own, out of memory among them
             raise EngineError(f"{path}: torch cannot run it on {device.name}: {error}") from error
         self._held = network, given, taken  # the recording uses their memory
@@ -65,10 +65,10 @@ class TorchCudaEngine:
         try:
             stream = self._streams.setdefault(handle, torch.cuda.ExternalStream(handle))
             with torch.inference_mode(), torch.cuda.stream(stream):
-                if self._recording is None:
-                    _run(*self._held)
-                else:
+                if self.replay:
                     self._recording.replay()
+                else:
+                    _run(*self._held)
         except RuntimeError as error:
             raise EngineError(f"{self._path}: torch stopped: {error}") from error
 

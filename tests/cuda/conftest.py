@@ -7,32 +7,30 @@ it."""
 import ctypes
 import importlib.util
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-import fusion_rt
-
 HERE = Path(__file__).parent
-KERNELS = Path(fusion_rt.__file__).parent / "kernels"
 WHERE = os.environ.get("FUSION_RT_CUDA", "")
 LAUNCHERS = [
     n for n, module in (("cuda-bindings", "cuda"), ("pycuda", "pycuda")) if importlib.util.find_spec(module)
 ]
 
 
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _build_stub(folder: Path, *options: str) -> Path:
     """libcuda.so.1 in that folder."""
-    compiler = shutil.which("g++")
-    if compiler is None:
+    out = _load(HERE / "stub_driver.py").build(folder, *options)
+    if out is None:
         pytest.skip("no g++ to build the driver with")
-    out = folder / "libcuda.so.1"
-    flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-w"]
-    flags += ["-fvisibility=hidden", f"-I{KERNELS}", "-Wl,-soname,libcuda.so.1", *options]
-    subprocess.run([compiler, *flags, str(HERE / "libcuda.cpp"), "-o", str(out), "-ldl"], check=True)
     return out
 
 
@@ -106,13 +104,6 @@ def device(request, driver, cubin_cache):
     made = CudaDevice(2, launcher=request.param, cache=cubin_cache)
     yield made
     made.close()
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

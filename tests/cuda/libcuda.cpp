@@ -33,7 +33,8 @@
 namespace {
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
-       INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719 };
+       INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719,
+       NOT_WHILE_RECORDING = 900, RECORDING_SPOILT = 901 };
 
 // Every kernel by its name: the sizes and places of its parameters, which of them are pointers, and how to call it.
 struct Kernel {
@@ -66,10 +67,20 @@ const std::map<std::string, Kernel> kernels = {
     ONE(nms_overlap), ONE(pillars_cells), ONE(pillars_clear), ONE(pillars_encode), ONE(pillars_group),
     ONE(pillars_merge), ONE(pillars_place), ONE(roi_points), ONE(roi_sample), ONE(rows_order), ONE(rows_tell)};
 
+// One thing that a stream does, and the memory that must still be there when it is done.
+struct Work {
+  std::function<void()> run;
+  std::vector<std::pair<uintptr_t, size_t>> of_card, of_host;
+};
 struct Stream {
   std::deque<std::function<void()>> waiting;
   size_t done = 0;
+  bool recording = false, spoilt = false;  // between cuStreamBeginCapture and its end
+  std::vector<Work> recorded;
   size_t put() const { return done + waiting.size(); }
+};
+struct Graph {
+  std::vector<Work> works;
 };
 struct Event {
   Stream* stream = nullptr;
@@ -89,7 +100,7 @@ constexpr size_t GUARD = 0;
 constexpr size_t GUARD = 64;
 #endif
 constexpr unsigned char GUARDED = 0xA5;
-std::map<uintptr_t, size_t> device, pinned;  // live memory: where, and how many bytes
+std::map<uintptr_t, size_t> device, pinned, mapped;  // live memory: where, and how many bytes; mapped is pinned, too
 size_t used = 0, room = size_t(1) << 34;
 std::vector<Stream*> streams;
 std::map<std::string, int> calls;
@@ -100,7 +111,7 @@ struct Fault {
 };
 std::map<std::string, Fault> faults;
 int lost = OK;  // once the card is, every call says so
-int contexts = 0, registered = 0;
+int contexts = 0, registered = 0, graphs = 0;
 bool no_register = false;
 thread_local std::vector<int> current;
 
@@ -149,11 +160,21 @@ void run_until(Stream* stream, size_t end) {
 void run_all() {
   for (Stream* s : streams) run_until(s, s->put());
 }
-int put(const char* name, Stream* stream, std::function<void()> work) {
+int put(const char* name, Stream* stream, Work work) {
   if (std::find(streams.begin(), streams.end(), stream) == streams.end())
     return violation(std::string(name) + ": not a stream of ours; the default stream waits for all others");
-  stream->waiting.push_back(std::move(work));
+  if (stream->recording)
+    stream->recorded.push_back(std::move(work));
+  else
+    stream->waiting.push_back(std::move(work.run));
   return OK;
+}
+// What no driver does while the thread records: it says so, and the recording is worth nothing.
+bool spoils(Stream* stream = nullptr) {
+  bool any = false;
+  for (Stream* s : streams)
+    if (s->recording && (!stream || s == stream)) any = s->spoilt = true;
+  return any;
 }
 // Both sides of every allocation are as they were.
 void check_guards() {
@@ -182,6 +203,7 @@ EXPORT const char* frt_stub_launches() {
 EXPORT int frt_stub_calls(const char* name) { return calls[name]; }
 EXPORT long long frt_stub_used() { return (long long)used; }
 EXPORT int frt_stub_registered() { return registered; }
+EXPORT int frt_stub_graphs() { return graphs; }
 EXPORT int frt_stub_contexts() { return contexts; }
 EXPORT void frt_stub_forget() {
   violations.str("");
@@ -232,7 +254,10 @@ EXPORT int cuDeviceTotalMem_v2(size_t* bytes, int) {
   return OK;
 }
 EXPORT int cuDeviceGetAttribute(int* value, int which, int) {
-  *value = which == 75 ? 9 : which == 76 ? 0 : which == 16 ? 4 : 1;
+  const char* said = getenv("FRT_STUB_CAPABILITY");
+  const int capability = said ? atoi(said) : 90;
+  const bool integrated = getenv("FRT_STUB_INTEGRATED") != nullptr;
+  *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 4 : which == 18 ? integrated : 1;
   return OK;
 }
 EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {
@@ -287,6 +312,7 @@ EXPORT int cuCtxSynchronize() {
 }
 EXPORT int cuMemAlloc_v2(uintptr_t* p, size_t bytes) {
   ENTER();
+  if (spoils()) return NOT_WHILE_RECORDING;
   if (bytes == 0) return INVALID_VALUE;
   if (used + bytes > room) return OUT_OF_MEMORY;
   auto* whole = static_cast<unsigned char*>(malloc(bytes + 2 * GUARD));
@@ -298,6 +324,7 @@ EXPORT int cuMemAlloc_v2(uintptr_t* p, size_t bytes) {
 }
 EXPORT int cuMemFree_v2(uintptr_t p) {
   ENTER();
+  if (spoils()) return NOT_WHILE_RECORDING;
   auto found = device.find(p);
   if (found == device.end()) return violation("cuMemFree: not allocated");
   run_all();  // as the driver does
@@ -307,16 +334,25 @@ EXPORT int cuMemFree_v2(uintptr_t p) {
   free(reinterpret_cast<void*>(p - GUARD));
   return OK;
 }
-EXPORT int cuMemHostAlloc(void** p, size_t bytes, unsigned) {
+EXPORT int cuMemHostAlloc(void** p, size_t bytes, unsigned flags) {
   ENTER();
+  if (spoils()) return NOT_WHILE_RECORDING;
   *p = malloc(bytes);
   pinned[uintptr_t(*p)] = bytes;
+  if (flags & 2) mapped[uintptr_t(*p)] = bytes;  // CU_MEMHOSTALLOC_DEVICEMAP
+  return OK;
+}
+EXPORT int cuMemHostGetDevicePointer_v2(uintptr_t* to, void* p, unsigned) {
+  ENTER();
+  if (!mapped.count(uintptr_t(p))) return violation("cuMemHostGetDevicePointer: not mapped");
+  *to = uintptr_t(p);
   return OK;
 }
 EXPORT int cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
 EXPORT int cuMemFreeHost(void* p) {
   run_all();
   pinned.erase(uintptr_t(p));
+  mapped.erase(uintptr_t(p));
   free(p);
   return OK;
 }
@@ -347,6 +383,7 @@ EXPORT int cuStreamDestroy_v2(Stream* stream) {
 }
 EXPORT int cuStreamSynchronize(Stream* stream) {
   ENTER();
+  if (spoils(stream)) return NOT_WHILE_RECORDING;
   run_until(stream, stream->put());
   return OK;
 }
@@ -361,16 +398,18 @@ EXPORT int cuEventDestroy_v2(Event* event) {
 }
 EXPORT int cuEventRecord(Event* event, Stream* stream) {
   ENTER();
-  if (const int refused = put("cuEventRecord", stream, [] {})) return refused;
+  if (spoils(stream)) return NOT_WHILE_RECORDING;  // a driver would; we have no use for it
+  if (const int refused = put("cuEventRecord", stream, {[] {}, {}, {}})) return refused;
   event->stream = stream;
   event->after = stream->put();
   return OK;
 }
 EXPORT int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
   ENTER();
+  if (spoils(stream)) return 905;  // CUDA_ERROR_STREAM_CAPTURE_ISOLATION
   if (!event->stream) return OK;
   const Event then = *event;
-  return put("cuStreamWaitEvent", stream, [then] { run_until(then.stream, then.after); });
+  return put("cuStreamWaitEvent", stream, {[then] { run_until(then.stream, then.after); }, {}, {}});
 }
 EXPORT int cuEventQuery(Event* event) {
   ENTER();
@@ -391,23 +430,26 @@ EXPORT int cuMemcpyHtoDAsync_v2(uintptr_t to, const void* from, size_t bytes, St
   ENTER();
   if (!within(device, to, bytes)) return violation("upload beyond an allocation");
   if (!within(pinned, uintptr_t(from), bytes)) return violation("upload from memory that is not pinned");
-  return put(__func__, stream, [=] { memcpy(reinterpret_cast<void*>(to), from, bytes); });
+  return put(__func__, stream, {[=] { memcpy(reinterpret_cast<void*>(to), from, bytes); },
+                                {{to, bytes}}, {{uintptr_t(from), bytes}}});
 }
 EXPORT int cuMemcpyDtoHAsync_v2(void* to, uintptr_t from, size_t bytes, Stream* stream) {
   ENTER();
   if (!within(device, from, bytes)) return violation("download beyond an allocation");
   if (!within(pinned, uintptr_t(to), bytes)) return violation("download to memory that is not pinned");
-  return put(__func__, stream, [=] { memcpy(to, reinterpret_cast<void*>(from), bytes); });
+  return put(__func__, stream, {[=] { memcpy(to, reinterpret_cast<void*>(from), bytes); },
+                                {{from, bytes}}, {{uintptr_t(to), bytes}}});
 }
 EXPORT int cuMemcpyDtoDAsync_v2(uintptr_t to, uintptr_t from, size_t bytes, Stream* stream) {
   ENTER();
   if (!within(device, from, bytes) || !within(device, to, bytes)) return violation("copy beyond an allocation");
-  return put(__func__, stream, [=] { memmove(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); });
+  return put(__func__, stream, {[=] { memmove(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); },
+                                {{to, bytes}, {from, bytes}}, {}});
 }
 EXPORT int cuMemsetD8Async(uintptr_t to, unsigned char value, size_t bytes, Stream* stream) {
   ENTER();
   if (!within(device, to, bytes)) return violation("clearing beyond an allocation");
-  return put(__func__, stream, [=] { memset(reinterpret_cast<void*>(to), value, bytes); });
+  return put(__func__, stream, {[=] { memset(reinterpret_cast<void*>(to), value, bytes); }, {{to, bytes}}, {}});
 }
 EXPORT int cuModuleLoadData(Module** module, const void* image) {
   ENTER();
@@ -465,20 +507,72 @@ EXPORT int cuLaunchKernel(Function* function, unsigned blocks, unsigned by, unsi
   if (!from || bytes != packed.size())
     return violation(name + ": " + std::to_string(bytes) + " bytes of parameters, it has " + std::to_string(k.bytes()));
   packed.assign(from, bytes);
+  std::vector<std::pair<uintptr_t, size_t>> memory;
   for (size_t i = 0; i < k.sizes.size(); ++i) {
     uintptr_t p = 0;
     if (!k.pointers[i]) continue;
     memcpy(&p, packed.data() + k.offsets[i], sizeof p);
-    if (!within(device, p, 0)) return violation(name + ": parameter " + std::to_string(i) + " is no memory of the card");
+    if (!within(device, p, 0) && !within(mapped, p, 0))
+      return violation(name + ": parameter " + std::to_string(i) + " is no memory of the card");
+    memory.push_back({p, 0});
   }
   launches << name << " " << blocks << " " << threads << "\n";
-  return put(name.c_str(), stream, [&k, packed, blocks] {
+  return put(name.c_str(), stream, {[&k, packed, blocks] {
     for (unsigned b = blocks; b-- > 0;) {  // in no order that anybody may rely on
       frt_worker = {int(b), int(blocks)};
       k.call(packed.data());
     }
     frt_worker = {0, 1};
-  });
+  }, memory, {}});
+}
+EXPORT int cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* given) {
+  ENTER();
+  return put(__func__, stream, {[=] { function(given); }, {}, {}});
+}
+EXPORT int cuStreamBeginCapture_v2(Stream* stream, int mode) {
+  ENTER();
+  if (mode != 1) return violation("cuStreamBeginCapture: a mode in which other threads are disturbed, or harm");
+  if (stream->recording) return INVALID_VALUE;
+  stream->recording = true;
+  stream->spoilt = false;
+  stream->recorded.clear();
+  return OK;
+}
+EXPORT int cuStreamEndCapture(Stream* stream, Graph** graph) {
+  const bool recorded = stream->recording;
+  stream->recording = false;  // whatever comes of it
+  *graph = nullptr;
+  ENTER();
+  if (!recorded) return INVALID_VALUE;
+  if (stream->spoilt) return RECORDING_SPOILT;
+  *graph = new Graph{std::move(stream->recorded)};
+  ++graphs;
+  return OK;
+}
+EXPORT int cuGraphDestroy(Graph* graph) {
+  --graphs;
+  delete graph;
+  return OK;
+}
+EXPORT int cuGraphInstantiateWithFlags(Graph** made, Graph* graph, unsigned long long) {
+  ENTER();
+  *made = new Graph(*graph);
+  ++graphs;
+  return OK;
+}
+EXPORT int cuGraphExecDestroy(Graph* graph) { return cuGraphDestroy(graph); }
+EXPORT int cuGraphLaunch(Graph* graph, Stream* stream) {
+  ENTER();
+  if (spoils(stream)) return NOT_WHILE_RECORDING;
+  for (const Work& work : graph->works) {
+    for (const auto& [at, bytes] : work.of_card)
+      if (!within(device, at, bytes)) return violation("cuGraphLaunch: memory of the card is gone");
+    for (const auto& [at, bytes] : work.of_host)
+      if (!within(pinned, at, bytes)) return violation("cuGraphLaunch: pinned memory is gone");
+  }
+  for (const Work& work : graph->works)
+    if (const int refused = put(__func__, stream, work)) return refused;
+  return OK;
 }
 EXPORT int cuGetErrorName(int code, const char** name) {
   *name = code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR";

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -19,12 +20,15 @@ from fusion_rt.engine import tensorrt as tensorrt_engine
 from fusion_rt.engine.cache import EngineCache
 from fusion_rt.engine.tensorrt import engine_key, find_or_build
 from fusion_rt.engine.tensorrt_build import build, load_module
+from fusion_rt.engine.tensorrt_dla import use_core
 from fusion_rt.errors import EngineError
 from fusion_rt.models.package import PARTS, ModelPackage
 from fusion_rt.models.presets import DRIVING_M
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "fusion_rt" / "engine" / name for name in ("tensorrt.py", "tensorrt_build.py")]
+SOURCES = [
+    ROOT / "fusion_rt" / "engine" / name for name in ("tensorrt.py", "tensorrt_build.py", "tensorrt_dla.py")
+]
 ARCHITECTURES = ("sm_86", "sm_89", "sm_120")
 BINDINGS = ROOT / "build" / "tensorrt-bindings"  # `make test` puts a folder a version there
 
@@ -110,6 +114,31 @@ def test_what_cannot_be_built(rtx, tmp_path):
     strange = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
     with pytest.raises(EngineError, match=r"y\.onnx: TensorRT 1\.\S+ cannot parse it: .*Unheard"):
         build(rtx, strange, "y.onnx", precision="f32")
+
+
+@needs_rtx
+def test_a_machine_without_dla_says_so(rtx):
+    path = ModelPackage.load("driving-s").path("refine", "f16")
+    with pytest.raises(EngineError, match=r"TensorRT .* sees no DLA here; DLA is in Jetson"):
+        build(rtx, path.read_bytes(), str(path), precision="f16", dla_core=0)
+    path = ModelPackage.load("driving-s").path("refine", "f32")
+    with pytest.raises(EngineError, match="DLA computes in f16 and int8, not in f32"):
+        build(rtx, path.read_bytes(), str(path), precision="f32", dla_core=0)
+
+
+def test_dla_is_given_what_it_can_take():
+    """The calls, in TensorRT's own names, which another test holds against the bindings."""
+    trt = SimpleNamespace(
+        __version__="10.7.0",
+        DeviceType=SimpleNamespace(DLA="dla"),
+        BuilderFlag=SimpleNamespace(GPU_FALLBACK="fallback"),
+    )
+    flags, config = [], SimpleNamespace()
+    config.set_flag = flags.append
+    use_core(trt, SimpleNamespace(num_DLA_cores=2), config, core=1, precision="int8")
+    assert (config.default_device_type, config.DLA_core, flags) == ("dla", 1, ["fallback"])
+    with pytest.raises(EngineError, match=r"TensorRT 10\.7\.0 sees no DLA core 1, but 1 here"):
+        use_core(trt, SimpleNamespace(num_DLA_cores=1), config, core=1, precision="int8")
 
 
 @needs_rtx

@@ -23,13 +23,13 @@ def test_m_sees_the_ground_of_s():
     assert DRIVING_M.nx * DRIVING_M.cell_m >= DRIVING_S.nx * DRIVING_S.cell_m
 
 
-def test_m_finds_on_the_cpu_what_torch_finds(random_net_of, float_package, street, as_scene, rig):
+def test_m_finds_on_the_cpu_what_torch_finds(larger_net, larger_package, street, as_scene, rig):
     pytest.importorskip("torch")
     from fusion_rt.train.predict import predict
     from fusion_rt.train.samples import Use, collate, make_sample
 
-    model = random_net_of(DRIVING_M)
-    perception = Perception(float_package(model), CpuDevice(1))
+    model = larger_net
+    perception = Perception(larger_package, CpuDevice(1))
     cloud, image = street()
     camera, T = rig.cameras["camera"], rig.lidars["lidar"].T_ego_lidar[None, :3].astype(np.float32)
     sweep = Sweep(cloud, np.zeros(1, np.float32), np.ascontiguousarray(T))

@@ -13,8 +13,8 @@ class Occupancy:
 
     On at p >= on. Off where p <= off for the room's hold_s, if there was a way out: a door moved, a track
     left or a neighbour filled since somebody was surely there. Without one, p must stay low for absent_s,
-    WATCHED_NS at most where a radar or camera looks; but not after a flash of p >= on that lasted less than it
-    takes to come in: nobody need have left then."""
+    WATCHED_NS at most where a radar or camera looks; but not after a flash of p >= on that lasted less than
+    it takes to come in: nobody need have left then."""
 
     def __init__(self, room: Room, *, on: float, off: float, exit_s: float = 30.0) -> None:
         self.occupied, self.since_ns = False, 0

@@ -11,7 +11,7 @@ from fusion_rt.home.events import Mention
 from fusion_rt.messages import Sound
 
 LEAST_P, MOST_P = 0.5, 0.97  # of one look: less says nothing, more says no more
-# Mistakes of one look are seldom repeated by the next, or by another microphone, s; those of a long noise are.
+# s. Mistakes of one look are seldom repeated by the next, or by another microphone; those of a noise are.
 TOGETHER_S = 1.0
 APART_S = 2.0  # a pause that ends a sound
 
@@ -40,8 +40,8 @@ class Sounds:
         self._heard.clear()
 
     def hear(self, sound: Sound, room: str) -> list[Mention]:
-        """The kinds that are believed by now, those that go on too. A sound that its own microphone recognised
-        (`onsets`) is believed at once."""
+        """The kinds that are believed by now, those that go on too. A sound that its own microphone
+        recognised (`onsets`) is believed at once."""
         mentions = []
         for kind, p in sound.events.items():
             if p >= LEAST_P:

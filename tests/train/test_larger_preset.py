@@ -30,7 +30,7 @@ def exported(larger_net, scenes, tmp_path_factory):
 def test_it_says_what_it_is(exported):
     assert exported.identity.startswith("driving-m-test-")
     assert set(exported.spec.precisions) == {"f32", "f16", "int8"}
-    assert (exported.spec.grid.cell_m, exported.spec.grid.nx, exported.spec.grid.ny) == (0.2, 360, 360)
+    assert (exported.spec.grid.cell_m, exported.spec.grid.nx, exported.spec.grid.ny) == (0.2, 544, 360)
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8"])

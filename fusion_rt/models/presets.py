@@ -83,8 +83,8 @@ DRIVING_S = Preset(
     refine_widths=(128, 64),
 )
 
-# For a GPU: finer cells, ground all around for cameras all around, six times the arithmetic (9.2 GFLOP an answer,
-# 1.7 million parameters).
+# For a GPU: finer cells, ground all around for cameras all around, six times the arithmetic (9.2 GFLOP an
+# answer, 1.7 million parameters).
 DRIVING_M = replace(
     DRIVING_S,
     name="driving-m",

@@ -28,7 +28,7 @@ from fusion_rt.home.raster import Raster
 from fusion_rt.home.reasons import MEMORY, Reasons, shares
 from fusion_rt.home.room_features import GROUPS, SLICES
 from fusion_rt.home_packets import HomeReading, Sound
-from fusion_rt.messages import Command, Header, Packet
+from fusion_rt.messages import Command, Header, Packet, complete_ns
 from fusion_rt.models.head import Head
 from fusion_rt.plan import OUTSIDE, Plan
 from fusion_rt.scene import (
@@ -90,7 +90,7 @@ class HomePipeline:
     def push(self, packet: Packet) -> Scene | None:
         """A scene where one is due, or where the packet asks for one at once. Never raises for a packet."""
         header = packet.header
-        judged = self._time.judge(header.sensor_id, header.stamp_ns)
+        judged = self._time.judge(header.sensor_id, complete_ns(packet))
         if judged in ("future", "past"):
             self.intake.refuse(header.sensor_id, judged)
             return None

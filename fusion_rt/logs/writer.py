@@ -23,7 +23,7 @@ from fusion_rt.logs.mcap_writer import COMPRESSIONS, McapWriter
 from fusion_rt.logs.records import Buffer
 from fusion_rt.logs.records import Message as RawMessage
 from fusion_rt.logs.rigs import plan_json
-from fusion_rt.messages import Packet, Prediction, Scene, complete_ns, kind
+from fusion_rt.messages import HomeReading, Packet, Prediction, Scene, complete_ns, kind
 from fusion_rt.payloads import H264
 from fusion_rt.payloads.video import VideoEncoder, library
 from fusion_rt.plan import Plan
@@ -108,7 +108,7 @@ class LogWriter:
         if stamp < 0:
             raise LogError(f"{message.header.sensor_id}: stamp {stamp} lies before 1970; logs cannot hold it")
         with self._disk():
-            self._place(stamp)
+            self._place(complete_ns(message) if isinstance(message, HomeReading) else stamp)
             if isinstance(message, Prediction):
                 self._write_prediction(message)
             else:

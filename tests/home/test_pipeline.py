@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fusion_rt.home.canvas import ROOMS
 from fusion_rt.home.config import HomeConfig
@@ -131,6 +132,21 @@ def test_a_recording_that_begins_again_begins_anew(pipeline, make):
     found = scenes(pipeline, [make.radar(-3600 + 0.1 * i) for i in range(30)])
     assert found
     assert found[0].people == ()
+
+
+def test_states_that_a_broker_had_kept_do_not_turn_time_back(pipeline, make):
+    """They are as old as they are, and told now: all of them at once where its connection comes back."""
+    pipeline.push(make.radar(0.0))
+    for t_s, sensor, kind in (
+        (1.0, "front_door", "contact"),
+        (1.1, "pir", "motion"),
+        (1.2, "bath_pir", "motion"),
+    ):
+        kept = make.reading(sensor, t_s - 86400, kind, 0.0)
+        pipeline.push(replace(kept, told_ns=make.stamp(t_s)))
+    assert pipeline.now_ns == make.stamp(1.2)
+    assert not pipeline.counters
+    assert pipeline.intake.histories["radar"].age_s(pipeline.now_ns) == pytest.approx(1.2)  # nothing is forgotten
 
 
 def test_a_command_without_a_room_gets_the_microphones(plan, head, make):

@@ -96,7 +96,10 @@ def find_file(name: str, kind: str = "") -> Path:
 def sensors_of(scenario: Scenario, source: str | Path) -> dict[str, str]:
     """What a recorder of this scenario has to be told, {"rig": ...}, {"plan": ...} or both: what its fusion
     node and its home node work with, or the first node that has one. Raises ConfigError where none has."""
-    found = {"rig": _named(scenario, source, "rig", "fusion"), "plan": _named(scenario, source, "plan", "home")}
+    found = {
+        "rig": _named(scenario, source, "rig", "fusion"),
+        "plan": _named(scenario, source, "plan", "home"),
+    }
     known = {key: name for key, name in found.items() if name is not None}
     if not known:
         raise ConfigError(

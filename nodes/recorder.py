@@ -64,7 +64,9 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         if self.rig is None and self.plan is None:
-            raise ConfigError("neither rig nor plan: which sensors are recorded? Give a vehicle's or a home's")
+            raise ConfigError(
+                "neither rig nor plan: which sensors are recorded? Give a vehicle's or a home's"
+            )
         split = self.split_size is not None or self.split_seconds is not None
         if self.snapshot_s is None and self.snapshot_on:
             raise ConfigError("snapshot_on without snapshot_s: how many seconds are to be saved?")

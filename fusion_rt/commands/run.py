@@ -227,7 +227,9 @@ def _replay_home(
     from fusion_rt.scenario import Scenario
 
     if engine["precision"] is not None or engine["ego"]["odometry"]["enabled"]:
-        raise ConfigError(f"{settings['log']}: a home's recording: --precision and --odometry are a vehicle's")
+        raise ConfigError(
+            f"{settings['log']}: a home's recording: --precision and --odometry are a vehicle's"
+        )
     of_home = {} if engine["model"] == VEHICLE else {"model": engine["model"]}
     of_home |= {} if engine["runtime"] == "auto" else {"runtime": engine["runtime"]}
     with tempfile.TemporaryDirectory(prefix="fusion-rt-") as folder:

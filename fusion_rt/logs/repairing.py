@@ -62,7 +62,9 @@ def repair(
                     schema = found.schemas.get(channel.schema_id)
                     log.copy(schema, channel, message)
                     if schema is None or schema.name not in scene.DRAWN:
-                        numbers.seen(channel.topic, schema is not None and schema.name == COMMAND, message, place)
+                        numbers.seen(
+                            channel.topic, schema is not None and schema.name == COMMAND, message, place
+                        )
                 progress(file.size + place.offset, 2 * file.size)
             losses = joined(numbers.losses)
             log.report([*read_losses(found.metadata), *losses])

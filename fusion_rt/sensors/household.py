@@ -164,9 +164,7 @@ class Household:
         self._buckets[slug] = (tokens - taken, now_ns)
         return taken
 
-    def _reading(
-        self, slug: str, entity: str, number: float, stamp_ns: int, arrival_ns: int
-    ) -> HomeReading:
+    def _reading(self, slug: str, entity: str, number: float, stamp_ns: int, arrival_ns: int) -> HomeReading:
         seq, kind = self._seqs[slug], self._kinds[slug]
         self._seqs[slug] += 1
         header = Header(sensor_id=slug, frame_id="", seq=seq, stamp_ns=stamp_ns)

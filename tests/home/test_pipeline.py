@@ -146,7 +146,9 @@ def test_states_that_a_broker_had_kept_do_not_turn_time_back(pipeline, make):
         pipeline.push(replace(kept, told_ns=make.stamp(t_s)))
     assert pipeline.now_ns == make.stamp(1.2)
     assert not pipeline.counters
-    assert pipeline.intake.histories["radar"].age_s(pipeline.now_ns) == pytest.approx(1.2)  # nothing is forgotten
+    assert pipeline.intake.histories["radar"].age_s(pipeline.now_ns) == pytest.approx(
+        1.2
+    )  # nothing is forgotten
 
 
 def test_a_command_without_a_room_gets_the_microphones(plan, head, make):

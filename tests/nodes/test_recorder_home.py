@@ -58,8 +58,6 @@ def occupied(scenes):
     return {room.room for scene in scenes for room in scene.rooms if room.occupied}
 
 
-
-
 def live(bus, broker, spoken, path):
     """Two seconds of a home."""
     sources = {

@@ -11,8 +11,9 @@ from fusion_rt.messages import Command, Message
 class Arrivals:
     """Compares each message's number with its topic's last one.
 
-    A microphone numbers its commands apart from its sounds. A number that goes back is a sensor that began anew: no loss. Of a gap, as many messages as the bus counts
-    missing were dropped on the way; the others were never sent."""
+    A microphone numbers its commands apart from its sounds. A number that goes back is a sensor that began
+    anew: no loss. Of a gap, as many messages as the bus counts missing were dropped on the way; the others
+    were never sent."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, bool], tuple[int, int]] = {}  # (topic, a command) -> number, stamp
@@ -48,8 +49,8 @@ class Arrivals:
         return losses
 
     def rest(self, missing: dict[str, int]) -> list[Loss]:
-        """At the end: the bus's topic -> what it counts by now. What came behind the last message that arrived has
-        no known number."""
+        """At the end: the bus's topic -> what it counts by now. What came behind the last message that
+        arrived has no known number."""
         losses = []
         for topic, count in missing.items():
             dropped = count - self._missing.get(topic, 0)

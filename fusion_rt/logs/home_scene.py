@@ -1,5 +1,5 @@
-"""A home's scene as a viewer draws it, in the frame "home": rooms filled by how likely somebody is there, people
-by posture, sensors by whether they tell."""
+"""A home's scene as a viewer draws it, in the frame "home": rooms filled by how likely somebody is there,
+people by posture, sensors by whether they tell."""
 
 from __future__ import annotations
 

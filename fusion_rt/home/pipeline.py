@@ -32,6 +32,7 @@ from fusion_rt.messages import Command, Header, Packet, complete_ns
 from fusion_rt.models.head import Head
 from fusion_rt.plan import OUTSIDE, Plan
 from fusion_rt.scene import (
+    EVENTS,
     POSTURES,
     HomeSensorUse,
     Intent,
@@ -188,7 +189,7 @@ class HomePipeline:
         room, found = self.plan.sensors[sound.header.sensor_id].room, False
         self._falls.hear(room, sound.events.get("knock", 0.0), sound.header.stamp_ns)
         for kind, p in sound.events.items():
-            if p >= self.config.event_p:
+            if kind in EVENTS and p >= self.config.event_p:
                 now_ns = sound.header.stamp_ns
                 self._events.mention(Mention(kind, room, p, sound.onsets.get(kind, now_ns), "sound", now_ns))
                 found = True

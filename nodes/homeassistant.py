@@ -43,8 +43,7 @@ class HomeAssistantConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fiel
     microphone_nodes  microphone -> its node, where that has another name; it is told `mute` and `unmute`
     control_node who is told `pause` and `resume` where rules shall not act, or shall; "": there are none
     people_hz    how often who is where is told, at most; 0: never
-    heartbeat_s  how often a state is told at least; why_s, at most one `why` in so long (less than 1 to look
-    closely: Home Assistant keeps every one); health_s
+    heartbeat_s  how often a state is told at least; why_s, at most one `why` in so long; health_s
     """
 
     plan: str
@@ -58,7 +57,7 @@ class HomeAssistantConfig(Broker, frozen=True, kw_only=True, forbid_unknown_fiel
     control_node: str = ""
     people_hz: Annotated[float, Meta(ge=0, le=2)] = 0.0
     heartbeat_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
-    why_s: Annotated[float, Meta(ge=0)] = 1.0
+    why_s: Annotated[float, Meta(ge=1)] = 1.0
     health_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
 
     def __post_init__(self) -> None:

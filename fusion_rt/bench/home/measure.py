@@ -4,12 +4,10 @@ them processes."""
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -19,7 +17,7 @@ from msgspec import Struct
 from fusion_rt import __version__
 from fusion_rt.bench.driving import machine
 from fusion_rt.bench.home.broker import mosquitto
-from fusion_rt.bench.home.running import cpu_s, memory_mb, node
+from fusion_rt.bench.home.running import cpu_s, memory_mb, module, node
 from fusion_rt.bench.home.stand_in import KINDS, says_occupied
 from fusion_rt.bus import Bus, BusConfig
 from fusion_rt.errors import NodeError
@@ -34,7 +32,7 @@ from fusion_rt.sinks.mqtt import Broker, Incoming, Session
 
 STARTS_S = 30.0
 ANSWER_S = 2.0  # an event without an answer by then has none
-STAND_IN = "stand-in"
+STAND_IN, STAND_IN_MODULE = "stand-in", "fusion_rt.bench.home.stand_in"
 Say = Callable[[str], None]
 
 
@@ -76,7 +74,7 @@ def measure(
         place = broker or Broker(host="127.0.0.1", port=stack.enter_context(mosquitto()).port)
         config = BusConfig(run_dir=str(folder / "run"))
         bus = stack.enter_context(Bus(config))
-        pids = {STAND_IN: stack.enter_context(_stand_in(config, file))}
+        pids = {STAND_IN: stack.enter_context(module(STAND_IN_MODULE, str(config.run_dir), str(file)))}
         content = msgspec.to_builtins(place) | {"plan": str(file), "state_file": str(folder / "state.json")}
         pids["homeassistant"] = stack.enter_context(node("homeassistant", content, config))
         topics = Topics.of(loaded)
@@ -211,14 +209,3 @@ def _tails(sent: list[_Sent], heard: dict[tuple[str, str, str], int]) -> Iterato
                 histograms[name].add((came - event.stamp_ns) / 1e6)
     for name, histogram in histograms.items():
         yield Tail(kind=name, sent=counts[name], ms=histogram.percentiles(), p999=histogram.quantile(0.999))
-
-
-@contextmanager
-def _stand_in(config: BusConfig, plan: Path) -> Iterator[int]:
-    command = [sys.executable, "-I", "-m", "fusion_rt.bench.home.stand_in", str(config.run_dir), str(plan)]
-    process = subprocess.Popen(command)
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait()

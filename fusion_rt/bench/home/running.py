@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +37,17 @@ def node(use: str, content: dict[str, Any], bus: BusConfig, *, name: str = "") -
         process.stop()
         process.wait(10.0)
         process.close()
+
+
+@contextmanager
+def module(name: str, *arguments: str) -> Iterator[int]:
+    """The pid of a module of ours that runs as a program until the block ends."""
+    process = subprocess.Popen([sys.executable, "-I", "-m", name, *arguments])
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def cpu_s(pid: int) -> float:

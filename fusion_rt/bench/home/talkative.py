@@ -1,5 +1,5 @@
-"""The node `homeassistant`, which tells the reasons of every scene: each event then has an answer that says by
-its stamp what it knew. No configuration may ask for that: Home Assistant would keep every one.
+"""The node `homeassistant`, which tells the reasons of every scene: each event has an answer that says by its
+stamp what it knew. No configuration may ask for that: Home Assistant would keep every one.
 
     python -m fusion_rt.bench.home.talkative RUN_DIR CONFIG"""
 

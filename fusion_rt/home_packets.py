@@ -8,7 +8,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from fusion_rt.errors import MessageError
-from fusion_rt.header import F4, Header, expect
+from fusion_rt.header import F4, Header, Index, expect
 
 # kind -> unit, of a reading
 READINGS = {
@@ -35,6 +35,8 @@ class HomeReading(Struct, frozen=True, kw_only=True, tag="home"):
     entity  what was measured; the sensor itself, or for a distance the beacon
     kind    a key of READINGS
     value   in READINGS' unit; NaN: the sensor says that it is not available
+    told_ns when it was told, where that was long after its stamp: a state that a broker had kept, or that is
+            said again to somebody who came late. 0: at once
     """
 
     header: Header
@@ -42,6 +44,7 @@ class HomeReading(Struct, frozen=True, kw_only=True, tag="home"):
     kind: str
     value: float
     unit: str
+    told_ns: Index = 0
 
 
 class RadarPoints(Struct, frozen=True, kw_only=True, tag="radar"):

@@ -348,8 +348,11 @@ def kind(message: Message) -> str:
 
 
 def complete_ns(message: Message) -> int:
-    """When the last of it was measured, and no earlier can it come: a sweep ends after its stamp."""
+    """When the last of it was measured, and no earlier can it come: a sweep ends after its stamp. A state
+    that was told later came then."""
     stamp_ns = message.header.stamp_ns
+    if isinstance(message, HomeReading):
+        return max(stamp_ns, message.told_ns)
     if not isinstance(message, PointCloud):
         return stamp_ns
     return stamp_ns + max(round(sweep_span_s(message.t)[1] * 1e9), 0)

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from fusion_rt import logs
-from fusion_rt.errors import MessageError
+from fusion_rt.errors import ConfigError, MessageError
 from fusion_rt.images import PIXELS, decode_image
 from fusion_rt.messages import Image, Packet, Prediction
 from fusion_rt.pipeline import FusionPipeline, PipelineConfig
@@ -54,8 +54,10 @@ def predictions(
 
     progress is called with the fraction of the recording's time that is done, say with what was damaged;
     packets that `keep` denies are as if they had never been sent.
-    Raises LogError when the recording cannot be read or holds no rig."""
+    Raises LogError when the recording cannot be read or holds no rig, ConfigError where it is a home's."""
     with logs.open(path) as log:
+        if log.plan is not None and not log.rig.modalities():
+            raise ConfigError(f"{path}: a home's recording: it is replayed live, without --fast")
         pipeline = FusionPipeline.from_config(config, log.rig)
         duration = max(log.end_ns - log.start_ns, 1)
         for packet in _read_ahead(log):

@@ -93,15 +93,28 @@ def find_file(name: str, kind: str = "") -> Path:
     return bundled[name]
 
 
-def rig_of(scenario: Scenario, source: str | Path) -> str:
-    """The rig that the scenario's fusion node works with, or the first node that has one. Raises ConfigError
-    where none has."""
-    nodes = sorted(scenario.processes(str(source)), key=lambda node: node.use != "fusion")
-    for node in nodes:
-        if isinstance(node.config.get("rig"), str):
-            rig: str = node.config["rig"]
-            return rig
-    raise ConfigError(f"{source}: no node has a `rig`, so the sensors are not known: name it with --rig")
+def sensors_of(scenario: Scenario, source: str | Path) -> dict[str, str]:
+    """What a recorder of this scenario has to be told, {"rig": ...}, {"plan": ...} or both: what its fusion
+    node and its home node work with, or the first node that has one. Raises ConfigError where none has."""
+    found = {
+        "rig": _named(scenario, source, "rig", "fusion"),
+        "plan": _named(scenario, source, "plan", "home"),
+    }
+    known = {key: name for key, name in found.items() if name is not None}
+    if not known:
+        raise ConfigError(
+            f"{source}: no node has a `rig` or a `plan`, so the sensors are not known: name it with --rig, or"
+            " --plan for a home"
+        )
+    return known
+
+
+def _named(scenario: Scenario, source: str | Path, key: str, best: str) -> str | None:
+    for node in sorted(scenario.processes(str(source)), key=lambda node: node.use != best):
+        if isinstance(node.config.get(key), str):
+            name: str = node.config[key]
+            return name
+    return None
 
 
 def find(use: str) -> Run:

@@ -5,6 +5,7 @@ the bus gives this node the newest of each sensor alone. What nobody looks at is
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from pathlib import Path
@@ -14,17 +15,20 @@ from msgspec import Meta, Struct
 
 from fusion_rt.bus import Bus
 from fusion_rt.errors import ConfigError, NodeError
-from fusion_rt.logs import foxglove, json_form, scene
-from fusion_rt.messages import Message, Prediction, kind
+from fusion_rt.logs import foxglove, home_scene, json_form, scene
+from fusion_rt.logs.losses import topic_of
+from fusion_rt.messages import Message, Prediction, Scene, kind
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
-from fusion_rt.scenario import load_rig
+from fusion_rt.scenario import load_plan, load_rig
 
 RIG_PERIOD_S = 1.0  # so that a viewer who comes late still learns where the sensors sit
 
 
 class FoxgloveConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """rig      the sensors: a YAML file, or a recording that holds its rig
-    topics   empty: every sensor of the rig, and prediction
+    """rig      a vehicle's sensors: a YAML file, or a recording that holds its rig
+    plan     a home's: a YAML file, a bundled name, or a recording that holds it
+    topics   empty: every sensor of the rig, and prediction; every sensor of the plan, voice and scene
     host     who may come: 127.0.0.1 is this machine alone; 0.0.0.0 is everyone who reaches it, and the
              protocol asks nobody for a password
     port     0 is any free one; the node says which
@@ -32,7 +36,8 @@ class FoxgloveConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_cert, tls_key  PEM files: then wss:// alone is served
     """
 
-    rig: str
+    rig: str | None = None
+    plan: str | None = None
     topics: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765
@@ -41,19 +46,22 @@ class FoxgloveConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls_key: str | None = None
 
     def __post_init__(self) -> None:
+        if self.rig is None and self.plan is None:
+            raise ConfigError("neither rig nor plan: whose sensors are shown? Give a vehicle's or a home's")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("tls_cert and tls_key: give both or neither")
 
 
 def run(config: FoxgloveConfig, bus: Bus) -> None:
     """Until told to stop. `bus.detail` has the port, and how many messages were given to viewers."""
-    rig = load_rig(config.rig)
-    topics = config.topics or (*rig.modalities(), "prediction")
+    rig = Rig() if config.rig is None else load_rig(config.rig)
+    plan = None if config.plan is None else load_plan(config.plan)
+    topics = config.topics or _topics(None if config.rig is None else rig, plan)
     library, server, context = _serve(config)
     try:
         print(f"viewers: ws{'s' if config.tls_cert else ''}://{config.host}:{server.port}", file=sys.stderr)
         bus.detail["port"] = server.port
-        channels = Channels(library, context, rig)
+        channels = Channels(library, context, rig, plan)
         due = time.monotonic()
         with bus.subscriber(topics) as inputs:
             while not bus.stopping:
@@ -68,12 +76,18 @@ def run(config: FoxgloveConfig, bus: Bus) -> None:
         server.stop()
 
 
+def _topics(rig: Rig | None, plan: Plan | None) -> tuple[str, ...]:
+    of_rig = () if rig is None else (*rig.modalities(), "prediction")
+    of_plan = () if plan is None else (*plan.modalities(), "voice", "scene")
+    return tuple(dict.fromkeys(of_rig + of_plan))
+
+
 class Channels:
     """A channel a topic, in the schemas of our logs (`LogWriter`). said: messages that a viewer asked for."""
 
-    def __init__(self, library: Any, context: Any, rig: Rig) -> None:
+    def __init__(self, library: Any, context: Any, rig: Rig, plan: Plan | None = None) -> None:
         self.said = 0
-        self._library, self._context, self._rig = library, context, rig
+        self._library, self._context, self._rig, self._plan = library, context, rig, plan
         self._channels: dict[tuple[str, str], Any] = {}
         self.say_rig(0)  # advertised before the first message
 
@@ -84,7 +98,7 @@ class Channels:
             self._prediction(message)
             return
         message_class = foxglove.schema(message)
-        topic = f"/{message.header.sensor_id}"
+        topic = topic_of(message)
         if message_class is not None:
             channel = self._proto(topic, message_class)
             if channel.has_sinks():
@@ -93,11 +107,21 @@ class Channels:
             channel = self._json(topic, kind(message), type(message))
             if channel.has_sinks():
                 self._log(channel, json_form.encode(message), stamp_ns)
+        plan = self._plan
+        if isinstance(message, Scene) and plan is not None:
+            make = functools.partial(home_scene.scene_update, message, plan)
+            self._draw(home_scene.TOPIC, make, scene.SceneUpdate, stamp_ns)
 
     def say_rig(self, stamp_ns: int) -> None:
         """Where the sensors sit, and the cameras' calibrations."""
-        self._draw("/tf", lambda: scene.rig_transforms(self._rig, stamp_ns), scene.FrameTransforms, stamp_ns)
-        for sensor, camera in self._rig.cameras.items():
+        if self._plan is not None:
+            of_plan = functools.partial(scene.plan_transforms, self._plan, stamp_ns)
+            self._draw("/tf", of_plan, scene.FrameTransforms, stamp_ns)
+        if self._plan is None or self._rig.modalities():
+            of_rig = functools.partial(scene.rig_transforms, self._rig, stamp_ns)
+            self._draw("/tf", of_rig, scene.FrameTransforms, stamp_ns)
+        cameras = self._rig.cameras | ({} if self._plan is None else scene.plan_cameras(self._plan))
+        for sensor, camera in cameras.items():
             self._draw(
                 f"/{sensor}/calibration",
                 lambda sensor=sensor, camera=camera: scene.calibration(sensor, camera, stamp_ns),

@@ -46,7 +46,7 @@ def run(config: HomeNodeConfig, bus: Bus) -> None:
         wall = PacketTime()
         with bus.subscriber(topics) as inputs:
             while not bus.stopping:
-                packet = inputs.recv(QUIET_S)
+                packet = inputs.recv(wall.until(pipeline.asked_ns))
                 if packet is None:
                     now_ns = wall.now_ns()
                     scene = None if now_ns is None else pipeline.tick(now_ns)
@@ -72,6 +72,13 @@ class PacketTime:
         """stamp_ns: the newest that the pipeline believes, not one that a packet claims."""
         if stamp_ns != self._stamp_ns:
             self._stamp_ns, self._heard_ns = stamp_ns, time.monotonic_ns()
+
+    def until(self, due_ns: int | None) -> float:
+        """How long a packet is waited for where something is due then: s, at most QUIET_S."""
+        now_ns = self.now_ns()
+        if due_ns is None or now_ns is None:
+            return QUIET_S
+        return min(max(due_ns - now_ns, 0) / 1e9, QUIET_S)
 
     def now_ns(self) -> int | None:
         """None: nothing was heard yet."""

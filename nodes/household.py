@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from fusion_rt.bus import Bus, Publisher
 from fusion_rt.messages import HomeReading
 from fusion_rt.scenario import load_plan
-from fusion_rt.sensors.household import Household, Source
+from fusion_rt.sensors.household import Household, Source, told
 from fusion_rt.sinks.listening import Listener
 from fusion_rt.sinks.mqtt import Broker
 
@@ -47,7 +47,7 @@ class _Output:
     def look(self) -> None:
         before, self._subscribers = self._subscribers, self._publisher.subscribers
         if self._subscribers > before and self._newest is not None:
-            self._publisher.send(self._newest)
+            self._publisher.send(told(self._newest, time.time_ns()))
 
 
 def run(config: HouseholdConfig, bus: Bus) -> None:

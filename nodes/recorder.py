@@ -17,22 +17,25 @@ from fusion_rt.bus import Bus, Subscriber, detach
 from fusion_rt.errors import ConfigError, LogError
 from fusion_rt.logs.arrivals import Arrivals
 from fusion_rt.logs.buffered import BufferedLog
-from fusion_rt.logs.losses import Loss
+from fusion_rt.logs.losses import Loss, topic_of
 from fusion_rt.logs.parts import LogParts, free_path, parse_size
 from fusion_rt.logs.snapshots import Snapshots
 from fusion_rt.messages import Command, Message
 from fusion_rt.payloads import H264
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
-from fusion_rt.scenario import load_rig
+from fusion_rt.scenario import load_plan, load_rig
 
 LOOK_S = 0.1  # how often a command may have to wait
 DRAIN_S = 10.0  # what had been sent when it was told to stop is still taken
+OF_RIG, OF_PLAN = ("prediction",), ("voice", "scene")  # what is said besides the sensors
 
 
 class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """path           the file; where it exists, NAME-1.mcap, NAME-2.mcap, ... is taken
-    rig            the sensors, which the recording holds too: a YAML file, or another recording
-    topics         empty: every sensor of the rig, and prediction
+    rig            a vehicle's sensors, which the recording holds too: a YAML file, or another recording
+    plan           a home's, the same: a YAML file, a bundled name, or another recording
+    topics         empty: every sensor of the rig, and prediction; every sensor of the plan, voice and scene
     buffer_mb      what may wait for a slow disk, or how much a snapshot may hold; beyond it messages are
                    lost, and the log says which
     compression    lz4 takes a third of zstd's time from what runs beside it, for two fifths more of the disk
@@ -47,7 +50,8 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     path: str
-    rig: str
+    rig: str | None = None
+    plan: str | None = None
     topics: tuple[str, ...] = ()
     buffer_mb: Annotated[int, Meta(ge=1)] = 512
     compression: Literal["lz4", "zstd", "none"] = "lz4"
@@ -59,6 +63,10 @@ class RecorderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     commands: str = "tell.recorder"
 
     def __post_init__(self) -> None:
+        if self.rig is None and self.plan is None:
+            raise ConfigError(
+                "neither rig nor plan: which sensors are recorded? Give a vehicle's or a home's"
+            )
         split = self.split_size is not None or self.split_seconds is not None
         if self.snapshot_s is None and self.snapshot_on:
             raise ConfigError("snapshot_on without snapshot_s: how many seconds are to be saved?")
@@ -72,13 +80,29 @@ def run(config: RecorderConfig, bus: Bus) -> list[Path]:
     """Until told to stop, and then until all that was received is in the file. Returns what was written.
 
     Raises LogError where the folder cannot be made, or the disk refuses to the end."""
-    rig, path = load_rig(config.rig), Path(config.path).expanduser()
-    topics = config.topics or (*rig.modalities(), "prediction")
-    with bus.subscriber(topics, keep_all=True) as inputs:
+    sensors = _Sensors(
+        rig=None if config.rig is None else load_rig(config.rig),
+        plan=None if config.plan is None else load_plan(config.plan),
+    )
+    path = Path(config.path).expanduser()
+    with bus.subscriber(config.topics or sensors.topics(), keep_all=True) as inputs:
         if config.snapshot_s is not None:
             _make_folder(path.parent)
-            return _snapshots(config, bus, inputs, rig, path)
-        return _record(config, bus, inputs, rig, path)
+            return _snapshots(config, bus, inputs, sensors, path)
+        return _record(config, bus, inputs, sensors, path)
+
+
+class _Sensors(Struct, frozen=True, kw_only=True):
+    """What a recording says of who speaks in it."""
+
+    rig: Rig | None
+    plan: Plan | None
+
+    def topics(self) -> tuple[str, ...]:
+        """Each once."""
+        of_rig = () if self.rig is None else (*self.rig.modalities(), *OF_RIG)
+        of_plan = () if self.plan is None else (*self.plan.modalities(), *OF_PLAN)
+        return tuple(dict.fromkeys(of_rig + of_plan))
 
 
 def _make_folder(folder: Path) -> None:
@@ -89,10 +113,13 @@ def _make_folder(folder: Path) -> None:
         raise LogError(f"{folder}: the folder cannot be made: {error.strerror}") from error
 
 
-def _record(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path: Path) -> list[Path]:
+def _record(
+    config: RecorderConfig, bus: Bus, inputs: Subscriber, sensors: _Sensors, path: Path
+) -> list[Path]:
     log = LogParts(
         path if config.split_size or config.split_seconds else free_path(path),
-        rig,
+        sensors.rig,
+        plan=sensors.plan,
         compression=config.compression,
         video=config.h264,
         split_bytes=parse_size(config.split_size) if config.split_size else None,
@@ -112,11 +139,14 @@ def _record(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path
     return log.paths
 
 
-def _snapshots(config: RecorderConfig, bus: Bus, inputs: Subscriber, rig: Rig, path: Path) -> list[Path]:
+def _snapshots(
+    config: RecorderConfig, bus: Bus, inputs: Subscriber, sensors: _Sensors, path: Path
+) -> list[Path]:
     assert config.snapshot_s is not None
     ring = Snapshots(
         path,
-        rig,
+        sensors.rig,
+        plan=sensors.plan,
         seconds=config.snapshot_s,
         limit_bytes=config.buffer_mb << 20,
         compression=config.compression,
@@ -155,14 +185,21 @@ def _received(bus: Bus, inputs: Subscriber) -> Iterator[tuple[Message | None, li
             stop_at = time.monotonic() + DRAIN_S
         message = inputs.recv(LOOK_S if stop_at is None else LOOK_S / 2)
         if message is not None:
-            topic = "prediction" if message.header.sensor_id not in counters else message.header.sensor_id
+            topic = _topic(message)
+            if topic not in counters:
+                topic = message.header.sensor_id  # a command that is replayed comes where its sensor does
             missing = counters[topic].missing if topic in counters else 0
-            yield message, arrivals.seen(message, missing)
+            yield message, arrivals.seen(message, missing, topic)
         elif stop_at is not None:
             break
         else:
             yield None, []
-    yield None, arrivals.rest({f"/{topic}": counter.missing for topic, counter in counters.items()})
+    yield None, arrivals.rest({topic: counter.missing for topic, counter in counters.items()})
+
+
+def _topic(message: Message) -> str:
+    """Where it came on the bus."""
+    return message.header.frame_id if isinstance(message, Command) else topic_of(message).removeprefix("/")
 
 
 def _happened(events: Subscriber, commands: str, asked: threading.Event) -> bool:

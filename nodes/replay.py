@@ -18,7 +18,7 @@ from fusion_rt import logs
 from fusion_rt.bus import Bus, Publisher, Subscriber
 from fusion_rt.errors import ConfigError, LogError
 from fusion_rt.logs import Log
-from fusion_rt.messages import Command, Packet, complete_ns
+from fusion_rt.messages import Command, HomeReading, Packet, complete_ns
 from fusion_rt.scenario import locate
 
 LOOK_S = 0.02  # how often commands are looked for while packets are due
@@ -212,12 +212,16 @@ class _Player:
         header = packet.header
         sensor = header.sensor_id
         topic = self._topics[sensor]
+        if header.trace:  # the way it took then, by a clock of then
+            header = replace(header, trace=())
         if self._shift_ns:
             shift = self._seq_shift.get(sensor)
             if shift is None:
                 shift = self._seq_shift[sensor] = self._next_seq.get(sensor, header.seq) - header.seq
             header = replace(header, stamp_ns=header.stamp_ns + self._shift_ns, seq=header.seq + shift)
             self._next_seq[sensor] = header.seq + 1
+            if isinstance(packet, HomeReading) and packet.told_ns:
+                packet = replace(packet, told_ns=packet.told_ns + self._shift_ns)
         if topic != sensor:
             frame = topic if header.frame_id == sensor else header.frame_id
             header = replace(header, sensor_id=topic, frame_id=frame)

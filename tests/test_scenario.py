@@ -76,11 +76,13 @@ def test_files(tmp_path):
         scenario.load_rig(str(tmp_path / "absent.yaml"))
 
 
-def test_whose_rig_is_recorded():
+def test_whose_sensors_are_recorded():
     """The fusion node's before others'; one of sensors alone may have it in any node, or in none."""
     nodes = {"foxglove": {"rig": "a.yaml"}, "engine": {"use": "fusion", "rig": "b.yaml"}}
-    assert scenario.rig_of(Scenario(nodes=nodes), "s.yaml") == "b.yaml"
-    assert scenario.rig_of(Scenario(nodes={"replay": {"log": "x.mcap"}, **nodes}), "s.yaml") == "b.yaml"
-    assert scenario.rig_of(Scenario(nodes={"foxglove": nodes["foxglove"]}), "s.yaml") == "a.yaml"
-    with pytest.raises(ConfigError, match=r"s\.yaml: no node has a `rig`, .* name it with --rig"):
-        scenario.rig_of(Scenario(nodes={"replay": {"log": "x.mcap"}}), "s.yaml")
+    assert scenario.sensors_of(Scenario(nodes=nodes), "s.yaml") == {"rig": "b.yaml"}
+    assert scenario.sensors_of(Scenario(nodes={"foxglove": nodes["foxglove"]}), "s.yaml") == {"rig": "a.yaml"}
+    home = {"household": {"plan": "a.yaml"}, "home": {"plan": "b.yaml"}}
+    assert scenario.sensors_of(Scenario(nodes=home), "s.yaml") == {"plan": "b.yaml"}
+    assert scenario.sensors_of(Scenario(nodes=home | nodes), "s.yaml") == {"rig": "b.yaml", "plan": "b.yaml"}
+    with pytest.raises(ConfigError, match=r"s\.yaml: no node has a `rig` or a `plan`, .* name it with --rig"):
+        scenario.sensors_of(Scenario(nodes={"replay": {"log": "x.mcap"}}), "s.yaml")

@@ -22,8 +22,10 @@ from fusion_rt.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from fusion_rt.plan import Plan
     from fusion_rt.scenario import Scenario
 
+VEHICLE = "driving-s"  # the network, where none is named and the recording is no home's
 Config = Annotated[
     str, typer.Argument(help="A scenario file, or the name of a bundled one.", show_default="driving")
 ]
@@ -104,7 +106,7 @@ def replay(
             "--out", "-o", help="With --fast: a JSON line a prediction, - for stdout; a folder's: a folder."
         ),
     ] = None,
-    model: Model = "driving-s",
+    model: Model = VEHICLE,
     runtime: Runtime = "auto",
     precision: Precision = None,
     odometry: Odometry = False,
@@ -115,7 +117,8 @@ def replay(
     duration: Duration = None,
     json: Json = False,
 ) -> None:
-    """Play a recording into the engine: through the live nodes, or offline with --fast.
+    """Play a recording into the engine: through the live nodes, or offline with --fast. A home's recording
+    goes, live, into the home's engine.
 
     fusion-rt replay drive.mcap --from 12.5 --speed 0.5
 
@@ -199,13 +202,43 @@ def _replay_live(
     checked = typed.convert(settings, node.ReplayConfig, "replay")
     with logs.open(path) as opened:
         node.names(checked, opened.modalities())
-        rig = opened.rig
+        rig, plan = opened.rig, opened.plan
+    if plan is not None and not rig.modalities():
+        _replay_home(plan, settings, engine, duration, json)
+        return
     with tempfile.TemporaryDirectory(prefix="fusion-rt-") as folder:
         rig_file = settings["log"]
         if settings["remap"]:
             rig_file = str(Path(folder) / "rig.yaml")
             Path(rig_file).write_text(renamed(rig, settings["remap"]).to_yaml(), encoding="utf-8")
         nodes = {"replay": {**settings, "ends_run": True}, "fusion": {"rig": rig_file, **engine}}
+        _supervise(Scenario(bus=BusConfig(), nodes=nodes), "replay", duration, json, steer="replay")
+
+
+def _replay_home(
+    plan: Plan, settings: dict[str, Any], engine: dict[str, Any], duration: float | None, json: bool
+) -> None:
+    """The home's own engine; of what is said of a vehicle's, only what it has, too."""
+    import tempfile
+
+    from fusion_rt.bus import BusConfig
+    from fusion_rt.errors import ConfigError
+    from fusion_rt.logs.rigs import renamed_plan
+    from fusion_rt.scenario import Scenario
+
+    if engine["precision"] is not None or engine["ego"]["odometry"]["enabled"]:
+        raise ConfigError(
+            f"{settings['log']}: a home's recording: --precision and --odometry are a vehicle's"
+        )
+    of_home = {} if engine["model"] == VEHICLE else {"model": engine["model"]}
+    of_home |= {} if engine["runtime"] == "auto" else {"runtime": engine["runtime"]}
+    with tempfile.TemporaryDirectory(prefix="fusion-rt-") as folder:
+        plan_file = settings["log"]
+        if settings["remap"]:
+            plan = renamed_plan(plan, settings["remap"]) or plan
+            plan_file = str(Path(folder) / "plan.yaml")
+            Path(plan_file).write_text(plan.to_yaml(), encoding="utf-8")
+        nodes = {"replay": {**settings, "ends_run": True}, "home": {"plan": plan_file, **of_home}}
         _supervise(Scenario(bus=BusConfig(), nodes=nodes), "replay", duration, json, steer="replay")
 
 
@@ -218,6 +251,10 @@ def record(
     rig: Annotated[
         str | None,
         typer.Option(help="The sensors: a YAML file or a recording. Else the `rig` of the scenario's nodes."),
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="The same of a home. Else the `plan` of the scenario's nodes."),
     ] = None,
     split_size: Annotated[
         str | None, typer.Option(help="A new file, NAME_001.mcap, ..., before one is larger: 1GB.")
@@ -261,6 +298,8 @@ def record(
     fusion-rt record -o drive.mcap --split-size 1GB
 
     fusion-rt record -o event.mcap --snapshot 30
+
+    fusion-rt record -o evening.mcap --config my_home.yaml
     """
     import threading
 
@@ -271,9 +310,10 @@ def record(
 
     path = scenario.find_file(config)
     loaded = scenario.load(path)
+    sensors = {"rig": rig, "plan": plan} if rig or plan else scenario.sensors_of(loaded, path)
     settings = recorder.RecorderConfig(
         path=str(out.expanduser()),
-        rig=rig or scenario.rig_of(loaded, path),
+        **sensors,
         topics=tuple(topic or ()),
         buffer_mb=buffer_mb,
         compression=compression,

@@ -17,6 +17,7 @@ REPEATED = 25  # frames, all the same and not empty: the sensor hangs
 KEPT = 96  # readings of one sensor: their slopes are taken over these
 BEACONS = 32  # of one receiver
 RADAR_S = 0.6  # what is seen of a radar at a tick
+APPEARS_S = 1.0  # a radar that saw nothing for so long, and sees something now, tells news
 SOUND_S = 5.0
 
 
@@ -173,11 +174,14 @@ class Frames(History):
 
 class Radar(Frames):
     """frames: (stamp_ns, points (N, 5) float32: x, y, z in the home frame, m; velocity along the ray, m/s;
-    SNR in units of 20 dB)."""
+    SNR in units of 20 dB).
+    appeared: whether the newest has points after APPEARS_S without any: somebody has come"""
 
     def __init__(self, sensor: Sensor) -> None:
         super().__init__(sensor)
         self.frames: deque[tuple[int, np.ndarray]] = deque()
+        self.appeared = False
+        self._points_ns = -(1 << 62)  # the latest frame with points
         T = sensor.T_home_sensor
         self._R, self._t = T[:3, :3].astype(np.float32), T[:3, 3].astype(np.float32)
 
@@ -198,6 +202,9 @@ class Radar(Frames):
             return "out_of_range"
         told[:, :3] = told[:, :3] @ self._R.T + self._t
         told[:, 4] *= 0.05
+        self.appeared = len(told) > 0 and stamp_ns - self._points_ns > APPEARS_S * 1e9
+        if len(told):
+            self._points_ns = stamp_ns
         self.frames.append((stamp_ns, told))
         self._accept(stamp_ns)
         while self.frames[0][0] < stamp_ns - RADAR_S * 1e9:

@@ -16,7 +16,7 @@ from fusion_rt.home.canvas import Canvas
 from fusion_rt.home.clock import PacketClock
 from fusion_rt.home.config import HomeConfig
 from fusion_rt.home.events import Events, Falls, Mention
-from fusion_rt.home.histories import Microphone, Readings, Worn
+from fusion_rt.home.histories import Microphone, Radar, Readings, Worn
 from fusion_rt.home.intake import Intake
 from fusion_rt.home.intents import Grounding
 from fusion_rt.home.modalities import EVENT_KINDS, MODALITY
@@ -28,8 +28,8 @@ from fusion_rt.home.raster import Raster
 from fusion_rt.home.reasons import MEMORY, Reasons, shares
 from fusion_rt.home.room_features import GROUPS, SLICES
 from fusion_rt.home.sounds import Sounds
-from fusion_rt.home_packets import HomeReading, Sound
-from fusion_rt.messages import Command, Header, Packet
+from fusion_rt.home_packets import HomeReading, RadarPoints, Sound
+from fusion_rt.messages import Command, Header, Packet, complete_ns
 from fusion_rt.models.head import Head
 from fusion_rt.plan import OUTSIDE, Plan
 from fusion_rt.scene import (
@@ -76,6 +76,7 @@ class HomePipeline:
         self._near = neighbours(plan)
         self._tells = sensors_of_rooms(plan)
         self._hold_s: dict[str, float] = {}  # what was set since the start
+        self._gap_ns = round(config.gap_s * 1e9)
         self._seq = 0
         self.counters = self.intake.counters
         self._begin()
@@ -91,7 +92,7 @@ class HomePipeline:
     def push(self, packet: Packet) -> Scene | None:
         """A scene where one is due, or where the packet asks for one at once. Never raises for a packet."""
         header = packet.header
-        judged = self._time.judge(header.sensor_id, header.stamp_ns)
+        judged = self._time.judge(header.sensor_id, complete_ns(packet))
         if judged in ("future", "past"):
             self.intake.refuse(header.sensor_id, judged)
             return None
@@ -104,6 +105,11 @@ class HomePipeline:
         """Time goes on though no packet comes."""
         self._time.advance(stamp_ns)
         return self._due(False)
+
+    @property
+    def asked_ns(self) -> int | None:
+        """When a scene is due because something asked for one too soon after the latest; None: none is."""
+        return self._told_ns + self._gap_ns if self._news and self._told_ns is not None else None
 
     def hold(self, room: str, hold_s: float) -> None:
         """From now on the room is empty that long after the last sign of somebody, instead of what the plan
@@ -140,6 +146,7 @@ class HomePipeline:
             self._occupancy[slug].hold(hold_s)
         self._p: dict[str, float] = dict.fromkeys(self.plan.rooms, 0.0)
         self._told_ns: int | None = None  # when the latest scene was
+        self._news = False  # something asked for a scene at once, too soon after the latest
         self._blind_ns: dict[str, int] = {}  # room -> when a sensor told about it last
         self._commands: list[Command] = []
         self._command_ns: dict[str, int] = {}
@@ -153,6 +160,9 @@ class HomePipeline:
             return self._commanded(packet)
         if isinstance(packet, Sound):
             return self._heard(packet)
+        if isinstance(packet, RadarPoints):
+            history = self.intake.histories[packet.header.sensor_id]
+            return isinstance(history, Radar) and history.appeared
         if isinstance(packet, HomeReading) and packet.kind in EVENT_KINDS and packet.value != before:
             self._changed(packet)
             return before == before or packet.value == 1.0  # NaN: its first word is news only if it is on
@@ -202,13 +212,15 @@ class HomePipeline:
 
     def _due(self, news: bool) -> Scene | None:
         now = self._time.now_ns
+        self._news = self._news or news
         if now is None:
             return None
         if self._told_ns is not None:
             period = round(self.config.period_s * 1e9)
             due = now // period > self._told_ns // period
-            if not due and not (news and now - self._told_ns >= self.config.gap_s * 1e9):
+            if not due and not (self._news and now - self._told_ns >= self._gap_ns):
                 return None
+        self._news = False
         return self._scene(now)
 
     def _scene(self, now: int) -> Scene:

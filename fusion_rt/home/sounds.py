@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from fusion_rt.home.events import Mention
 from fusion_rt.messages import Sound
+from fusion_rt.scene import EVENTS
 
 LEAST_P, MOST_P = 0.5, 0.97  # of one look: less says nothing, more says no more
 # s. Mistakes of one look are seldom repeated by the next, or by another microphone; those of a noise are.
@@ -44,7 +45,7 @@ class Sounds:
         recognised (`onsets`) is believed at once."""
         mentions = []
         for kind, p in sound.events.items():
-            if p >= LEAST_P:
+            if p > LEAST_P and kind in EVENTS:
                 look = _Look(sound.header.stamp_ns, p, room)
                 mention = self._look(kind, look, sound.onsets.get(kind))
                 mentions += [] if mention is None else [mention]

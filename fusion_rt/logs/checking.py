@@ -11,6 +11,7 @@ from msgspec import Struct
 from fusion_rt.errors import FusionError, LogError
 from fusion_rt.logs import scene
 from fusion_rt.logs.chunks import PLAN, Contents, Damage, McapFile, read_chunk, read_index, survey
+from fusion_rt.logs.json_form import COMMAND
 from fusion_rt.logs.losses import Ended, Loss, read_ended, read_losses
 from fusion_rt.logs.reader import decode
 from fusion_rt.logs.records import MAGIC, Message
@@ -132,7 +133,7 @@ class _Topics:
     def __init__(self, contents: Contents) -> None:
         self.found: dict[str, TopicCheck] = {}
         self._contents = contents
-        self._last: dict[str, tuple[int, int]] = {}  # topic -> number, log time
+        self._last: dict[tuple[str, bool], tuple[int, int]] = {}  # (topic, a command) -> number, log time
 
     def add(self, messages: list[Message]) -> None:
         for message in messages:
@@ -145,7 +146,7 @@ class _Topics:
             topic.messages += 1
             topic.bytes += len(message.data)
             if name not in scene.DRAWN:
-                self._number(topic, _number_of(schema, channel, message), time)
+                self._number(topic, name == COMMAND, _number_of(schema, channel, message), time)
             topic.late += time < topic.end_ns
             topic.end_ns = max(topic.end_ns, time)
 
@@ -157,12 +158,12 @@ class _Topics:
             topic.schema += f", {schema}"
         return topic
 
-    def _number(self, topic: TopicCheck, number: int | None, time: int) -> None:
+    def _number(self, topic: TopicCheck, command: bool, number: int | None, time: int) -> None:
         if number is None:
             topic.undecodable += 1
             return
-        before = self._last.get(topic.topic)
-        self._last[topic.topic] = number, time
+        before = self._last.get((topic.topic, command))
+        self._last[topic.topic, command] = number, time
         if before is None:
             return
         if number <= before[0]:

@@ -22,6 +22,7 @@ from fusion_rt.logs.records import Buffer
 from fusion_rt.messages import Message, Sight, Sound, message_type, pack, unpack
 
 PREFIX = "fusion_rt."  # of the schema names: fusion_rt.imu, fusion_rt.prediction, ...
+COMMAND = f"{PREFIX}command"  # beside a microphone's sounds, and with numbers of its own
 Written: TypeAlias = Message | HomeTruth
 _OURS = frozenset(get_args(Written))
 # What has arrays: field -> shape, of which JSON cannot say that it is (0, 4).

@@ -12,6 +12,7 @@ from fusion_rt.logs.losses import Loss
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Message
 from fusion_rt.payloads import H264
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
 
 MIN_SPLIT_BYTES = 1 << 20
@@ -37,8 +38,9 @@ class LogParts:
     def __init__(
         self,
         path: Path,
-        rig: Rig,
+        rig: Rig | None = None,
         *,
+        plan: Plan | None = None,
         compression: str = "zstd",
         video: H264 | None = None,
         split_bytes: int | None = None,
@@ -49,7 +51,8 @@ class LogParts:
         self.paths: list[Path] = []
         self.refused = False
         self.unwritten: list[Loss] = []
-        self._rig, self._compression, self._video = rig, compression, video
+        self._rig, self._plan = rig, plan
+        self._compression, self._video = compression, video
         self._split_bytes, self._split_ns = split_bytes, split_ns
         self._numbered = split_bytes is not None or split_ns is not None
         self._path = _free_stem(path) if self._numbered else path
@@ -158,7 +161,9 @@ class LogParts:
             path = path.with_stem(f"{path.stem}_{len(self.paths):03d}")
         path = free_path(path)
         try:
-            log = LogWriter(path, self._rig, compression=self._compression, video=self._video)
+            log = LogWriter(
+                path, self._rig, plan=self._plan, compression=self._compression, video=self._video
+            )
         except LogError:
             if path.is_file():
                 path.unlink()  # it holds nothing

@@ -12,6 +12,7 @@ from fusion_rt.errors import FusionError, LogError
 from fusion_rt.logs import scene
 from fusion_rt.logs.checking import open_mcap
 from fusion_rt.logs.chunks import PLAN, Contents, Damage, Place, read_chunk, survey
+from fusion_rt.logs.json_form import COMMAND
 from fusion_rt.logs.losses import Loss, joined, read_ended, read_losses
 from fusion_rt.logs.records import Message
 from fusion_rt.logs.rigs import read_plan
@@ -61,7 +62,9 @@ def repair(
                     schema = found.schemas.get(channel.schema_id)
                     log.copy(schema, channel, message)
                     if schema is None or schema.name not in scene.DRAWN:
-                        numbers.seen(channel.topic, message, place)
+                        numbers.seen(
+                            channel.topic, schema is not None and schema.name == COMMAND, message, place
+                        )
                 progress(file.size + place.offset, 2 * file.size)
             losses = joined(numbers.losses)
             log.report([*read_losses(found.metadata), *losses])
@@ -96,12 +99,13 @@ class _Numbers:
     def __init__(self, found: Contents) -> None:
         self.losses: list[Loss] = []
         self._damage = [damage.offset for damage in found.damage]
-        self._last: dict[str, tuple[int, int, int]] = {}  # topic -> number, log time, offset of its chunk
+        # (topic, a command) -> number, log time, offset of its chunk
+        self._last: dict[tuple[str, bool], tuple[int, int, int]] = {}
 
-    def seen(self, topic: str, message: Message, place: Place) -> None:
+    def seen(self, topic: str, command: bool, message: Message, place: Place) -> None:
         number = message.sequence
-        before = self._last.get(topic)
-        self._last[topic] = number, message.log_time, place.offset
+        before = self._last.get((topic, command))
+        self._last[topic, command] = number, message.log_time, place.offset
         if before is None or number <= before[0] + 1:
             return
         if bisect_left(self._damage, before[2]) == bisect_left(self._damage, place.offset):

@@ -99,6 +99,15 @@ def plan_transforms(plan: Plan, stamp_ns: int) -> FrameTransforms:
     return message
 
 
+def plan_cameras(plan: Plan) -> dict[str, Camera]:
+    """The cameras of a home, as a rig has them."""
+    return {
+        slug: Camera(width=sensor.width, height=sensor.height, K=sensor.K, pose=sensor.pose)
+        for slug, sensor in plan.sensors.items()
+        if sensor.kind == "camera"
+    }
+
+
 def of_rig(schema: str, data: bytes | bytearray | memoryview) -> bool:
     """Whether a drawn message says where sensors sit: of a rig, of a plan, a calibration."""
     if schema == CameraCalibration.DESCRIPTOR.full_name:

@@ -15,6 +15,7 @@ from fusion_rt.logs.parts import free_path, nbytes
 from fusion_rt.logs.writer import LogWriter
 from fusion_rt.messages import Message
 from fusion_rt.payloads import H264
+from fusion_rt.plan import Plan
 from fusion_rt.rig import Rig
 
 
@@ -30,8 +31,9 @@ class Snapshots:
     def __init__(
         self,
         path: Path,
-        rig: Rig,
+        rig: Rig | None = None,
         *,
+        plan: Plan | None = None,
         seconds: float,
         limit_bytes: int,
         compression: str = "lz4",
@@ -40,7 +42,7 @@ class Snapshots:
         self.paths: list[Path] = []
         self.errors: list[LogError] = []
         self.written = 0
-        self._path, self._rig = path, rig
+        self._path, self._rig, self._plan = path, rig, plan
         self._compression, self._video = compression, video
         self._seconds, self._limit = seconds, limit_bytes
         self._kept: deque[tuple[float, Message, int]] = deque()
@@ -88,7 +90,9 @@ class Snapshots:
         now = datetime.now(timezone.utc)
         path = free_path(self._path.with_stem(f"{self._path.stem}-{now:%Y%m%dT%H%M%SZ}"))
         try:
-            log = LogWriter(path, self._rig, compression=self._compression, video=self._video)
+            log = LogWriter(
+                path, self._rig, plan=self._plan, compression=self._compression, video=self._video
+            )
         except LogError as error:
             self._failed(error)
             return None

@@ -16,18 +16,18 @@ from fusion_rt import __version__
 from fusion_rt.answer import Answer
 from fusion_rt.errors import LogError
 from fusion_rt.home_truth import HomeTruth
-from fusion_rt.logs import foxglove, json_form, scene
+from fusion_rt.logs import foxglove, home_scene, json_form, scene
 from fusion_rt.logs.chunks import OWN, PLAN, RIG, own_metadata, rig_metadata
 from fusion_rt.logs.losses import ENDED, LOST, Cause, Ended, Loss, losses_json, topic_of
 from fusion_rt.logs.mcap_writer import COMPRESSIONS, McapWriter
 from fusion_rt.logs.records import Buffer
 from fusion_rt.logs.records import Message as RawMessage
 from fusion_rt.logs.rigs import plan_json
-from fusion_rt.messages import Packet, Prediction, Scene, complete_ns, kind
+from fusion_rt.messages import HomeReading, Packet, Prediction, Scene, complete_ns, kind
 from fusion_rt.payloads import H264
 from fusion_rt.payloads.video import VideoEncoder, library
 from fusion_rt.plan import Plan
-from fusion_rt.rig import Camera, Rig
+from fusion_rt.rig import Rig
 
 
 class LogWriter:
@@ -108,7 +108,7 @@ class LogWriter:
         if stamp < 0:
             raise LogError(f"{message.header.sensor_id}: stamp {stamp} lies before 1970; logs cannot hold it")
         with self._disk():
-            self._place(stamp)
+            self._place(complete_ns(message) if isinstance(message, HomeReading) else stamp)
             if isinstance(message, Prediction):
                 self._write_prediction(message)
             else:
@@ -218,6 +218,8 @@ class LogWriter:
                 parts = [json_form.encode(packet)]
         self._topics[channel] = topic
         self._add(channel, header.stamp_ns, parts, header.seq, came_ns)
+        if isinstance(packet, Scene) and self.plan is not None:
+            self._add_proto(home_scene.TOPIC, home_scene.scene_update(packet, self.plan), header.stamp_ns)
 
     def _write_prediction(self, prediction: Prediction) -> None:
         header = prediction.header
@@ -250,11 +252,9 @@ class LogWriter:
 
     def _place_plan(self, plan: Plan, stamp_ns: int) -> None:
         self._add_proto("/tf", scene.plan_transforms(plan, stamp_ns), stamp_ns)
-        for sensor_id, sensor in plan.sensors.items():
-            if sensor.kind == "camera":
-                camera = Camera(width=sensor.width, height=sensor.height, K=sensor.K, pose=sensor.pose)
-                drawn = scene.calibration(sensor_id, camera, stamp_ns)
-                self._add_proto(f"/{sensor_id}/calibration", drawn, stamp_ns)
+        for sensor_id, camera in scene.plan_cameras(plan).items():
+            drawn = scene.calibration(sensor_id, camera, stamp_ns)
+            self._add_proto(f"/{sensor_id}/calibration", drawn, stamp_ns)
 
     def _add_proto(self, topic: str, message: Any, stamp_ns: int) -> None:
         self._add(self._proto_channel(topic, type(message)), stamp_ns, [message.SerializeToString()], 0)

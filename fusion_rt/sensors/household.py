@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.header import Header
@@ -84,7 +85,7 @@ class Household:
         self.counts: dict[str, Counter[str]] = {slug: Counter() for slug in sources}
         self._seqs = dict.fromkeys(sources, 0)
         self._buckets = {slug: (float(BURST), 0) for slug in sources}
-        self._held: dict[str, tuple[str, float, int]] = {}
+        self._held: dict[str, tuple[str, float, int, int]] = {}
 
     def push(self, topic: str, payload: bytes, *, retained: bool, arrival_ns: int) -> list[HomeReading]:
         """The readings of one message; [] where it has none, or is none."""
@@ -109,7 +110,7 @@ class Household:
             return []
         self.counts[slug]["offline"] += 1
         self._held.pop(slug, None)
-        return [self._reading(slug, slug, math.nan, arrival_ns)]
+        return [self._reading(slug, slug, math.nan, arrival_ns, arrival_ns)]
 
     def _read(
         self, slug: str, entity: str, payload: bytes, retained: bool, arrival_ns: int
@@ -137,9 +138,9 @@ class Household:
         if self._held.pop(slug, None) is not None:
             counts["flood"] += 1
         if not self._take(slug, arrival_ns):
-            self._held[slug] = (entity, number, stamp_ns)
+            self._held[slug] = (entity, number, stamp_ns, arrival_ns)
             return []
-        return [self._reading(slug, entity, number, stamp_ns)]
+        return [self._reading(slug, entity, number, stamp_ns, arrival_ns)]
 
     def _stamp(self, slug: str, own_ns: int | None, retained: bool, arrival_ns: int) -> int:
         if own_ns is not None and own_ns > arrival_ns + FUTURE_S * 1e9:
@@ -163,11 +164,18 @@ class Household:
         self._buckets[slug] = (tokens - taken, now_ns)
         return taken
 
-    def _reading(self, slug: str, entity: str, number: float, stamp_ns: int) -> HomeReading:
+    def _reading(self, slug: str, entity: str, number: float, stamp_ns: int, arrival_ns: int) -> HomeReading:
         seq, kind = self._seqs[slug], self._kinds[slug]
         self._seqs[slug] += 1
         header = Header(sensor_id=slug, frame_id="", seq=seq, stamp_ns=stamp_ns)
-        return HomeReading(header=header, entity=entity, kind=kind, value=number, unit=READINGS[kind])
+        reading = HomeReading(header=header, entity=entity, kind=kind, value=number, unit=READINGS[kind])
+        return told(reading, arrival_ns)
+
+
+def told(reading: HomeReading, now_ns: int) -> HomeReading:
+    """The same, said now; as it is where it was measured just before."""
+    late = now_ns - reading.header.stamp_ns > FRESH_S * 1e9
+    return replace(reading, told_ns=now_ns) if late else reading
 
 
 def read(source: Source, kind: str, data: Any) -> float:

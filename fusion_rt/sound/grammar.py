@@ -56,9 +56,10 @@ class Grammar:
         refers to rules that it does not have."""
         self.language = language
         self.unspoken: list[str] = []
-        self._known = None if known is None else set(known)
+        self._known: set[str] | None = None if known is None else set(known)
         self._rooms = self._spoken_rooms(plan)
         self._targets = self._spoken_targets(plan)
+        self._known = None  # a hundred thousand words are not kept
         self._rules: dict[str, list[str]] = {name: list(ways) for name, ways in language.rules.items()}
         for name in language.quantities:
             self._rules[name] = list(language.said(name))

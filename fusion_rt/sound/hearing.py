@@ -67,7 +67,7 @@ class Hearing:
         language = Language.load(config.language)
         self._recogniser = Recogniser(language)
         self.grammar = Grammar(plan, language, self._recogniser.words)
-        self._recogniser.use(self.grammar.jsgf)
+        self._recogniser.use(self.grammar.jsgf, self.grammar.vocabulary)
         self.unspoken = self.grammar.unspoken
         self._config = config
         self._activity = VoiceActivity()

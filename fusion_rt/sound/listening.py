@@ -72,7 +72,7 @@ class Listener:
             self._frames.append(frame)
             wishes = self._hearing.push(frame) if self._hearing else []
             self._speech.append(self._hearing.speech if self._hearing else 0.0)
-            events = self._events.push(frame) if self._events else []
+            events = self._events.push(frame, self._speech[-1]) if self._events else []
             found += [self._command(wish) for wish in wishes]
             # At once where something happened: the half second ends early, so that stamps stay in order.
             if events or len(self._frames) >= PERIOD_FRAMES:

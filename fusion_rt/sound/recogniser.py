@@ -8,7 +8,9 @@ than free phones do is the confidence, as in keyword spotting against a phone lo
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -47,28 +49,36 @@ class Heard(Struct, frozen=True, kw_only=True):
 
 
 class Recogniser:
-    """One utterance after the other: start, push as it comes, end.
+    """One utterance after the other: start, push as it comes, end; after `use`.
+
+    Of the dictionary only what the grammar needs is loaded: all of it takes 30 MB, twice.
 
     Raises ConfigError: the language has no acoustic model, or the extra is not installed."""
 
     def __init__(self, language: Language) -> None:
         with voice_extra():
             import pocketsphinx
-        hmm, dictionary, phones = _files(language, pocketsphinx)
-        self._grammar = pocketsphinx.Decoder(
-            hmm=hmm, dict=dictionary, lm=None, bestpath=False, loglevel="FATAL"
-        )
-        for word, pronunciation in language.pronunciations.items():
-            self._grammar.add_word(word, pronunciation, True)
-        # Narrower beams than a transcript would want: its likelihood is all that is asked.
-        self._phones = pocketsphinx.Decoder(
-            hmm=hmm, allphone=phones, lw=2.0, beam=1e-20, pbeam=1e-20, loglevel="FATAL"
-        )
-        self.words: frozenset[str] = _words(dictionary) | frozenset(language.pronunciations)
+        self._decoder = pocketsphinx.Decoder
+        self._hmm, self._dictionary, self._phone_model = _files(language, pocketsphinx)
+        self._pronunciations = language.pronunciations
         self._started = False
 
-    def use(self, jsgf: str) -> None:
-        """Listen for this grammar. Raises ConfigError where it cannot be parsed."""
+    @property
+    def words(self) -> frozenset[str]:
+        """What can be said; read from the dictionary each time."""
+        return _words(self._dictionary) | frozenset(self._pronunciations)
+
+    def use(self, jsgf: str, vocabulary: Collection[str]) -> None:
+        """Listen for this grammar of these words. Raises ConfigError where it cannot be parsed."""
+        with NamedTemporaryFile("w", encoding="utf-8", suffix=".dict") as part:
+            part.writelines(_lines_of(self._dictionary, vocabulary))
+            part.flush()
+            usual = {"hmm": self._hmm, "dict": part.name, "loglevel": "FATAL"}
+            self._grammar = self._decoder(lm=None, bestpath=False, **usual)
+            # Narrower beams than a transcript would want: its likelihood is all that is asked.
+            self._phones = self._decoder(allphone=self._phone_model, lw=2.0, beam=1e-20, pbeam=1e-20, **usual)
+        for word, pronunciation in self._pronunciations.items():
+            self._grammar.add_word(word, pronunciation, True)
         try:
             self._grammar.add_jsgf_string("home", jsgf)
             self._grammar.activate_search("home")
@@ -148,4 +158,13 @@ def _files(language: Language, package: Any) -> tuple[str, str, str]:
 def _words(dictionary: str) -> frozenset[str]:
     """The words of a pronunciation dictionary: one a line, then its phones; "the(2)" is a second way."""
     with open(dictionary, encoding="utf-8") as lines:
-        return frozenset(line.split(maxsplit=1)[0].partition("(")[0] for line in lines if line.strip())
+        return frozenset(_word(line) for line in lines if line.strip())
+
+
+def _lines_of(dictionary: str, vocabulary: Collection[str]) -> list[str]:
+    with open(dictionary, encoding="utf-8") as lines:
+        return [line for line in lines if line.strip() and _word(line) in vocabulary]
+
+
+def _word(line: str) -> str:
+    return line.split(maxsplit=1)[0].partition("(")[0]

@@ -112,6 +112,14 @@ def test_replay_ends_with_the_recording(environment):
     assert summary["predictions"] > 0
 
 
+def test_a_homes_recording_goes_into_the_homes_engine(environment):
+    done = fusion_rt(environment, "replay", "bundled:home.mcap", "--duration", 12, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert set(summary["nodes"]) == {"replay", "home"}
+    assert summary["predictions"] > 0
+
+
 def test_record_beside_a_run(environment, tmp_path):
     with subprocess.Popen([*CLI, "run"], env=environment, stdout=subprocess.DEVNULL) as process:
         try:
@@ -152,6 +160,8 @@ def test_one_node_alone(environment, tmp_path):
         (["replay", "bundled:drive.mcap", "--fast", "--model", "driving-xl"], "no model package there"),
         (["replay", "bundled:drive.mcap", "--fast", "--runtime", "tensorflow"], "tensorflow"),
         (["replay", "{tmp}"], "a folder of recordings is replayed with --fast"),
+        (["replay", "bundled:home.mcap", "--fast"], "a home's recording: it is replayed live"),
+        (["replay", "bundled:home.mcap", "--precision", "f16"], "--precision and --odometry are a vehicle's"),
         (["replay", "{tmp}", "--fast"], "is a folder: --out must be one, too"),
         (["replay", "bundled:drive.mcap", "--fast", "--workers", "2"], "are for a folder of them"),
         (["node", "lidar"], "no node 'lidar'; there are: replay, fusion"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fusion_rt.home.canvas import ROOMS
 from fusion_rt.home.config import HomeConfig
@@ -73,6 +74,23 @@ def test_an_event_sensor_gives_a_scene_at_once_and_a_flood_of_them_does_not(pipe
     assert len(scenes(pipeline, flood)) <= 6
 
 
+def test_an_event_right_after_a_scene_is_not_left_to_the_next_tick(pipeline, make):
+    """Its scene comes gap_s after the one before, with the next packet or when the node looks again."""
+    pipeline.push(make.radar(0.0))
+    assert pipeline.asked_ns is None
+    assert pipeline.push(make.reading("pir", 0.01, "motion", 1.0)) is None
+    assert pipeline.asked_ns == make.stamp(0.02)
+    assert pipeline.tick(make.stamp(0.015)) is None
+    assert pipeline.tick(make.stamp(0.02)).header.stamp_ns == make.stamp(0.02)
+    assert pipeline.asked_ns is None
+
+
+def test_a_radar_that_begins_to_see_somebody_gives_a_scene_at_once(pipeline, make):
+    packets = [make.radar(0.1 * i) for i in range(12)] + [make.radar(1.27, [(1.0, 0.0, 0.0, 0.3)])]
+    assert scenes(pipeline, packets)[-1].header.stamp_ns == make.stamp(1.27)
+    assert pipeline.push(make.radar(1.33, [(1.0, 0.1, 0.0, 0.3)])) is None  # it goes on
+
+
 def test_equal_packets_give_equal_bytes(plan, head, make):
     def played():
         pipeline = HomePipeline(HomeConfig(), plan, head)
@@ -131,6 +149,23 @@ def test_a_recording_that_begins_again_begins_anew(pipeline, make):
     found = scenes(pipeline, [make.radar(-3600 + 0.1 * i) for i in range(30)])
     assert found
     assert found[0].people == ()
+
+
+def test_states_that_a_broker_had_kept_do_not_turn_time_back(pipeline, make):
+    """They are as old as they are, and told now: all of them at once where its connection comes back."""
+    pipeline.push(make.radar(0.0))
+    for t_s, sensor, kind in (
+        (1.0, "front_door", "contact"),
+        (1.1, "pir", "motion"),
+        (1.2, "bath_pir", "motion"),
+    ):
+        kept = make.reading(sensor, t_s - 86400, kind, 0.0)
+        pipeline.push(replace(kept, told_ns=make.stamp(t_s)))
+    assert pipeline.now_ns == make.stamp(1.2)
+    assert not pipeline.counters
+    assert pipeline.intake.histories["radar"].age_s(pipeline.now_ns) == pytest.approx(
+        1.2
+    )  # nothing is forgotten
 
 
 def test_a_command_without_a_room_gets_the_microphones(plan, head, make):

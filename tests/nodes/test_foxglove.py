@@ -213,6 +213,41 @@ def test_a_viewer_sees_a_replay_and_predictions(bus, drive):
     assert seen["/ego/pose"][1].pose.position.y == 2.0
 
 
+def test_a_viewer_sees_a_home(bus, make_scene):
+    """Rooms, people and sensors as they are now, in the frame that the sensors' places are in."""
+    publisher = bus.publisher("scene")
+    with running(bus, node.FoxgloveConfig(plan="flat", port=0)) as port:
+        publisher.wait_for_subscribers(1, 10.0)
+        told = make_scene.scene(make_scene.room("kitchen", True), people=[make_scene.person(5)])
+        publisher.send(told)
+        with viewing(port) as viewer:
+            viewer.find("/scene", "/scene/drawn", "/tf", "/living_camera/calibration")
+            seen = {}
+            while len(seen) < 4:
+                publisher.send(told)
+                topic, _, message = viewer.next()
+                seen[topic] = message
+    assert seen["/scene"]["rooms"][0]["room"] == "kitchen"
+    drawn = {entity.id: entity for entity in seen["/scene/drawn"].entities}
+    assert {entity.frame_id for entity in drawn.values()} == {"home"}
+    assert drawn["person/5"].texts[0].text == "5 standing"
+    assert drawn["room/kitchen"].texts[0].text.startswith("Kitchen 93 %")
+    assert len(drawn["room/kitchen"].triangles[0].points) == 6
+    placed = {t.child_frame_id: t for t in seen["/tf"].transforms}
+    assert placed["kitchen_radar"].parent_frame_id == "home"
+    radar = drawn["sensor/kitchen_radar"].cubes[0].pose.position
+    assert (radar.x, radar.y, radar.z) == (
+        placed["kitchen_radar"].translation.x,
+        placed["kitchen_radar"].translation.y,
+        placed["kitchen_radar"].translation.z,
+    )
+
+
+def test_nobodys_sensors_are_refused():
+    with pytest.raises(ConfigError, match="neither rig nor plan"):
+        node.FoxgloveConfig()
+
+
 def test_a_viewer_that_does_not_read_holds_up_nobody(bus, drive):
     """It gets what fits into its queue; the one beside it gets the newest."""
     publisher = bus.publisher("lidar")

@@ -153,6 +153,7 @@ def test_retained_messages_are_as_old_as_they_say(seen):
 def test_retained_messages_that_do_not_say_are_stale(time):
     (reading,), counts = one("contact", {"contact": True} | time, retained=True)
     assert NOW - reading.header.stamp_ns == DAY_NS
+    assert reading.told_ns == NOW
     assert counts["retained"] == 1
 
 
@@ -170,6 +171,7 @@ def test_a_state_that_is_said_again_after_a_restart_keeps_its_time():
     assert counts == {"replayed": 1}
     (reading,), counts = one("temperature", {"temperature": 20, "last_seen": NOW // 10**6 - 200})
     assert reading.header.stamp_ns == NOW  # the two clocks, and the way
+    assert reading.told_ns == 0
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,35 @@ def test_an_event_is_told_once_with_its_onset(classifier, as_chunks, quiet):
     assert alarms[0].length_s <= 2.1
 
 
+class Crying:
+    """A head that hears a baby and an alarm in everything, and is as sure as it is told."""
+
+    def __init__(self, p):
+        self.p, self.thresholds = p, {}
+
+    def look(self, pcm):
+        return {"baby_cry": self.p, "smoke_alarm": self.p}
+
+
+@pytest.mark.parametrize(
+    ("speech", "p", "told"),
+    [
+        (0.0, 0.8, {"baby_cry", "smoke_alarm"}),
+        (0.9, 0.8, {"smoke_alarm"}),  # an alarm is not like a voice
+        (0.9, 0.995, {"baby_cry", "smoke_alarm"}),
+        (0.2, 0.8, {"baby_cry", "smoke_alarm"}),
+    ],
+)
+def test_while_somebody_speaks_a_cry_must_be_surer(speech, p, told, as_chunks, quiet):
+    noise = np.random.default_rng(0).normal(0, 3000, 48_000).astype(np.int16)
+    pcm = np.concatenate([quiet(2), noise, quiet(2)])
+    ear, framer = SoundEvents(Crying(p)), Framer()
+    frames = [f for c in as_chunks(pcm) for f in framer.push(c)]
+    found = [e for f in frames for e in ear.push(f, speech if 2e9 <= f.stamp_ns < 5e9 else 0.0)]
+    assert {event.kind for event in found} == told
+    assert {kind for kind, value in ear.probabilities.items() if value > 0.5} == told
+
+
 def test_a_quiet_room_has_no_events(classifier, as_chunks, quiet):
     ear, framer = SoundEvents(classifier), Framer()
     assert [e for c in as_chunks(quiet(12)) for f in framer.push(c) for e in ear.push(f)] == []

@@ -63,9 +63,9 @@ def test_german_is_understood_as_text(flat):
 def test_pocketsphinx_takes_the_grammar_and_knows_its_words(english):
     recogniser = Recogniser(english.language)
     assert english.vocabulary <= recogniser.words
-    recogniser.use(english.jsgf)
+    recogniser.use(english.jsgf, english.vocabulary)
     with pytest.raises(ConfigError, match="refuses the grammar"):
-        recogniser.use("#JSGF V1.0;\ngrammar broken;\npublic <a> = (;\n")
+        recogniser.use("#JSGF V1.0;\ngrammar broken;\npublic <a> = (;\n", ())
 
 
 def test_only_what_is_there_can_be_said(english):

@@ -11,18 +11,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec import Struct
+
 from fusion_rt.errors import ConfigError, NodeError
 
 STARTS_S = 10.0
 
 
+class Mosquitto(Struct, frozen=True):
+    """A broker on loopback."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def mosquitto() -> Iterator[int]:
-    """The port, on loopback. Raises ConfigError where it is not installed, NodeError where it fails."""
+def mosquitto() -> Iterator[Mosquitto]:
+    """Runs until the block ends. Raises ConfigError where it is not installed, NodeError where it fails."""
     program = shutil.which("mosquitto")
     if program is None:
         raise ConfigError(
-            "mosquitto is not installed (Debian: apt install mosquitto); or name a broker by --port"
+            "mosquitto is not installed (Debian: apt install mosquitto); with --stand-in one elsewhere can"
+            " be named by --port"
         )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -34,7 +44,7 @@ def mosquitto() -> Iterator[int]:
         process = subprocess.Popen([program, "-c", str(file)], stdout=quiet, stderr=quiet)
         try:
             _wait(port, process)
-            yield port
+            yield Mosquitto(port, process.pid)
         finally:
             process.terminate()
             process.wait()

@@ -1,26 +1,23 @@
-"""Events through the bus, a home node, the node `homeassistant` and a broker, all of them processes."""
+"""The edge alone: events through the bus, scenes by a stand-in, the node `homeassistant` and a broker, all of
+them processes."""
 
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import entry_points
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import psutil
 from msgspec import Struct
 
 from fusion_rt import __version__
 from fusion_rt.bench.driving import machine
 from fusion_rt.bench.home.broker import mosquitto
+from fusion_rt.bench.home.running import cpu_s, memory_mb, module, node
 from fusion_rt.bench.home.stand_in import KINDS, says_occupied
 from fusion_rt.bus import Bus, BusConfig
 from fusion_rt.errors import NodeError
@@ -30,13 +27,12 @@ from fusion_rt.homeassistant import Topics
 from fusion_rt.homeassistant.states import iso, on_off
 from fusion_rt.metrics.latency import Histogram, Percentiles
 from fusion_rt.plan import OUTSIDE, Plan
-from fusion_rt.processes import NodeProcess
-from fusion_rt.scenario import GROUP, Node, find_file
+from fusion_rt.scenario import find_file
 from fusion_rt.sinks.mqtt import Broker, Incoming, Session
 
 STARTS_S = 30.0
 ANSWER_S = 2.0  # an event without an answer by then has none
-STAND_IN = "stand-in"
+STAND_IN, STAND_IN_MODULE = "stand-in", "fusion_rt.bench.home.stand_in"
 Say = Callable[[str], None]
 
 
@@ -50,12 +46,11 @@ class Tail(Struct, frozen=True, kw_only=True):
 
 
 class HomeResult(Struct, frozen=True, kw_only=True):
-    """home  which node made the scenes; cpu: node -> share of one core; rss_mb: node -> memory"""
+    """cpu: node -> share of one core; rss_mb: node -> memory"""
 
     version: str
     machine: str
     broker: str
-    home: str
     seconds: float
     rate_hz: float
     tails: tuple[Tail, ...]
@@ -69,28 +64,19 @@ def measure(
     seconds: float = 20.0,
     rate_hz: float = 20.0,
     broker: Broker | None = None,
-    home: Literal["auto", "stand-in"] = "auto",
-    settings: dict[str, Any] | None = None,
     say: Say = lambda line: None,
 ) -> HomeResult:
-    """broker None: a Mosquitto of our own. home "auto": the installed node `home`, with `settings`, else the
-    stand-in. Raises ConfigError, NodeError where a process does not come up."""
+    """broker None: a Mosquitto of our own. Raises ConfigError, NodeError where a process does not come up."""
     file = find_file(plan, "home")
     loaded = Plan.load(file)
-    real = home == "auto" and any(entry.name == "home" for entry in entry_points(group=GROUP))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="frt-")))
-        place = broker or Broker(host="127.0.0.1", port=stack.enter_context(mosquitto()))
+        place = broker or Broker(host="127.0.0.1", port=stack.enter_context(mosquitto()).port)
         config = BusConfig(run_dir=str(folder / "run"))
         bus = stack.enter_context(Bus(config))
-        pids = {}
-        if real:
-            content = {"plan": str(file)} | (settings or {})
-            pids["home"] = stack.enter_context(_node("home", content, config))
-        else:
-            pids["home"] = stack.enter_context(_stand_in(config, file))
+        pids = {STAND_IN: stack.enter_context(module(STAND_IN_MODULE, str(config.run_dir), str(file)))}
         content = msgspec.to_builtins(place) | {"plan": str(file), "state_file": str(folder / "state.json")}
-        pids["homeassistant"] = stack.enter_context(_node("homeassistant", content, config))
+        pids["homeassistant"] = stack.enter_context(node("homeassistant", content, config))
         topics = Topics.of(loaded)
         states = topics.state("+")
         listener = stack.enter_context(
@@ -100,21 +86,20 @@ def measure(
         say("waiting for the nodes")
         _wait(listener, events)
         say(f"{seconds:g} s of events")
-        before = {name: _cpu_s(pid) for name, pid in pids.items()}
+        before = {name: cpu_s(pid) for name, pid in pids.items()}
         began = time.monotonic()
         sent = events.play(seconds, rate_hz, listener.poll)
         elapsed_s = time.monotonic() - began
-        cpu = {name: (_cpu_s(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
-        rss = {name: psutil.Process(pid).memory_info().rss / 1e6 for name, pid in pids.items()}
+        cpu = {name: (cpu_s(pid) - before[name]) / elapsed_s for name, pid in pids.items()}
+        rss = {name: memory_mb(pid)[0] for name, pid in pids.items()}
         listener.poll(ANSWER_S)
     return HomeResult(
         version=__version__,
         machine=machine(),
         broker="mosquitto" if broker is None else f"{place.host}:{place.port}",
-        home="home" if real else STAND_IN,
         seconds=seconds,
         rate_hz=rate_hz,
-        tails=tuple(_tails(sent, listener.heard, exact=not real)),
+        tails=tuple(_tails(sent, listener.heard)),
         cpu=cpu,
         rss_mb=rss,
     )
@@ -212,44 +197,15 @@ def _wait(listener: _Listener, events: _Events) -> None:
     raise NodeError("no state came through the broker: is it there, and does the home node give scenes?")
 
 
-def _tails(sent: list[_Sent], heard: dict[tuple[str, str, str], int], *, exact: bool) -> Iterator[Tail]:
-    """exact: the answer must say what the stand-in makes of it; else any state of that stamp counts."""
+def _tails(sent: list[_Sent], heard: dict[tuple[str, str, str], int]) -> Iterator[Tail]:
+    """An answer says what the stand-in makes of the event."""
     histograms = {kind: Histogram() for kind in ("all", *KINDS)}
     counts = dict.fromkeys(histograms, 0)
     for event in sent:
-        words = (on_off(event.occupied),) if exact else ("ON", "OFF")
-        came = [heard[key] for word in words if (key := (event.room, iso(event.stamp_ns), word)) in heard]
+        came = heard.get((event.room, iso(event.stamp_ns), on_off(event.occupied)))
         for name in ("all", event.kind):
             counts[name] += 1
-            if came:
-                histograms[name].add((min(came) - event.stamp_ns) / 1e6)
+            if came is not None:
+                histograms[name].add((came - event.stamp_ns) / 1e6)
     for name, histogram in histograms.items():
         yield Tail(kind=name, sent=counts[name], ms=histogram.percentiles(), p999=histogram.quantile(0.999))
-
-
-@contextmanager
-def _node(use: str, content: dict[str, Any], config: BusConfig) -> Iterator[int]:
-    process = NodeProcess(Node(name=use, use=use, source=f"bench: {use}", config=content), config)
-    process.start()
-    try:
-        yield process.pid
-    finally:
-        process.stop()
-        process.wait(10.0)
-        process.close()
-
-
-@contextmanager
-def _stand_in(config: BusConfig, plan: Path) -> Iterator[int]:
-    command = [sys.executable, "-I", "-m", "fusion_rt.bench.home.stand_in", str(config.run_dir), str(plan)]
-    process = subprocess.Popen(command)
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)

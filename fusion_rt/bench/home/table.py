@@ -25,7 +25,7 @@ def header(result: HomeResult) -> str:
     return (
         f"fusion_rt {result.version} on {result.machine}\n"
         f"event stamped to state received through {result.broker}; {result.rate_hz:g} events/s for"
-        f" {result.seconds:g} s; scenes by {result.home}"
+        f" {result.seconds:g} s; scenes by a stand-in without a model"
     )
 
 

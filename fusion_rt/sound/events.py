@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.head import Head
 from fusion_rt.sound.embedding import Embedding, pooled
-from fusion_rt.sound.framing import FRAME_NS, RATE_HZ, Frame, at_speed
+from fusion_rt.sound.framing import FRAME_NS, RATE_HZ, Frame
 from fusion_rt.sound.segments import FLOOR_DB, Segments
 from fusion_rt.sound.summary import SAMPLES, SECONDS, padded, summary
 
@@ -24,7 +24,6 @@ LOOKS_S = (0.5, 1.0, 2.0)  # after an onset, and at the end
 STEADY_S = 5.0  # between looks where nothing begins
 BEFORE_S = 0.1  # of what was before the onset is looked at with it
 LEAST_P = 0.6
-SLOWER = 0.88  # a sound's summary is averaged with that of the same played slower: chance in it counts less
 EARLY_S, EARLY_P = 0.8, 0.97  # of so little, only what is that sure is told: half a word may sound like a cry
 
 
@@ -45,10 +44,7 @@ class Classifier:
     def look(self, pcm: NDArray[Any]) -> dict[str, float]:
         """pcm (N,) int16 or float at 16 kHz, the newest five seconds of it. `embedding` is then what the head
         saw of it, (288,) float32."""
-        x = padded(pcm)
-        slower = at_speed(np.round(32767 * x).astype(np.int16), SLOWER)[:SAMPLES]
-        as_it_is, self._head.inputs["embedding"][0] = features(x, self._embedding)
-        self._head.inputs["summary"][0] = (as_it_is + summary(padded(slower))) / 2
+        self._head.inputs["summary"][0], self._head.inputs["embedding"][0] = features(pcm, self._embedding)
         self.embedding = self._head.inputs["embedding"][0].copy()
         return dict(zip(self.labels, map(float, self._head.run()["events"][0])))
 

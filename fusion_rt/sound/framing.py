@@ -106,11 +106,3 @@ def resampler(rate_hz: int) -> Any:
             f" or let the microphone give {RATE_HZ} Hz"
         ) from error
     return soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="int16")
-
-
-def at_speed(pcm: NDArray[np.int16], speed: float) -> NDArray[np.int16]:
-    """pcm (N,) at 16 kHz as if played so much faster and higher: (about N / speed,). Raises ConfigError, as
-    `resampler`."""
-    if speed == 1.0:
-        return pcm
-    return np.asarray(resampler(round(RATE_HZ * speed)).resample_chunk(pcm, last=True), np.int16)

@@ -34,8 +34,8 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
     memory     whether the network has one of its own beside that of its features
     length     steps of a sequence that gradients go through
     lose       modality -> share of sequences that go without it, in the order of the modalities
-    lead       modality that every second member always has, mostly alone (LEAD_LOSES): it leans on that one, and
-               is not asked where it is missing
+    lead       modality that every second member always has, mostly alone (LEAD_LOSES): it leans on that one,
+               and is not asked where it is missing; then there are two members or more
     groups     modalities that come from one place; half of the sequences keep one group alone
     by_length  exponent of a piece's length in its share: below 1, beginnings without a past count for more
     weights    of the classes in the loss; None: all 1

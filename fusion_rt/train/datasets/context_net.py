@@ -98,10 +98,10 @@ class Ensemble(nn.Module):
             answers.append(probabilities)
             states.append(own)
         if self.lead is not None:
-            free, led = answers[::2], answers[1::2]
+            free, led = torch.stack(answers[::2]), torch.stack(answers[1::2])
             told = present[:, self.lead : self.lead + 1]
-            both = torch.stack(free).sum(0) + told * torch.stack(led).sum(0)
-            answer = both / (len(free) + told * len(led))
+            n = len(answers)
+            answer = (free.sum(0) + told * led.sum(0)) / ((n + 1) // 2 + told * (n // 2))
         else:
             answer = torch.stack(answers).mean(0)
         return answer, torch.cat(states, -1)

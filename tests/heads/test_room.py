@@ -7,6 +7,7 @@ from fusion_rt.header import Header
 from fusion_rt.heads.room import RoomHead, feature_names, kinds_of
 from fusion_rt.home_packets import HomeReading
 from fusion_rt.train.datasets import uci_occupancy, uci_rooms
+from fusion_rt.train.datasets.context_net import STATE, ContextNet, Ensemble
 from fusion_rt.train.datasets.room_heads import OFFICE, ROOM, as_sequences
 from fusion_rt.train.datasets.tables import HomeTable
 
@@ -125,3 +126,19 @@ def test_a_head_of_other_features_is_refused():
     assert kinds_of(names) == ROOM.kinds
     with pytest.raises(ConfigError, match="trained with other features"):
         kinds_of(names[1:])
+
+
+@torch.no_grad()
+def test_networks_that_lean_on_a_modality_are_not_asked_without_it():
+    torch.manual_seed(1)
+    members = [ContextNet(OFFICE.sizes, 2) for _ in range(4)]
+    net = Ensemble(members, lead=0).eval()
+    values, age = torch.randn(1, sum(OFFICE.sizes)), torch.zeros(1, 5)
+    state = torch.zeros(1, 4 * STATE)
+
+    def each(present):
+        return torch.stack([m.step(values, present, age, torch.zeros(1, STATE))[0] for m in members])
+
+    light, dark = torch.ones(1, 5), torch.tensor([[0.0, 1, 1, 1, 1]])
+    torch.testing.assert_close(net(values, light, age, state)[0], each(light).mean(0))
+    torch.testing.assert_close(net(values, dark, age, state)[0], each(dark)[::2].mean(0))

@@ -82,11 +82,12 @@ class ContextNet(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Several networks of one kind, trained from other seeds; their probabilities are averaged."""
+    """Several networks of one kind, trained from other seeds; their probabilities are averaged. lead: the
+    modality that every second one leans on; where it is missing, those do not count."""
 
-    def __init__(self, members: Sequence[ContextNet]) -> None:
+    def __init__(self, members: Sequence[ContextNet], *, lead: int | None = None) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.lead = nn.ModuleList(members), lead
 
     def forward(self, values: Tensor, present: Tensor, age: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One step of all; state (1, N * STATE)."""
@@ -96,4 +97,11 @@ class Ensemble(nn.Module):
             probabilities, own = member.step(values, present, age, own)
             answers.append(probabilities)
             states.append(own)
-        return torch.stack(answers).mean(0), torch.cat(states, -1)
+        if self.lead is not None:
+            free, led = torch.stack(answers[::2]), torch.stack(answers[1::2])
+            told = present[:, self.lead : self.lead + 1]
+            n = len(answers)
+            answer = (free.sum(0) + told * led.sum(0)) / ((n + 1) // 2 + told * (n // 2))
+        else:
+            answer = torch.stack(answers).mean(0)
+        return answer, torch.cat(states, -1)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from torch import nn
 
 from fusion_rt.train.datasets.context_net import ContextNet, Ensemble
 
 Advance = Callable[[int, int], None]
+LEAD_LOSES = 0.8  # of sequences without another modality, for each
 
 
 class Episode(Struct, frozen=True):
@@ -32,6 +34,8 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
     memory     whether the network has one of its own beside that of its features
     length     steps of a sequence that gradients go through
     lose       modality -> share of sequences that go without it, in the order of the modalities
+    lead       modality that every second member always has, mostly alone (LEAD_LOSES): it leans on that one,
+               and is not asked where it is missing; then there are two members or more
     groups     modalities that come from one place; half of the sequences keep one group alone
     by_length  exponent of a piece's length in its share: below 1, beginnings without a past count for more
     weights    of the classes in the loss; None: all 1
@@ -43,6 +47,7 @@ class SequenceConfig(Struct, frozen=True, kw_only=True):
     batch: int = 16
     length: int = 240
     lose: tuple[float, ...]
+    lead: int | None = None
     groups: tuple[tuple[int, ...], ...] = ()
     learning_rate: float = 8e-3
     weight_decay: float = 0.02
@@ -62,12 +67,17 @@ def train(
     advance: Advance | None = None,
 ) -> Ensemble:
     """An ensemble whose members saw the same sequences in another order, with other losses of modalities."""
+    led = config
+    if config.lead is not None:
+        loses = tuple(0.0 if i == config.lead else LEAD_LOSES for i in range(len(sizes)))
+        led = replace(config, lose=loses)
     members = []
     for number in range(config.members):
-        members.append(_member(sequences, sizes, classes, config, config.seed * 100 + number))
+        own = led if number % 2 else config
+        members.append(_member(sequences, sizes, classes, own, config.seed * 100 + number))
         if advance:
             advance(number + 1, config.members)
-    return Ensemble(members).eval()
+    return Ensemble(members, lead=config.lead).eval()
 
 
 def _member(

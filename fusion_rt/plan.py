@@ -65,7 +65,7 @@ class Room(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     polygon: tuple[Vec2, ...]
     height_m: Annotated[float, Meta(gt=1, lt=20)] = 2.5
     hold_s: Seconds = 10.0
-    absent_s: Seconds = 300.0
+    absent_s: Seconds = 30.0
     raw: bool = False
 
     @property

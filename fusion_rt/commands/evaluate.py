@@ -168,6 +168,9 @@ def home(
     plan: Annotated[
         str | None, typer.Option(help="One plan for all, a YAML file or a bundled one; else another each.")
     ] = None,
+    pace: Annotated[
+        float, typer.Option(min=0.1, max=30, help="Of life: 3 hours' moves in one; 1 is as people live.")
+    ] = 3.0,
     singles: Annotated[
         bool, typer.Option("--singles", help="With --plan: also what each single sensor is worth.")
     ] = False,
@@ -192,7 +195,7 @@ def home(
     config = HomeConfig(model=model, runtime=runtime)
     with progress("homes") as advance:
         found = simulated.judge(
-            homes, hours, seed=seed, plan=loaded, config=config, singles=singles, show=advance
+            homes, hours, seed=seed, plan=loaded, config=config, singles=singles, pace=pace, show=advance
         )
     if json:
         print_json(found)

@@ -12,6 +12,7 @@ from fusion_rt.evaluation.home.simulated import HomeReport, Row
 # title -> of a row's scores, how it is written
 COLUMNS: dict[str, tuple[str, str]] = {
     "rooms %": ("rooms", "share"),
+    "watched %": ("watched", "share"),
     "flips": ("flips", "number"),
     "count %": ("counts", "share"),
     "activity %": ("activity", "share"),
@@ -41,8 +42,8 @@ def markdown(report: HomeReport) -> str:
 
 def head(report: HomeReport) -> str:
     return (
-        f"{report.homes} homes of {report.hours:g} h, seeds from {report.seed}, {report.model};"
-        " rows but the first have a scene a second"
+        f"{report.homes} homes of {report.hours:g} h, seeds from {report.seed}, life at {report.pace:g} times its"
+        f" pace, {report.model}; rows but the first have a scene a second"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -28,13 +28,15 @@ class Tally:
         """Another home."""
         self._was.clear()
 
-    def second(self, occupied: dict[str, bool], truth: HomeTruth) -> None:
-        """Occupied or not, of each room."""
+    def second(self, occupied: dict[str, bool], truth: HomeTruth, watched: Collection[str] = ()) -> None:
+        """Occupied or not, of each room. watched: the rooms that have a radar or camera."""
         c = self.counts
         for room, people in truth.counts.items():
             there = people > 0
             c["rooms"] += 1
             c["rooms_right"] += occupied[room] == there
+            c["watched"] += room in watched
+            c["watched_right"] += room in watched and occupied[room] == there
             c["occupied"] += there
             c["empty"] += not there
             c["occupied_found"] += there and occupied[room]
@@ -93,6 +95,7 @@ class Tally:
         kinds = sorted({name.partition(".")[2] for name in c if name.startswith(("true.", "told."))})
         return Scores(
             rooms=_share(c["rooms_right"], c["rooms"]),
+            watched=_share(c["watched_right"], c["watched"]),
             occupied=_share(c["occupied_found"], c["occupied"]),
             empty=_share(c["empty_found"], c["empty"]),
             flips=_share(c["flips"], c["true_flips"]),
@@ -112,7 +115,8 @@ class Tally:
 class Scores(Struct, frozen=True, kw_only=True):
     """One row; None where nothing was there to be judged.
 
-    rooms        share of room-seconds that are rightly occupied or empty, and of the occupied, of the empty
+    rooms        share of room-seconds that are rightly occupied or empty, and of the occupied, of the empty;
+    watched      of those rooms alone that have a radar or camera
     flips        changes of `occupied`, by the true ones
     counts       share of room-seconds with the right number of people, and within one of it
     activity     share of occupied room-seconds
@@ -124,6 +128,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     """
 
     rooms: float | None
+    watched: float | None
     occupied: float | None
     empty: float | None
     flips: float | None

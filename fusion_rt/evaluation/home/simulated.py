@@ -51,15 +51,18 @@ class HomeReport(Struct, frozen=True, kw_only=True):
     homes: int
     hours: float
     seed: int
+    pace: float
     model: str
     rows: list[Row]
 
 
-def homes(count: int, hours: float, seed: int, plan: Plan | None = None) -> Iterator[Home]:
-    """plan: the same for all, with other people; None: another each."""
+def homes(
+    count: int, hours: float, seed: int, plan: Plan | None = None, pace: float = PACE
+) -> Iterator[Home]:
+    """plan: the same for all, with other people; None: another each. pace: of life, 1 as it is."""
     for i in range(count):
         this = plan or plan_of(seed + i, equipped=True)
-        config = settings(seed + i, hours=hours, faults_per_day=0.0, pace=PACE, busy=BUSY)
+        config = settings(seed + i, hours=hours, faults_per_day=0.0, pace=pace, busy=BUSY)
         yield Home(this, [message for _, message in in_order(simulate(this, config, seed + i))])
 
 
@@ -71,6 +74,7 @@ def judge(
     plan: Plan | None = None,
     config: HomeConfig | None = None,
     singles: bool = False,
+    pace: float = PACE,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> HomeReport:
     """singles: also a row for each single sensor lost; with one plan only. show: rows done, of all."""
@@ -78,7 +82,7 @@ def judge(
     slow = replace(config, period_s=ROW_PERIOD_S)
     tallies: dict[str, Tally] = {}
     model, done, total = "", 0, 0
-    for home in homes(count, hours, seed, plan):
+    for home in homes(count, hours, seed, plan, pace):
         there = {MODALITY[s.kind] for s in home.plan.sensors.values()}
         rows: dict[str, Callable[[str], bool]] = {"all, 1 Hz": lambda slug: True}
         for modality in (*FUSED, "worn"):
@@ -105,7 +109,7 @@ def judge(
         scores = tally.scores()
         cost = 100 * (best - (scores.rooms or 0.0)) if name.startswith("without") else None
         table.append(Row(sensors=name, scores=scores, cost=cost))
-    return HomeReport(homes=count, hours=hours, seed=seed, model=model, rows=table)
+    return HomeReport(homes=count, hours=hours, seed=seed, pace=pace, model=model, rows=table)
 
 
 def _run(pipeline: HomePipeline, home: Home, kept: Callable[[str], bool], tally: Tally) -> None:
@@ -113,6 +117,7 @@ def _run(pipeline: HomePipeline, home: Home, kept: Callable[[str], bool], tally:
     told: list[HomeEvent] = []
     true: list[TrueEvent] = []
     first_ns = None
+    watched = {s.room for s in home.plan.sensors.values() if s.kind in ("radar", "camera")}
     tally.begin()
     for packet in home.stream:
         if not isinstance(packet, HomeTruth):
@@ -125,7 +130,7 @@ def _run(pipeline: HomePipeline, home: Home, kept: Callable[[str], bool], tally:
         since = packet.stamp_ns - first_ns
         if scene is None or since < WARM_S * 1e9 or since % 1_000_000_000 >= 200_000_000:
             continue
-        tally.second({room.room: room.occupied for room in scene.rooms}, packet)
+        tally.second({room.room: room.occupied for room in scene.rooms}, packet, watched)
         working = [use.sensor_id for use in scene.certificate.sensors if use.status == "used"]
         looking = [s for s in working if s in pipeline.canvas.covers]
         covered = [

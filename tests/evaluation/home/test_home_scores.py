@@ -34,9 +34,10 @@ def true_event(kind, onset_s):
 def test_rooms_and_flips():
     tally = Tally()
     for second, (says, there) in enumerate(zip([0, 1, 1, 0, 1, 1], [0, 0, 1, 1, 1, 1])):
-        tally.second({"kitchen": bool(says)}, truth(second, there))
+        tally.second({"kitchen": bool(says)}, truth(second, there), {"kitchen"} if second < 3 else ())
     scores = tally.scores()
     assert (scores.rooms, scores.occupied, scores.empty, scores.flips) == (4 / 6, 3 / 4, 1 / 2, 3.0)
+    assert scores.watched == 2 / 3
     assert scores.position_m is None
 
 

@@ -42,8 +42,8 @@ def markdown(report: HomeReport) -> str:
 
 def head(report: HomeReport) -> str:
     return (
-        f"{report.homes} homes of {report.hours:g} h, seeds from {report.seed}, life at {report.pace:g} times its"
-        f" pace, {report.model}; rows but the first have a scene a second"
+        f"{report.homes} homes of {report.hours:g} h, seeds from {report.seed}, life at {report.pace:g} times"
+        f" its pace, {report.model}; rows but the first have a scene a second"
     )
 
 

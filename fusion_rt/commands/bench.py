@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,6 +81,7 @@ def bus(
     fusion-rt bench bus --markdown docs/benchmarks/bus.md
     """
     from fusion_rt.bench.bus import measure, table
+    from fusion_rt.bench.bus.figures import figures
 
     result = measure.measure(
         seconds=seconds,
@@ -87,14 +89,7 @@ def bus(
         peers=peer or (),
         say=lambda line: errors.print(line, highlight=False),
     )
-    if json:
-        from fusion_rt.bench.bus.figures import figures
-
-        print_json({"result": result, "figures": figures(result)})
-    else:
-        print_table(table.render(result))
-    if markdown is not None:
-        markdown.write_text(table.markdown(result), encoding="utf-8")
+    _tell(result, table, json, markdown, figures)
 
 
 @benchmarks.command()
@@ -128,12 +123,7 @@ def log(
         rates=tuple(rate or (400.0, 600.0, 800.0)),
         say=lambda line: errors.print(line, highlight=False),
     )
-    if json:
-        print_json({"result": result, "figures": table.figures(result)})
-    else:
-        print_table(table.render(result))
-    if markdown is not None:
-        markdown.write_text(table.markdown(result), encoding="utf-8")
+    _tell(result, table, json, markdown, table.figures)
 
 
 @benchmarks.command()
@@ -186,12 +176,7 @@ def home(
         rate_hz=rate,
         say=lambda line: errors.print(line, highlight=False),
     )
-    if json:
-        print_json({"result": result, "figures": whole_table.figures(result)})
-    else:
-        print_table(whole_table.render(result))
-    if markdown is not None:
-        markdown.write_text(whole_table.markdown(result), encoding="utf-8")
+    _tell(result, whole_table, json, markdown, whole_table.figures)
 
 
 def _edge_alone(
@@ -207,12 +192,7 @@ def _edge_alone(
         broker=None if port is None else Broker(host=host, port=port),
         say=lambda line: errors.print(line, highlight=False),
     )
-    if json:
-        print_json(result)
-    else:
-        print_table(table.render(result))
-    if markdown is not None:
-        markdown.write_text(table.markdown(result), encoding="utf-8")
+    _tell(result, table, json, markdown)
 
 
 @benchmarks.command()
@@ -238,3 +218,19 @@ def scene(
         print_json(found)
     else:
         print_table(measuring.render(found))
+
+
+def _tell(
+    result: Any,
+    table: Any,
+    json: bool,
+    markdown: Path | None,
+    figures: Callable[[Any], Any] | None = None,
+) -> None:
+    """table: the module that draws the result. figures: what it is held to, beside it in JSON."""
+    if json:
+        print_json(result if figures is None else {"result": result, "figures": figures(result)})
+    else:
+        print_table(table.render(result))
+    if markdown is not None:
+        markdown.write_text(table.markdown(result), encoding="utf-8")

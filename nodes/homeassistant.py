@@ -22,7 +22,7 @@ from fusion_rt.homeassistant.topics import BASE, DISCOVERY, Topics
 from fusion_rt.plan import Plan
 from fusion_rt.scenario import load_plan
 from fusion_rt.scene import Scene
-from fusion_rt.sinks.mqtt import Broker, Incoming, Session
+from fusion_rt.sinks.mqtt import Broker, Incoming, Publication, Session
 from fusion_rt.telling import StandingOrders
 
 BIRTH_WAIT_S = 3.0  # at random up to it: not all devices of a home speak at once
@@ -144,7 +144,7 @@ def _loop(
             edge.intends()
             save()
             announced, birth_s = False, None
-        edge.outbox.flush(line.session.publish, now_s)
+        edge.outbox.flush(line.publish, now_s)
         if not announced and not edge.outbox.announcing:
             edge.announced()
             save()
@@ -156,7 +156,7 @@ def _loop(
             bus.detail |= line.detail() | {"orders_due": float(orders.due)}
         if orders.error is not None:
             raise orders.error
-    edge.outbox.flush(line.session.publish, time.monotonic())
+    edge.outbox.flush(line.publish, time.monotonic())
 
 
 def _save(memory: Memory, path: Path) -> None:
@@ -181,6 +181,10 @@ class _Line:
         count = self.session.connections
         new, self._connections = count != self._connections and self.session.connected, count
         return new
+
+    def publish(self, message: Publication) -> bool:
+        """False also over a connection that `is_new` has not told of: what it must hear first comes first."""
+        return self._connections == self.session.connections and self.session.publish(message)
 
     def command(self, incoming: Incoming, topics: Topics, now_s: float) -> tuple[Setting, Value] | None:
         """What it sets; None where it is refused: counted, and now and then said."""

@@ -22,6 +22,7 @@ INCOMING = 100  # messages that we have not taken yet, likewise
 # A broker that was asked so often in vain, or is silent for so long, does not know the newer protocol.
 UNANSWERED = 2
 ANSWER_S = 3.0
+SILENT_S = 10.0  # one that does know it, and took our connection and says nothing: asked again
 GOODBYE_S = 2.0
 
 
@@ -137,12 +138,13 @@ class Session:
         return False
 
     def take(self) -> list[Incoming]:
-        """What the broker has sent since. To be called now and then: it also changes the protocol."""
+        """What the broker has sent since. To be called now and then: it also asks anew a broker that is silent."""
         with self._lock:
-            if self._newer and self._is_unanswered():
+            older = self._newer and self._is_unanswered()
+            if older or self._is_silent(SILENT_S):
                 self._stop()
                 self._waiting.clear()
-                self._newer = False
+                self._newer = self._newer and not older
                 self._client = self._start()
         messages = []
         while self._incoming:
@@ -164,11 +166,14 @@ class Session:
         self._stop()
 
     def _is_unanswered(self) -> bool:
+        return not self.connections and (self._is_silent(ANSWER_S) or self._unanswered >= UNANSWERED)
+
+    def _is_silent(self, wait_s: float) -> bool:
         asked_s = self._asked_s
-        silent = asked_s is not None and time.monotonic() - asked_s > ANSWER_S
-        return not self.connections and (silent or self._unanswered >= UNANSWERED)
+        return asked_s is not None and time.monotonic() - asked_s > wait_s
 
     def _start(self) -> Any:
+        self._asked_s = None
         client = _client(self._broker, self._name, self._password, newer=self._newer)
         if self._will is not None:
             client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)

@@ -175,6 +175,14 @@ def test_what_a_newcomer_finds(kind, brokers, tmp_path, listen, home, run, monke
         broker.stop()
 
 
+def knows(bus, *, connected):
+    """Wait until the node's health says so."""
+    deadline = time.monotonic() + 20
+    while bus.detail.get("connected") != connected:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_broker_and_home_assistant_start_again(broker, listen, home, run, tmp_path, monkeypatch):
     monkeypatch.setattr(node, "BIRTH_WAIT_S", 0.2)
     bus, _ = run(settings(broker.port, tmp_path, health_s=1.0))  # no broker yet: nobody waits for it
@@ -182,10 +190,10 @@ def test_broker_and_home_assistant_start_again(broker, listen, home, run, tmp_pa
     broker.start()
     listener = listen(broker.port)
     listener.topic(f"{ROOT}/room/kitchen/state", timeout_s=30)
+    knows(bus, connected=True)
     broker.stop()
-    deadline = time.monotonic() + 20
-    while bus.detail.get("connected") and time.monotonic() < deadline:
-        time.sleep(0.05)
+    knows(bus, connected=False)
+    listener.all(0.2)  # else what was said before the broker went is taken for what is said after it
     home.scene = home.make.scene(home.make.room("kitchen"), events=[home.make.event("knock", name="k")])
     broker.start()
     listener.topic(KITCHEN, timeout_s=30)

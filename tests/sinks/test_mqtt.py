@@ -1,6 +1,8 @@
 import json
 import queue
 import signal
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -100,6 +102,27 @@ def test_a_broker_that_stands_still_holds_up_nobody(mosquitto, run_node, config,
         mosquitto.signal(signal.SIGCONT)
         sent = bus.detail["lidar.sent"]
         until(work, lambda: bus.detail["lidar.sent"] > sent + 100, 2000)
+
+
+def test_one_that_takes_a_connection_and_says_nothing_is_asked_again(brokers, tmp_path, monkeypatch):
+    pytest.importorskip("paho.mqtt")
+    from fusion_rt.sinks import mqtt
+
+    monkeypatch.setattr(mqtt, "SILENT_S", 0.5)
+    broker = brokers.any_broker(brokers.free_port(), tmp_path)
+    broker.start()
+    session = mqtt.Session(mqtt.Broker(host="127.0.0.1", port=broker.port), "seven")
+    try:
+        until(lambda: (session.take(), time.sleep(0.02)), lambda: session.connected)
+        broker.stop()
+        with socket.create_server(("127.0.0.1", broker.port)) as mute:
+            taken, _ = mute.accept()
+        broker.start()  # `taken` is open still: nothing tells the session that nobody is there
+        until(lambda: (session.take(), time.sleep(0.02)), lambda: session.connected)
+        taken.close()
+    finally:
+        session.close()
+        broker.stop()
 
 
 def test_health_and_rate(mosquitto, listen, run_node, config, samples):

@@ -218,6 +218,12 @@ def train_home(
     seed: Annotated[int, typer.Option(min=0, help="Of the first home; each next has the next.")] = 3000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    lanes: Annotated[int, typer.Option(min=1, help="Homes side by side.")] = 8,
+    ticks: Annotated[int, typer.Option(min=1, help="Through which one update looks back.")] = 5,
+    rate: Annotated[float, typer.Option(min=1e-6, help="Of learning, at its highest.")] = 3e-3,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin with this last.pt, also of a network that hears less.")
+    ] = None,
     package: Annotated[
         Path | None, typer.Option(help="Write the model package there, when it is trained.")
     ] = None,
@@ -242,12 +248,15 @@ def train_home(
         losses = "  ".join(f"{name} {value:.3f}" for name, value in told.items())
         _say(f"{100 * share:3.0f} %  step {step}  {losses}")
 
-    settings = loop.HomeTraining(minutes=minutes, threads=threads)
+    settings = loop.HomeTraining(
+        minutes=minutes, threads=threads, lanes=lanes, ticks=ticks, rate=rate, start=str(start or "")
+    )
     net = loop.train(tapes, out, settings, show=show)
     if package is not None:
         command = (
             f"fusion-rt train home --homes {homes} --hours {hours:g} --seed {seed} --minutes {minutes:g}"
-        )
+            f" --lanes {lanes} --ticks {ticks} --rate {rate:g}"
+        ) + (f" --start {start}" if start else "")
         spec = write(net, package, version=version, trained_with=command)
         _say(f"{package}: {spec.name} version {spec.version}")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from msgspec import Struct, to_builtins
 from torch import Tensor
 
@@ -26,7 +27,8 @@ SAVE_S = 60.0
 
 class HomeTraining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """minutes  of training in all, over all starts; the learning rate ends with it
-    lanes    homes side by side; ticks: through which one update looks back"""
+    lanes    homes side by side; ticks: through which one update looks back
+    start    a last.pt to begin with, of a network that may hear less: what is new begins at nothing"""
 
     minutes: float = 40.0
     lanes: int = 8
@@ -35,6 +37,7 @@ class HomeTraining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     decay: float = 1e-3
     seed: int = 1
     threads: int = 1
+    start: str = ""
 
 
 def train(
@@ -57,6 +60,8 @@ def train(
     path = out / CHECKPOINT
     if path.is_file():
         trainer.load(path)
+    elif settings.start:
+        trainer.begin(Path(settings.start))
     rng = np.random.default_rng([settings.seed, trainer.step])
     lanes = [Lane(paths, child) for child in rng.spawn(settings.lanes)]
     last, shown = time.monotonic(), time.monotonic()
@@ -164,10 +169,28 @@ class Trainer:
             raise ConfigError(f"{path}: of another network; give another --out") from error
         self.step, self.spent_s = int(data["step"]), float(data["spent_s"])
 
+    def begin(self, path: Path) -> None:
+        """With the averaged weights of another training. Raises ConfigError where they do not fit."""
+        known, own = checkpoint(path).get("average", {}), self.net.state_dict()
+        fitted = {name: _fitted(known[name], value, name, path) for name, value in own.items() if name in known}
+        fitted = own | fitted
+        self.net.load_state_dict(fitted)
+        self.average.load_state_dict(fitted)
+
     def _follow(self) -> None:
         keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(self._means, self._news, 1 - keep)
+
+
+def _fitted(old: Tensor, new: Tensor, name: str, path: Path) -> Tensor:
+    """`old`, with zeros for inputs of a layer that came after it."""
+    if old.shape == new.shape:
+        return old
+    if old.ndim == new.ndim == 2 and len(old) == len(new) and old.shape[1] < new.shape[1]:
+        return F.pad(old, (0, new.shape[1] - old.shape[1]))
+    shapes = f"{tuple(old.shape)}, not {tuple(new.shape)}"
+    raise ConfigError(f"{path}: {name} has shape {shapes}: this network cannot begin with it")
 
 
 def checkpoint(path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Sizes:
     room: int = 64
     memory: int = 48  # of a room
     person: int = 64
+    home: int = 32
 
     def shapes(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
         """Inputs and outputs of one tick, name -> shape."""
@@ -125,14 +126,15 @@ class HomeNet(nn.Module):
         self.cells = Memory(s.cells)
         self.first = nn.Conv2d(s.trunk, FIRST, 1)
         self.pool = nn.Conv2d(s.trunk, 16, 1)
-        seen = s.room + 16 + 2 + 2 * s.memory
-        self.update = mlp(seen, s.room, 2 * s.memory)
+        seen = s.room + 16 + 2
+        self.everywhere = nn.Linear(seen + s.memory, s.home)
+        self.update = mlp(seen + 2 * s.memory + s.home, s.room, 2 * s.memory)
         self.memory = Memory(s.memory)
-        told = s.memory + s.room + 16 + 2
+        told = s.memory + seen
         self.answer = mlp(told, s.room, COUNTS + ACTIVITY)
         room = s.memory + COUNTS + ACTIVITY + 1
         self.person = mlp(s.trunk + s.cells + FIRST + room, s.person, s.person, 10)
-        self.again = mlp(told + COUNTS + ACTIVITY + 1 + 6, s.room, COUNTS + ACTIVITY)
+        self.again = mlp(told + COUNTS + ACTIVITY + 1 + 6 + s.home + 2, s.room, COUNTS + ACTIVITY)
         nn.init.constant_(self.first.bias[:1], -4.0)  # type: ignore[index]
 
     def forward(
@@ -169,7 +171,10 @@ class HomeNet(nn.Module):
         most = (room_map * flat).amax(dim=2, keepdim=True)
         pooled = (room_map @ torch.relu(self.pool(x)).flatten(2).transpose(1, 2)) * 0.1
         seen = torch.cat([row, pooled, mass, most], dim=2)
-        candidate, rate = self.update(torch.cat([seen, memory, near @ memory], dim=2)).chunk(2, dim=2)
+        # Who is in a room is nowhere else: each room hears of all together.
+        home = (torch.relu(self.everywhere(torch.cat([seen, memory], dim=2))) * exists).sum(dim=1, keepdim=True)
+        home = home.expand(-1, rooms.shape[1], -1)
+        candidate, rate = self.update(torch.cat([seen, memory, near @ memory, home], dim=2)).chunk(2, dim=2)
         memory = self.memory(memory, candidate, rate, dt, 2)
         told = torch.cat([memory, seen], dim=2)
         first_counts, first_activities = self.answer(told).split([COUNTS, ACTIVITY], dim=2)
@@ -190,8 +195,12 @@ class HomeNet(nn.Module):
         speed = person[:, :, 4:6].pow(2).sum(dim=2, keepdim=True).clamp(max=9.0)
         found = torch.cat([sure, sure * posture, sure * speed, sure * sure], dim=2)
         there = rooms_at.transpose(1, 2) @ found  # (B, R, 6)
+        # And of how many are believed, and found, in the others.
+        people = (believed * torch.arange(COUNTS)).sum(dim=2, keepdim=True) * exists
+        many = torch.cat([people, there[:, :, :1]], dim=2)
+        others = many.sum(dim=1, keepdim=True) - many
         counts, activities = self.again(
-            torch.cat([told, believed, doing, near @ occupied, there], dim=2)
+            torch.cat([told, believed, doing, near @ occupied, there, home, others], dim=2)
         ).split([COUNTS, ACTIVITY], dim=2)
         return Answer(
             *(heat, first[:, 1:], first_counts, first_counts + counts, first_activities),

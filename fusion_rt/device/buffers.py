@@ -115,14 +115,13 @@ class Staging:
             return
         size = max(self.SMALLEST, 1 << (source.nbytes - 1).bit_length())
         pieces = self._pieces.setdefault(size, [])
-        piece = next((p for p in pieces if self._launcher.reached(p[1])), None)
-        if piece is None:
-            piece = self._launcher.pinned(size), self._launcher.event()
+        free = next((i for i, (_, event) in enumerate(pieces) if self._launcher.reached(event)), None)
+        if free is None:
+            memory, event = self._launcher.pinned(size), self._launcher.event()
         else:
-            pieces.remove(piece)
-        memory, event = piece
+            memory, event = pieces.pop(free)
         held = memory[: source.nbytes]
         held[...] = source.reshape(-1).view(np.uint8)
         self._launcher.copy_in(target, held, stream)
         self._launcher.record(event, stream)
-        pieces.append(piece)
+        pieces.append((memory, event))

@@ -9,7 +9,9 @@ from fusion_rt.device.launcher import driver_error
 
 
 class Graphs:
-    """What a launcher needs for graphs. Streams and graphs are the driver's handles."""
+    """Of one launcher. Streams and graphs are the driver's handles.
+
+    Each raises DeviceError with the driver's own words."""
 
     def __init__(self) -> None:
         from cuda.bindings import driver
@@ -18,11 +20,13 @@ class Graphs:
         self._held: set[int] = set()
 
     def begin(self, stream: int) -> None:
-        """Other threads may go on allocating: what is kept is only what this one puts on the stream."""
+        """What this thread puts on the stream from now on is kept, not done. Other threads may go on
+        allocating."""
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("record a graph", self._driver.cuStreamBeginCapture(stream, mode))
 
     def end(self, stream: int) -> int:
+        """What was kept, to be run any number of times; the stream is as before, also where this raises."""
         graph = self._call("record a graph", self._driver.cuStreamEndCapture(stream))
         try:
             made = int(self._call("make a graph", self._driver.cuGraphInstantiate(graph, 0)))

@@ -14,6 +14,7 @@ import numpy as np
 from cuda.bindings import driver
 
 from fusion_rt.device.graphs import Graphs
+from fusion_rt.device.handing_back import HandingBack
 from fusion_rt.device.launcher import Bytes, driver_error, mib
 from fusion_rt.device.nvidia import Card
 
@@ -33,7 +34,9 @@ class BindingsLauncher:
         self._size = ctypes.c_size_t()
         self._streams: list[int] = []
         self._events: list[int] = []
-        self._graphs = Graphs()
+        self.graphs = Graphs()
+        self._give_back = HandingBack(_free)
+        self._give_host_back = HandingBack(driver.cuMemFreeHost)
         self._extra = (ctypes.c_void_p * 5)(1, None, 2, ctypes.addressof(self._size), None)
         self.activate()
 
@@ -44,7 +47,7 @@ class BindingsLauncher:
         _call("leave the context", driver.cuCtxSetCurrent(0))
 
     def close(self) -> None:
-        self._graphs.close()
+        self.graphs.close()
         for event in self._events:
             driver.cuEventDestroy(event)
         for stream in self._streams:
@@ -52,10 +55,11 @@ class BindingsLauncher:
         _call("give the context back", driver.cuDevicePrimaryCtxRelease(self._device))
 
     def allocate(self, nbytes: int) -> int:
+        self._give_back.settle()
         return int(_call(f"allocate {mib(nbytes)} on the card", driver.cuMemAlloc(nbytes)))
 
     def free(self, pointer: int) -> None:
-        _call("free memory of the card", driver.cuMemFree(pointer))
+        self._give_back(pointer)
 
     def pinned(self, nbytes: int) -> Bytes:
         return self._host_memory(nbytes, 0)[0]
@@ -65,10 +69,11 @@ class BindingsLauncher:
         return memory, int(_call("map host memory", driver.cuMemHostGetDevicePointer(address, 0)))
 
     def _host_memory(self, nbytes: int, flags: int) -> tuple[Bytes, int]:
+        self._give_host_back.settle()
         what = f"allocate {mib(nbytes)} of pinned host memory"
         address = int(_call(what, driver.cuMemHostAlloc(nbytes, flags)))
         memory = (ctypes.c_uint8 * nbytes).from_address(address)
-        weakref.finalize(memory, driver.cuMemFreeHost, address).atexit = False  # the context may be gone
+        weakref.finalize(memory, self._give_host_back, address).atexit = False  # the context may be gone
         return np.ctypeslib.as_array(memory), address
 
     def pin(self, address: int, nbytes: int) -> None:
@@ -138,17 +143,9 @@ class BindingsLauncher:
         done = driver.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, 0, stream, 0, extra)
         _call("launch a kernel", done)
 
-    def begin_graph(self, stream: int) -> None:
-        self._graphs.begin(stream)
 
-    def end_graph(self, stream: int) -> int:
-        return self._graphs.end(stream)
-
-    def run_graph(self, graph: int, stream: int) -> None:
-        self._graphs.run(graph, stream)
-
-    def drop_graph(self, graph: int) -> None:
-        self._graphs.drop(graph)
+def _free(pointer: int) -> None:
+    _call("free memory of the card", driver.cuMemFree(pointer))
 
 
 def _call(what: str, answer: tuple[Any, ...]) -> Any:

@@ -15,6 +15,7 @@ import pycuda
 import pycuda.driver as cuda
 
 from fusion_rt.device.graphs import Graphs
+from fusion_rt.device.handing_back import HandingBack
 from fusion_rt.device.launcher import Bytes, driver_error, mib
 from fusion_rt.device.nvidia import Card
 
@@ -39,7 +40,9 @@ class PyCudaLauncher:
         self._events: dict[int, Any] = {}
         self._loaded: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
-        self._graphs = Graphs()
+        self.graphs = Graphs()
+        memory = self._memory
+        self._give_back = HandingBack(lambda pointer: memory.pop(pointer).free())
         self.activate()
 
     def activate(self) -> None:
@@ -51,7 +54,7 @@ class PyCudaLauncher:
             self._context.pop()
 
     def close(self) -> None:
-        self._graphs.close()
+        self.graphs.close()
         for held in (self._memory, self._events, self._streams, self._loaded, self._pinned):
             held.clear()
         with _what("give the context back"):
@@ -60,13 +63,14 @@ class PyCudaLauncher:
 
     def allocate(self, nbytes: int) -> int:
         with _what(f"allocate {mib(nbytes)} on the card"):
+            self._give_back.settle()
             memory = cuda.mem_alloc(nbytes)
         self._memory[int(memory)] = memory
         return int(memory)
 
     def free(self, pointer: int) -> None:
         with _what("free memory of the card"):
-            self._memory.pop(pointer).free()
+            self._give_back(pointer)
 
     def pinned(self, nbytes: int) -> Bytes:
         with _what(f"allocate {mib(nbytes)} of pinned host memory"):
@@ -157,18 +161,6 @@ class PyCudaLauncher:
             self._loaded[function]._launch_kernel(  # as prepared_async_call does, with our own packing
                 (blocks, 1), (threads, 1, 1), arguments, 0, self._streams[stream]
             )
-
-    def begin_graph(self, stream: int) -> None:
-        self._graphs.begin(stream)
-
-    def end_graph(self, stream: int) -> int:
-        return self._graphs.end(stream)
-
-    def run_graph(self, graph: int, stream: int) -> None:
-        self._graphs.run(graph, stream)
-
-    def drop_graph(self, graph: int) -> None:
-        self._graphs.drop(graph)
 
 
 @contextmanager

@@ -7,13 +7,16 @@ Pointers, streams, events, modules and functions are the driver's own handles, a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_rt.device.nvidia import Card
 from fusion_rt.errors import DeviceError
+
+if TYPE_CHECKING:
+    from fusion_rt.device.graphs import Graphs
 
 Bytes = NDArray[np.uint8]
 
@@ -22,10 +25,12 @@ class Launcher(Protocol):
     """One card's primary context, which is that of the thread in which the launcher was made. Any other
     thread calls `activate` first and `deactivate` last.
 
-    name  the library and its version
+    name    the library and its version
+    graphs  work of its streams, kept
     Each raises DeviceError with the driver's own words where the driver refuses."""
 
     name: str
+    graphs: Graphs
 
     def activate(self) -> None:
         """The context becomes the calling thread's."""
@@ -95,20 +100,6 @@ class Launcher(Protocol):
 
     def launch(self, function: int, blocks: int, threads: int, arguments: bytes, stream: int) -> None:
         """`arguments`: the parameters as they lie in memory, each aligned to its size."""
-        ...
-
-    def begin_graph(self, stream: int) -> None:
-        """What this thread puts on the stream from now on is kept, not done."""
-        ...
-
-    def end_graph(self, stream: int) -> int:
-        """What was kept, to be run any number of times; the stream is as before, also where this raises."""
-        ...
-
-    def run_graph(self, graph: int, stream: int) -> None: ...
-
-    def drop_graph(self, graph: int) -> None:
-        """One that is gone already is no error."""
         ...
 
 

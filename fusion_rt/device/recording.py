@@ -43,19 +43,19 @@ class Recording:
         if self._graph is None:
             work(*arguments)
         else:
-            self._device.launcher.run_graph(self._graph, self._device.stream)
+            self._device.launcher.graphs.run(self._graph, self._device.stream)
 
     def _record(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> int | None:
-        launcher, stream = self._device.launcher, self._device.stream
+        graphs, stream = self._device.launcher.graphs, self._device.stream
         try:
-            launcher.begin_graph(stream)
+            graphs.begin(stream)
             try:
                 work(*arguments)
             except (DeviceError, EngineError):
                 with contextlib.suppress(DeviceError):  # the stream must be a stream again
-                    launcher.drop_graph(launcher.end_graph(stream))
+                    graphs.drop(graphs.end(stream))
                 raise
-            return launcher.end_graph(stream)
+            return graphs.end(stream)
         except (DeviceError, EngineError) as error:
             self.why = f"cannot be recorded: {error}"
             return None
@@ -63,7 +63,7 @@ class Recording:
     def _forget(self) -> None:
         graph, self._graph, self._seen = self._graph, None, None
         if graph is not None:
-            self._device.launcher.drop_graph(graph)
+            self._device.launcher.graphs.drop(graph)
 
     def __del__(self) -> None:
         self._forget()

@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <tuple>
@@ -114,6 +115,7 @@ int lost = OK;  // once the card is, every call says so
 int contexts = 0, registered = 0, graphs = 0;
 bool no_register = false;
 thread_local std::vector<int> current;
+std::recursive_mutex gate;
 
 int violation(const std::string& what) {
   violations << what << "\n";
@@ -137,9 +139,13 @@ int enter(const char* name, bool needs_context = true) {
   }
   return OK;
 }
+// A driver may be called by any thread; so may this one.
+#define ALONE() const std::lock_guard<std::recursive_mutex> alone(gate)
 #define ENTER() \
+  ALONE();      \
   if (const int refused = enter(__func__)) return refused
 #define ENTER_WITHOUT_CONTEXT() \
+  ALONE();                      \
   if (const int refused = enter(__func__, false)) return refused
 
 bool within(const std::map<uintptr_t, size_t>& memory, uintptr_t p, size_t bytes) {
@@ -192,20 +198,26 @@ void check_guards() {
 
 // --- for the tests ---
 EXPORT const char* frt_stub_violations() {
+  ALONE();
   static std::string text;
   check_guards();
   return (text = violations.str()).c_str();
 }
 EXPORT const char* frt_stub_launches() {
+  ALONE();
   static std::string text;
   return (text = launches.str()).c_str();
 }
-EXPORT int frt_stub_calls(const char* name) { return calls[name]; }
+EXPORT int frt_stub_calls(const char* name) {
+  ALONE();
+  return calls[name];
+}
 EXPORT long long frt_stub_used() { return (long long)used; }
 EXPORT int frt_stub_registered() { return registered; }
 EXPORT int frt_stub_graphs() { return graphs; }
 EXPORT int frt_stub_contexts() { return contexts; }
 EXPORT void frt_stub_forget() {
+  ALONE();
   violations.str("");
   launches.str("");
   calls.clear();
@@ -267,6 +279,7 @@ EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {
   return OK;
 }
 EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
+  ALONE();
   if (--contexts == 0) {
     run_all();
     check_guards();
@@ -350,6 +363,9 @@ EXPORT int cuMemHostGetDevicePointer_v2(uintptr_t* to, void* p, unsigned) {
 }
 EXPORT int cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
 EXPORT int cuMemFreeHost(void* p) {
+  ALONE();
+  ++calls[__func__];
+  if (contexts && current.empty()) return violation("cuMemFreeHost: no context");  // without one it is gone anyway
   run_all();
   pinned.erase(uintptr_t(p));
   mapped.erase(uintptr_t(p));
@@ -366,6 +382,7 @@ EXPORT int cuMemHostRegister_v2(void* p, size_t bytes, unsigned flags) {
   return OK;
 }
 EXPORT int cuMemHostUnregister(void* p) {
+  ALONE();
   if (!pinned.erase(uintptr_t(p))) return violation("cuMemHostUnregister: not registered");
   --registered;
   return OK;
@@ -377,6 +394,7 @@ EXPORT int cuStreamCreate(Stream** stream, unsigned) {
   return OK;
 }
 EXPORT int cuStreamDestroy_v2(Stream* stream) {
+  ALONE();
   run_until(stream, stream->put());
   streams.erase(std::remove(streams.begin(), streams.end(), stream), streams.end());
   return OK;
@@ -539,6 +557,7 @@ EXPORT int cuStreamBeginCapture_v2(Stream* stream, int mode) {
   return OK;
 }
 EXPORT int cuStreamEndCapture(Stream* stream, Graph** graph) {
+  const std::lock_guard<std::recursive_mutex> before(gate);
   const bool recorded = stream->recording;
   stream->recording = false;  // whatever comes of it
   *graph = nullptr;
@@ -550,6 +569,7 @@ EXPORT int cuStreamEndCapture(Stream* stream, Graph** graph) {
   return OK;
 }
 EXPORT int cuGraphDestroy(Graph* graph) {
+  ALONE();
   --graphs;
   delete graph;
   return OK;

@@ -1,9 +1,11 @@
 """What goes wrong between us and a driver: said in words, and nothing is left behind."""
 
+import gc
 import os
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -147,10 +149,34 @@ def test_out_of_memory_at_the_start(stub, cubin_cache):
 
 
 def test_out_of_memory_in_mid_run_leaves_the_rest_usable(stub, fresh):
-    stub.room(stub.used() + (1 << 20))
+    stub.room(1 << 20)
     with pytest.raises(DeviceError, match=r"allocate 64.0 MiB on the card: CUDA_ERROR_OUT_OF_MEMORY"):
         fresh.empty((1 << 24,), np.float32)
     assert not fresh.fetch(fresh.empty((5,), np.float32)).any()
+
+
+def in_another_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_what_another_thread_lets_go_of_is_given_back_by_ours(stub, device):
+    """As Python's collector does in any thread, which has no context."""
+    gc.collect()
+    before, held = stub.used(), [device.empty((1 << 20,), np.float32)]
+    in_another_thread(held.clear)
+    small = device.empty((1,), np.float32)
+    assert stub.used() == before + small.nbytes
+
+
+def test_so_is_host_memory(stub, fresh):
+    held = [fresh.launcher.pinned(1 << 16)]
+    stub.forget()
+    in_another_thread(held.clear)
+    assert stub.calls("cuMemFreeHost") == 0
+    fresh.launcher.pinned(1)
+    assert stub.calls("cuMemFreeHost") >= 1
 
 
 def test_memory_is_given_back(stub, fresh):
@@ -215,6 +241,20 @@ def test_staging_waits_for_no_one_and_forgets_nothing(stub, fresh):
     for k in range(8):
         staging.upload(target[k].pointer, np.full(1000, k, np.float32), fresh.stream)
     assert stub.calls("cuMemHostAlloc") == calls, "what has arrived is used again"
+
+
+def test_staging_takes_what_is_free_behind_what_is_not(stub, fresh):
+    staging, other = Staging(fresh.launcher), fresh.launcher.stream()
+    target = fresh.empty((3, 1000), np.float32)
+    fresh.synchronize()
+    for k, stream in enumerate((fresh.stream, other)):
+        staging.upload(target[k].pointer, np.full(1000, k, np.float32), stream)
+    fresh.launcher.synchronize(other)  # the first is still on its way
+    calls = stub.calls("cuMemHostAlloc")
+    staging.upload(target[2].pointer, np.full(1000, 2, np.float32), other)
+    assert stub.calls("cuMemHostAlloc") == calls
+    fresh.launcher.synchronize(other)
+    assert (fresh.fetch(target) == np.arange(3)[:, None]).all()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 on."""
 
 import errno
+import gc
 import itertools
 import os
 import shutil
@@ -108,7 +109,7 @@ def test_memory_used_up_in_mid_run(pipeline_of, stub):
     pipeline, packets = pipeline_of()
     answers = [p for p in map(pipeline.push, packets[:BEFORE]) if p is not None]
     assert answers
-    stub.room(stub.used())
+    stub.room(0)
     cloud = next(p for p in packets[BEFORE:] if p.header.sensor_id == "lidar")
     many = 20
     dense = replace(
@@ -161,9 +162,11 @@ def test_a_card_that_does_not_answer(drive, stub):
 
 
 def test_a_card_that_is_full_before_we_come(drive, stub):
+    gc.collect()  # else what other tests have left goes on the way
+    before = stub.used(), stub.contexts()
     stub.room(16)
     on_cpu_because(told(drive, **AUTO), "allocate 0.0 MiB on the card: CUDA_ERROR_OUT_OF_MEMORY")
-    assert (stub.used(), stub.contexts()) == (0, 0), "what was had is given back"
+    assert (stub.used(), stub.contexts()) == before, "what was had is given back"
 
 
 def test_a_card_on_which_only_the_network_finds_no_room(drive, stub):

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from fusion_rt.engine.buffers import check_precision
+from fusion_rt.engine.signed import with_signed_pairs
 from fusion_rt.engine.tensorrt_dla import CORES, use_core
 from fusion_rt.errors import EngineError
 
@@ -85,7 +86,7 @@ def build(
     builder = trt.Builder(log.logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
-    if not parser.parse(model):
+    if not parser.parse(with_signed_pairs(model, source)):
         reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise EngineError(f"{source}: TensorRT {trt.__version__} cannot parse it: {reasons or log}")
     if not network.num_outputs:

@@ -13,7 +13,7 @@ from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.quantize import QUANTISED
 
 WEIGHT_LEVELS = 64  # either side of zero: the files' seven bits
-INPUT_LEVELS = 127
+INPUT_LEVELS, POSITIVE_LEVELS = 127, 255  # either side of zero; above it, where nothing is below
 
 
 def round_convolutions(net: DrivingNet) -> list[str]:
@@ -40,13 +40,16 @@ def _forward(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def rounded_input(x: Tensor) -> Tensor:
-    """(B, channels, h, w) to the nearest of 255 levels up to its largest magnitude; the files' is that of the
-    frames that they were calibrated on."""
+    """(B, channels, h, w) to the nearest of 255 levels up to its largest magnitude; the files' is that which
+    errs least on the frames that they were calibrated on."""
     if x.numel() == 0:
         return x
-    scale = (x.detach().abs().amax() / INPUT_LEVELS).clamp(min=1e-12).reshape(1)
+    lowest, highest = x.detach().aminmax()
+    levels = POSITIVE_LEVELS if lowest >= 0 else INPUT_LEVELS
+    scale = (torch.maximum(highest, -lowest) / levels).clamp(min=1e-12).reshape(1)
     nothing = torch.zeros(1, dtype=torch.int32, device=x.device)
-    return torch.fake_quantize_per_tensor_affine(x, scale, nothing, -INPUT_LEVELS, INPUT_LEVELS)
+    bottom = 0 if lowest >= 0 else -levels
+    return torch.fake_quantize_per_tensor_affine(x, scale, nothing, bottom, levels)
 
 
 def rounded_weight(weight: Tensor) -> Tensor:

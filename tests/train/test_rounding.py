@@ -38,6 +38,10 @@ def test_inputs_have_one_scale_and_the_gradient_passes():
     np.testing.assert_allclose(
         rounded.detach(), np.round(x.detach().numpy() / (5 / 127)) * (5 / 127), rtol=1e-5, atol=1e-6
     )
+    above = torch.linspace(0, 5, 50).reshape(1, 1, 5, 10)
+    np.testing.assert_allclose(
+        rounded_input(above), np.round(above.numpy() / (5 / 255)) * (5 / 255), rtol=1e-5, atol=1e-6
+    )
     rounded.sum().backward()
     assert (x.grad == 1).all()
     assert rounded_input(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 4, 4)

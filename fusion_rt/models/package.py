@@ -79,7 +79,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_objects        boxes decoded at most
     measures_velocity  whether the boxes' velocities are good enough to measure with, where there is a memory
     precisions         precision -> part -> file: "f32"; "f16" (weights and activations in half, inputs and
-                       outputs float32); "int8" (symmetric S8 pairs around convolutions, the rest float)
+                       outputs float32); "int8" (8-bit pairs with zero point 0 around convolutions:
+                       unsigned where nothing is negative; the rest float)
     sha256             file -> digest
     precision          the one to use where nobody asks for another
     """

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fusion_rt.errors import ConfigError
 from fusion_rt.home.canvas import ROOMS
 from fusion_rt.home.observation import Observation
 from fusion_rt.home.raster import CHANNELS
@@ -169,6 +170,42 @@ def test_training_goes_on_where_it_was(tapes, tmp_path):
     after = checkpoint(tmp_path / "last.pt")
     assert after["step"] > before["step"] > 0
     assert after["spent_s"] >= 60 * longer.minutes
+
+
+def test_training_begins_with_a_network_that_hears_less(tmp_path):
+    old, path = Trainer(HomeTraining()), tmp_path / "last.pt"
+    weight = old.average.update[0].weight
+    old.average.update[0].weight = torch.nn.Parameter(weight[:, :-10].detach())
+    del old.average.everywhere
+    old.save(path)
+    new = Trainer(HomeTraining(seed=2))
+    new.begin(path)
+    begun = new.net.update[0].weight
+    torch.testing.assert_close(begun[:, :-10], weight[:, :-10])
+    assert not begun[:, -10:].any()
+    for ours, theirs in ((new.net, new.average), (new.net.again, old.average.again)):
+        for value, wanted in zip(ours.state_dict().values(), theirs.state_dict().values()):
+            torch.testing.assert_close(value, wanted)
+    old.average.update[0].weight = torch.nn.Parameter(weight[:5].detach())
+    old.save(path)
+    with pytest.raises(ConfigError, match=r"update.0.weight has shape \(5, .*cannot begin with it"):
+        new.begin(path)
+
+
+def test_a_room_hears_of_the_others_in_its_home():
+    """Whoever is found in the living room is not in the bathroom, which no door joins with it."""
+    torch.manual_seed(3)
+    net = HomeNet().eval()
+    values = {name: torch.from_numpy(v) for name, v in random_inputs(net).items()}
+    for joined in ("ways", "room_map"):
+        values[joined].zero_()
+    values["rooms"][:, :, SLICES["facts"].start] = 1.0
+    changed = dict(values, rooms=values["rooms"].clone())
+    changed["rooms"][0, 5, 0] += 3.0
+    with torch.no_grad():
+        before, after = net(**values), net(**changed)
+    other = [r for r in range(ROOMS) if r != 5]
+    assert (before.memory[0, other] != after.memory[0, other]).any(dim=1).all()
 
 
 def test_plans_are_the_same_for_a_seed_and_equipped_ones_have_all():

@@ -10,8 +10,9 @@ UNSIGNED, SIGNED = 255, 127  # levels above zero
 
 
 def with_signed_pairs(model: bytes, source: str) -> bytes:
-    """The same file, in which what was held in 0..255 is held in 0..127 with steps as much wider. A file without
-    such pairs comes back as it is. Raises EngineError where it is quantised and `onnx` is not installed."""
+    """The same file, in which what was held in 0..255 is held in 0..127 with steps as much wider. A file
+    without such pairs comes back as it is. Raises EngineError where it is quantised and `onnx` is not
+    installed."""
     if b"QuantizeLinear" not in model:
         return model
     try:

@@ -138,7 +138,7 @@ class Session:
         return False
 
     def take(self) -> list[Incoming]:
-        """What the broker has sent since. To be called now and then: it also asks anew a broker that is silent."""
+        """What the broker has sent since. To be called now and then: it asks a silent broker anew, too."""
         with self._lock:
             older = self._newer and self._is_unanswered()
             if older or self._is_silent(SILENT_S):

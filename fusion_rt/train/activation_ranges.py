@@ -1,8 +1,8 @@
 """Steps of eight bits for what convolutions are given: of all steps that which errs least on real inputs.
 
-A largest value that comes once in a thousand frames would make every other coarse, and a mean of largest values
-is too small where an input is often empty. What cannot be negative (all that follows a ReLU) has 255 steps above
-zero, what can has 127 on either side.
+A largest value that comes once in a thousand frames would make every other coarse, and a mean of largest
+values is too small where an input is often empty. What cannot be negative (all that follows a ReLU) has 255
+steps above zero, what can has 127 on either side.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def activation_steps(
 
 
 def tapped(model: onnx.ModelProto, tensors: Sequence[str]) -> ort.InferenceSession:
-    """A session of one thread that answers with these tensors of the model, nodes as they stand in the file."""
+    """A session of one thread that answers with these tensors of the model; nodes are as in the file."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]

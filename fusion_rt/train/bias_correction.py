@@ -18,8 +18,8 @@ from fusion_rt.transforms import Array
 def correct_biases(
     model: onnx.ModelProto, reference: onnx.ModelProto, feeds: Sequence[dict[str, Array]]
 ) -> None:
-    """In place: each convolution of `model` that has a bias answers in the mean, channel by channel, what that
-    of the same name answers in `reference`. One after the other, each on what the ones before it now give."""
+    """In place: each convolution of `model` that has a bias answers in the mean, channel by channel, what
+    that of the same name answers in `reference`. One after the other, each on what the ones before it give."""
     held = {i.name: i for i in model.graph.initializer}
     theirs = {node.name: node.output[0] for node in reference.graph.node}
     nodes = [
@@ -35,9 +35,7 @@ def correct_biases(
         bias.CopyFrom(onnx.numpy_helper.from_array(changed, bias.name))
 
 
-def _means(
-    model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[dict[str, Array]]
-) -> list[Array]:
+def _means(model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[dict[str, Array]]) -> list[Array]:
     """(channels,) of each tensor (1, channels, h, w), over cells and feeds."""
     session = tapped(model, tensors)
     sums = [0.0] * len(tensors)

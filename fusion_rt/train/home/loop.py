@@ -172,8 +172,9 @@ class Trainer:
     def begin(self, path: Path) -> None:
         """With the averaged weights of another training. Raises ConfigError where they do not fit."""
         known, own = checkpoint(path).get("average", {}), self.net.state_dict()
-        fitted = {name: _fitted(known[name], value, name, path) for name, value in own.items() if name in known}
-        fitted = own | fitted
+        fitted = own | {
+            name: _fitted(known[name], value, name, path) for name, value in own.items() if name in known
+        }
         self.net.load_state_dict(fitted)
         self.average.load_state_dict(fitted)
 

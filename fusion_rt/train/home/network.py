@@ -172,8 +172,8 @@ class HomeNet(nn.Module):
         pooled = (room_map @ torch.relu(self.pool(x)).flatten(2).transpose(1, 2)) * 0.1
         seen = torch.cat([row, pooled, mass, most], dim=2)
         # Who is in a room is nowhere else: each room hears of all together.
-        home = (torch.relu(self.everywhere(torch.cat([seen, memory], dim=2))) * exists).sum(dim=1, keepdim=True)
-        home = home.expand(-1, rooms.shape[1], -1)
+        told_all = torch.relu(self.everywhere(torch.cat([seen, memory], dim=2))) * exists
+        home = told_all.sum(dim=1, keepdim=True).expand(-1, rooms.shape[1], -1)
         candidate, rate = self.update(torch.cat([seen, memory, near @ memory, home], dim=2)).chunk(2, dim=2)
         memory = self.memory(memory, candidate, rate, dt, 2)
         told = torch.cat([memory, seen], dim=2)

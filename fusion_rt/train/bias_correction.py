@@ -19,7 +19,7 @@ def correct_biases(
     model: onnx.ModelProto, reference: onnx.ModelProto, feeds: Sequence[dict[str, Array]]
 ) -> None:
     """In place: each convolution of `model` that has a bias answers in the mean, channel by channel, what
-    that of the same name answers in `reference`. One after the other, each on what the ones before it give."""
+    that of the same name answers in `reference`. One after the other, each on what those before it give."""
     held = {i.name: i for i in model.graph.initializer}
     theirs = {node.name: node.output[0] for node in reference.graph.node}
     nodes = [

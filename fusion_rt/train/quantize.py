@@ -1,7 +1,7 @@
 """INT8: quantise/dequantise pairs around convolutions, calibrated on training frames.
 
 Zero points are 0 and weights have a scale a channel. What a ReLU leaves is unsigned, which halves its error
-and is what CPUs multiply fastest; TensorRT, which knows signed pairs alone, gets them from `engine/signed.py`.
+and is what CPUs multiply fastest; TensorRT knows signed pairs alone and gets them from `engine/signed.py`.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 class HandingBack:
     """`free`, in threads that have the card's context: the one that this is made in, and whoever calls
-    `settle`. Python's collector runs in any thread, and frees there what lay in a circle; a driver refuses
-    that where there is no context, and the memory would be gone for good. So it waits for the next `settle`."""
+    `settle`.
+
+    Python's collector runs in any thread, and frees there what lay in a circle; a driver refuses that where
+    there is no context, and the memory would be gone for good. So it waits for the next `settle`."""
 
     def __init__(self, free: Callable[[int], object]) -> None:
         self._free, self._thread = free, threading.get_ident()

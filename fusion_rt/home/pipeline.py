@@ -244,14 +244,15 @@ class HomePipeline:
         watch.lap("network")
         tracks = self._people.update(found_people(answers.people), now, dt_s)
         watch.lap("people")
-        counts = self._widened(answers.counts, status, now)
+        followed = {t.room for t in tracks}
+        counts = self._widened(answers.counts, status, followed, now)
         self._ways_out(counts, now)
         by_track = {t.id: self._seen_by(t, seen) for t in tracks}
         watched = {self.plan.sensors[s].room for s in self.observer.spatial if status[s] == "used"}
         rooms = self._rooms(counts, answers, watched, present, missing, ages, now)
         self._feel_falls(tracks, by_track, now)
         events = self._events.told(missing, ages)
-        intents = self._intents(counts, {t.room for t in tracks}, missing, ages)
+        intents = self._intents(counts, followed, missing, ages)
         people = tuple(self._person(t, by_track[t.id], missing, ages, now) for t in tracks)
         watch.lap("scene")
         self._seq += 1
@@ -269,15 +270,19 @@ class HomePipeline:
             return None
         return self.network.run(without(seen, modality, self.observer.kinds), dt_s, remember=False)
 
-    def _widened(self, counts: Array, status: Mapping[str, str], now: int) -> Array:
-        """A room that no sensor tells about is less and less known."""
+    def _widened(self, counts: Array, status: Mapping[str, str], followed: set[str], now: int) -> Array:
+        """A room that no sensor tells about any more is less and less known. One that none told about yet,
+        and where nobody is followed, is not known at all: what the network believes of it is what homes are
+        like. followed: rooms with a track."""
         counts = counts.copy()
         for row, (slug, room) in enumerate(self.plan.rooms.items()):
             if any(status[sensor] == "used" for sensor in self._tells[slug]):
                 self._blind_ns[slug] = now
-            blind_s = (now - self._blind_ns.setdefault(slug, now)) / 1e9
-            if blind_s > 0:
-                known = np.float32(np.exp(-blind_s / max(room.absent_s, 1.0)))
+            told_ns = self._blind_ns.get(slug)
+            if told_ns is None and slug not in followed:
+                counts[row] = UNSEEN
+            elif told_ns is not None and now > told_ns:
+                known = np.float32(np.exp(-(now - told_ns) / 1e9 / max(room.absent_s, 1.0)))
                 counts[row] = known * counts[row] + (1 - known) * UNSEEN
         return counts
 

@@ -190,6 +190,18 @@ def test_a_command_without_a_room_gets_the_microphones(plan, head, make):
     assert (guess.room, heard.room) == ("kitchen", "bath")
 
 
+def test_a_room_whose_sensors_never_spoke_is_not_taken_for_occupied(plan, head, make):
+    pipeline = HomePipeline(HomeConfig(), plan, head)
+    pipeline.network = Believing({0: (0.1, 0.9), 1: (0.1, 0.9)})
+    scene = [told for i in range(10) if (told := pipeline.push(make.radar(0.2 * i))) is not None][-1]
+    kitchen, bath = ({r.room: r for r in scene.rooms}[slug] for slug in ("kitchen", "bath"))
+    assert (kitchen.occupied, bath.occupied) == (True, False)
+    assert bath.p_occupied == pytest.approx(0.25)
+    pipeline.push(make.reading("bath_pir", 2.0, "motion", 1.0))
+    scene = pipeline.push(make.radar(2.2))
+    assert {r.room: r.occupied for r in scene.rooms}["bath"]
+
+
 def test_commands_twice_or_late_or_empty_are_counted(pipeline, make):
     first = make.command(10)
     pipeline.push(make.radar(10))

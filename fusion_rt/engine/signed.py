@@ -6,7 +6,7 @@ import numpy as np
 
 from fusion_rt.errors import EngineError
 
-UNSIGNED, SIGNED = 255, 127  # levels above zero
+UNSIGNED, SIGNED = 255, 127  # levels above zero of either kind of pair
 
 
 def with_signed_pairs(model: bytes, source: str) -> bytes:
@@ -21,7 +21,7 @@ def with_signed_pairs(model: bytes, source: str) -> bytes:
         raise EngineError(f"{source}: quantised, and its pairs cannot be read: pip install onnx") from error
     try:
         graph = onnx.load_from_string(model)
-    except Exception as error:  # protobuf's own; TensorRT will say what is wrong
+    except Exception as error:  # protobuf has a kind of its own
         raise EngineError(f"{source}: not an ONNX model; export it again") from error
     held = {tensor.name: tensor for tensor in graph.graph.initializer}
     done: set[str] = set()

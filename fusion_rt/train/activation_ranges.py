@@ -14,9 +14,9 @@ import onnx
 import onnxruntime as ort
 from msgspec import Struct
 
+from fusion_rt.engine.signed import SIGNED, UNSIGNED
 from fusion_rt.transforms import Array
 
-UNSIGNED, SIGNED = 255, 127  # levels beside zero
 VALUES = 20_000  # of a tensor and a frame that are looked at
 RANGES = np.geomspace(0.05, 1.0, 60)  # of the largest value
 

@@ -110,7 +110,7 @@ def quantize_part(part: str, source: Path, target: Path, feeds: Iterable[Feed]) 
     model = onnx.load(str(target))
     correct_biases(model, reference, given[:BIAS_FEEDS])
     onnx.save(model, str(target))
-    onnx.checker.check_model(onnx.load(str(target)), full_check=True)
+    onnx.checker.check_model(model, full_check=True)
 
 
 def _override(step: Step) -> dict[str, Any]:

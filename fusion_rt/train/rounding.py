@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from fusion_rt.engine.signed import SIGNED, UNSIGNED
 from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.quantize import QUANTISED
 
 WEIGHT_LEVELS = 64  # either side of zero: the files' seven bits
-INPUT_LEVELS, POSITIVE_LEVELS = 127, 255  # either side of zero; above it, where nothing is below
 
 
 def round_convolutions(net: DrivingNet) -> list[str]:
@@ -45,7 +45,7 @@ def rounded_input(x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x
     lowest, highest = x.detach().aminmax()
-    levels = POSITIVE_LEVELS if lowest >= 0 else INPUT_LEVELS
+    levels = UNSIGNED if lowest >= 0 else SIGNED
     scale = (torch.maximum(highest, -lowest) / levels).clamp(min=1e-12).reshape(1)
     nothing = torch.zeros(1, dtype=torch.int32, device=x.device)
     bottom = 0 if lowest >= 0 else -levels

@@ -214,6 +214,9 @@ def train_home(
     ),
     homes: Annotated[int, typer.Option(min=1, help="How many, each with another plan.")] = 120,
     hours: Annotated[float, typer.Option(min=0.02, help="Of each home.")] = 0.25,
+    pace: Annotated[
+        float | None, typer.Option(min=0.1, help="Of life in the homes that are made; drawn if not given.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to train, over all starts.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the first home; each next has the next.")] = 3000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
@@ -239,7 +242,7 @@ def train_home(
         from fusion_rt.train.home import loop
         from fusion_rt.train.home import tapes as simulated
         from fusion_rt.train.home.export import export as write
-    made = simulated.make(tapes, homes=homes, hours=hours, seed=seed, workers=workers)
+    made = simulated.make(tapes, homes=homes, hours=hours, seed=seed, pace=pace, workers=workers)
     with progress("simulating homes") as advance:
         for done, _ in enumerate(made, 1):
             advance(done, homes)

@@ -15,37 +15,34 @@ from numpy.typing import NDArray
 from fusion_rt.home.canvas import Canvas
 from fusion_rt.home.clock import PacketClock
 from fusion_rt.home.config import HomeConfig
-from fusion_rt.home.events import Events, Falls, Mention
+from fusion_rt.home.events import Events, Mention
+from fusion_rt.home.falls import Falls
 from fusion_rt.home.histories import Microphone, Radar, Readings, Worn
 from fusion_rt.home.intake import Intake
 from fusion_rt.home.intents import Grounding
 from fusion_rt.home.modalities import EVENT_KINDS, MODALITY
-from fusion_rt.home.network import ROOM_ACTIVITIES, Answers, HomeNetwork
+from fusion_rt.home.network import Answers, HomeNetwork
 from fusion_rt.home.observation import Observation, Observer, without
-from fusion_rt.home.occupancy import Occupancy
 from fusion_rt.home.people import Found, People, Track
 from fusion_rt.home.raster import Raster
 from fusion_rt.home.reasons import MEMORY, Reasons, shares
-from fusion_rt.home.room_features import GROUPS, SLICES
+from fusion_rt.home.room_features import SLICES
+from fusion_rt.home.rooms import Rooms
 from fusion_rt.home.sounds import Sounds
 from fusion_rt.home_packets import HomeReading, RadarPoints, Sound
 from fusion_rt.messages import Command, Header, Packet, complete_ns
 from fusion_rt.models.head import Head
-from fusion_rt.plan import OUTSIDE, Plan
+from fusion_rt.plan import Plan
 from fusion_rt.scene import (
     POSTURES,
     HomeSensorUse,
     Intent,
     Person,
-    RoomState,
     Scene,
     SceneCertificate,
     Why,
 )
 
-# Who is in a room that no sensor tells about any more.
-UNSEEN = np.array([0.75, 0.18, 0.05, 0.015, 0.005], dtype=np.float32)
-FILLS_P = 0.6  # a neighbour that becomes so likely is where somebody went
 WHY_EVERY = 5  # scenes between two looks without a modality
 COMMAND_S = 5.0  # older commands are not obeyed
 NEAR_M = 0.8  # what sees a person lies so near
@@ -73,9 +70,7 @@ class HomePipeline:
         self._falls, self._sounds = Falls(), Sounds(config.event_p)
         self._grounding = Grounding(plan)
         self._modality = {slug: MODALITY[sensor.kind] for slug, sensor in plan.sensors.items()}
-        self._near = neighbours(plan)
-        self._tells = sensors_of_rooms(plan)
-        self._hold_s: dict[str, float] = {}  # what was set since the start
+        self._rooms = Rooms(config, plan, self.canvas.rooms)
         self._gap_ns = round(config.gap_s * 1e9)
         self._seq = 0
         self.counters = self.intake.counters
@@ -116,8 +111,7 @@ class HomePipeline:
         says. Raises KeyError for a room that is not in the plan, ValueError for no time from 0 to a day."""
         if not 0 <= hold_s <= 86400:
             raise ValueError(f"hold_s is {hold_s:g}, expected 0 to 86400")
-        self._occupancy[room].hold(hold_s)
-        self._hold_s[room] = hold_s
+        self._rooms.hold(room, hold_s)
 
     @property
     def model(self) -> str:
@@ -131,7 +125,6 @@ class HomePipeline:
 
     def _begin(self) -> None:
         """As if nothing had been heard yet."""
-        config = self.config
         self.intake.forget()
         self.network.forget()
         self._people.forget()
@@ -139,15 +132,9 @@ class HomePipeline:
         self._events.forget()
         self._falls.forget()
         self._sounds.forget()
-        self._occupancy = {
-            slug: Occupancy(room, on=config.on, off=config.off) for slug, room in self.plan.rooms.items()
-        }
-        for slug, hold_s in self._hold_s.items():
-            self._occupancy[slug].hold(hold_s)
-        self._p: dict[str, float] = dict.fromkeys(self.plan.rooms, 0.0)
+        self._rooms.forget()
         self._told_ns: int | None = None  # when the latest scene was
         self._news = False  # something asked for a scene at once, too soon after the latest
-        self._blind_ns: dict[str, int] = {}  # room -> when a sensor told about it last
         self._commands: list[Command] = []
         self._command_ns: dict[str, int] = {}
 
@@ -176,11 +163,7 @@ class HomePipeline:
         slug, stamp_ns = packet.header.sensor_id, packet.header.stamp_ns
         room = self.plan.sensors[slug].room
         if packet.kind == "contact":
-            for door in self.plan.doors.values():
-                if door.contact == slug:
-                    for side in door.rooms:
-                        if side != OUTSIDE:
-                            self._occupancy[side].leave(stamp_ns)
+            self._rooms.moves(slug, stamp_ns)
         elif packet.kind == "button" and packet.value == 1.0:
             self._events.mention(Mention("doorbell", room, 0.99, stamp_ns, "button"))
         elif packet.kind == "smoke" and packet.value == 1.0:
@@ -245,12 +228,20 @@ class HomePipeline:
         tracks = self._people.update(found_people(answers.people), now, dt_s)
         watch.lap("people")
         followed = {t.room for t in tracks}
-        counts = self._widened(answers.counts, status, followed, now)
-        self._ways_out(counts, now)
+        counts = self._rooms.widened(answers.counts, status, followed, now)
+        self._rooms.take(counts, self._people.left, now)
         by_track = {t.id: self._seen_by(t, seen) for t in tracks}
-        watched = {self.plan.sensors[s].room for s in self.observer.spatial if status[s] == "used"}
-        rooms = self._rooms(counts, answers, watched, present, missing, ages, now)
-        self._feel_falls(tracks, by_track, now)
+        rooms = self._rooms.states(
+            counts,
+            answers,
+            self._reasons,
+            watched={self.plan.sensors[s].room for s in self.observer.spatial if status[s] == "used"},
+            present=present,
+            missing=missing,
+            ages=ages,
+            now=now,
+        )
+        self._feel_falls(tracks, by_track, seen, now)
         events = self._events.told(missing, ages)
         intents = self._intents(counts, followed, missing, ages)
         people = tuple(self._person(t, by_track[t.id], missing, ages, now) for t in tracks)
@@ -270,77 +261,6 @@ class HomePipeline:
             return None
         return self.network.run(without(seen, modality, self.observer.kinds), dt_s, remember=False)
 
-    def _widened(self, counts: Array, status: Mapping[str, str], followed: set[str], now: int) -> Array:
-        """A room that no sensor tells about any more is less and less known. One that none told about yet,
-        and where nobody is followed, is not known at all: what the network believes of it is what homes are
-        like. followed: rooms with a track."""
-        counts = counts.copy()
-        for row, (slug, room) in enumerate(self.plan.rooms.items()):
-            if any(status[sensor] == "used" for sensor in self._tells[slug]):
-                self._blind_ns[slug] = now
-            told_ns = self._blind_ns.get(slug)
-            if told_ns is None and slug not in followed:
-                counts[row] = UNSEEN
-            elif told_ns is not None and now > told_ns:
-                known = np.float32(np.exp(-(now - told_ns) / 1e9 / max(room.absent_s, 1.0)))
-                counts[row] = known * counts[row] + (1 - known) * UNSEEN
-        return counts
-
-    def _ways_out(self, counts: Array, now: int) -> None:
-        for slug in self._people.left:
-            self._occupancy[slug].leave(now, surely=True)
-        for row, slug in enumerate(self.canvas.rooms):
-            p = 1.0 - float(counts[row, 0])
-            if p >= FILLS_P > self._p[slug]:
-                for beside in self._near[slug]:
-                    self._occupancy[beside].leave(now)
-            self._p[slug] = p
-
-    def _rooms(
-        self,
-        counts: Array,
-        answers: Answers,
-        watched: set[str],
-        present: tuple[str, ...],
-        missing: tuple[str, ...],
-        ages: dict[str, float],
-        now: int,
-    ) -> tuple[RoomState, ...]:
-        rooms = []
-        for row, slug in enumerate(self.canvas.rooms):
-            state, p = self._occupancy[slug], self._p[slug]
-            occupied = state.update(p, now, watched=slug in watched)
-            chances = [float(v) for v in counts[row]]
-            people = max(range(len(chances)), key=lambda n: chances[n])
-            if occupied and people == 0:
-                people = 1 + max(range(len(chances) - 1), key=lambda n: chances[n + 1])
-            doing = {"empty": 1 - p}
-            doing |= {name: p * float(v) for name, v in zip(ROOM_ACTIVITIES, answers.activities[row])}
-            best = max(ROOM_ACTIVITIES, key=lambda name: doing[name])
-            mine = tuple(s for s in self._tells[slug] if s in missing)
-            heard = tuple(m for m in present if m in GROUPS and self._tells_of(slug, m, missing))
-            rooms.append(
-                RoomState(
-                    room=slug,
-                    p_occupied=p,
-                    occupied=occupied,
-                    people=people if occupied else 0,
-                    people_p=tuple(chances),
-                    activity=best if occupied else "empty",
-                    activity_p=doing,
-                    since_ns=state.since_ns,
-                    why=Why(
-                        shares=self._reasons.of_room(row, heard),
-                        missing=mine,
-                        ages_ms={s: ages[s] for s in self._tells[slug] if s in ages},
-                    ),
-                )
-            )
-        return tuple(rooms)
-
-    def _tells_of(self, room: str, modality: str, missing: tuple[str, ...]) -> bool:
-        return any(self._modality[s] == modality and s not in missing for s in self._tells[room])
-
     def _seen_by(self, track: Track, seen: Observation) -> dict[str, float]:
         """modality -> how much of it lies where the person is: radar points and boxes."""
         place = track.x[:2].astype(np.float32)
@@ -354,9 +274,10 @@ class HomePipeline:
             by["camera"] = float(seen.sights[near, 9].max())
         return by
 
-    def _feel_falls(self, tracks: list[Track], by: dict[int, dict[str, float]], now: int) -> None:
-        for track in tracks:
-            self._falls.look(track, tuple(by[track.id]), now)
+    def _feel_falls(
+        self, tracks: list[Track], by: dict[int, dict[str, float]], seen: Observation, now: int
+    ) -> None:
+        self._falls.look(self._people.tracks, by, seen, now)
         for slug, history in self.intake.histories.items():
             if isinstance(history, Worn):
                 lying = [t for t in tracks if t.posture[2] > 0.5] or tracks
@@ -389,7 +310,7 @@ class HomePipeline:
         total = max(sum(postures), 1e-6)
         named = {name: v / total for name, v in zip(POSTURES, postures)}
         best = max(named, key=lambda name: named[name])
-        around = set(self._tells.get(track.room, ()))
+        around = set(self._rooms.tells.get(track.room, ()))
         return Person(
             track_id=track.id,
             position=(float(track.x[0]), float(track.x[1])),
@@ -476,25 +397,3 @@ def present_modalities(status: Mapping[str, str], modality: Mapping[str, str]) -
     """Those of which a sensor is in use, and that the network takes in."""
     used = {modality[slug] for slug, state in status.items() if state == "used"}
     return tuple(m for m in SLICES if m in used)
-
-
-def neighbours(plan: Plan) -> dict[str, set[str]]:
-    """room -> rooms behind its doors."""
-    near: dict[str, set[str]] = {slug: set() for slug in plan.rooms}
-    for door in plan.doors.values():
-        a, b = door.rooms
-        if OUTSIDE not in (a, b):
-            near[a].add(b)
-            near[b].add(a)
-    return near
-
-
-def sensors_of_rooms(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """room -> the sensors that tell about it: in it, or at its doors."""
-    tells: dict[str, list[str]] = {slug: [] for slug in plan.rooms}
-    for slug, sensor in plan.sensors.items():
-        ends = [set(d.rooms) for d in plan.doors.values() if d.contact == slug]
-        for room in tells:
-            if sensor.room == room or any(room in end for end in ends):
-                tells[room].append(slug)
-    return {room: tuple(slugs) for room, slugs in tells.items()}

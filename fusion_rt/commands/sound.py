@@ -1,4 +1,4 @@
-"""fusion-rt hear, train sounds, eval sounds, bench voice: sound at home."""
+"""fusion-rt hear, train sounds, train effects, eval sounds, bench voice: sound at home."""
 
 from __future__ import annotations
 
@@ -125,6 +125,53 @@ def train_sounds(
     kinds = ", ".join(linear.labels)
     console.print(f"{out}: {spec.name} version {spec.version}: {kinds}", highlight=False, soft_wrap=True)
     console.print(f"judge it with `fusion-rt eval sounds DIR --head {out}`", highlight=False, soft_wrap=True)
+
+
+def train_effects(
+    package: Annotated[
+        Path, typer.Argument(help="The wheel of aisfx 0.1.2, or where it is installed.", show_default=False)
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Sounds to learn from, in ESC-10's layout; labels are not used.")
+    ] = None,
+    speech: Annotated[Path | None, typer.Option(help="A folder of people speaking.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the package.")] = Path(
+        "out/sound-effects"
+    ),
+    updates: Annotated[int, typer.Option(min=1, help="How long to learn: one takes a second or two.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sounds that are made up.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
+    version: Annotated[str, typer.Option(help="Of the package.")] = "1",
+) -> None:
+    """Teach a small network to answer as aisfx does: the package sound-effects.
+
+    pip download --no-deps aisfx==0.1.2
+    fusion-rt train effects aisfx-0.1.2-py2.py3-none-any.whl --data esc10
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError("this needs torch: pip install 'fusion-rt[train]'") from error
+    from fusion_rt.train.sounds import effects
+    from fusion_rt.train.sounds.clips import read_clips, read_speech
+    from fusion_rt.train.sounds.training import synthetic_clips
+
+    torch.set_num_threads(threads)
+    clips = (
+        synthetic_clips(seed) + (read_clips(data) if data else []) + (read_speech(speech) if speech else [])
+    )
+    settings = effects.Settings(updates=updates, seed=seed)
+    with progress("learning sound effects") as advance:
+        student = effects.learn(
+            effects.Teacher(package),
+            [clip.pcm / 32768.0 for clip in clips],
+            settings,
+            show=lambda done, error: advance(done, updates),
+        )
+    given = (f" --data {data.name}" if data else "") + (f" --speech {speech.name}" if speech else "")
+    command = f"fusion-rt train effects {package.name}{given} --updates {updates} --seed {seed}"
+    spec = effects.write(student, out, version=version, trained_with=command)
+    console.print(f"{out}: {spec.name} version {spec.version}", highlight=False, soft_wrap=True)
 
 
 def eval_sounds(

@@ -1,5 +1,5 @@
 """How well sounds are told apart, by folds of labelled clips: the head with each fold held out, a linear
-baseline on the packaged embedding alone, and the head that is bundled."""
+baseline on what sound-effects makes of them alone, and the head that is bundled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fusion_rt.train.sounds import training
 from fusion_rt.train.sounds.clips import Clip, read_clips
 from fusion_rt.train.sounds.discriminant import Array, fit
 
-BASELINE = "linear on the embedding"
+BASELINE = "linear on sound-effects"
 HELD_OUT = "head, fold held out"
 
 
@@ -99,7 +99,7 @@ def render(report: SoundReport) -> Table:
 
 
 def _baseline(data: training.Featured) -> Row:
-    """A linear head on a clip's pooled embedding, folds held out; shrunk as suits it best on folds 1 to 3."""
+    """A linear head on a clip's pooled effects, folds held out."""
     x = data.x[:, 0, SUMMARY:]
     taken = np.empty(len(data.labels), object)
     for fold in sorted(set(data.folds.tolist())):

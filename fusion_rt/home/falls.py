@@ -104,7 +104,11 @@ class Falls:
                     for modality in word.modalities:
                         suspect.by[modality] = max(word.p, suspect.by.get(modality, 0.0))
             z = echoes(seen.radar[seen.radar[:, 6] < FRESH_S], suspect.x, suspect.y)
-            _settle(suspect, not (len(z) >= UP_POINTS and z.mean() >= UPRIGHT_M), now_ns)
+            up = len(z) >= UP_POINTS and bool(z.mean() >= UPRIGHT_M)
+            if up:  # what spoke for it speaks no more
+                suspect.scenes.clear()
+                suspect.by.clear()
+            _settle(suspect, not up, now_ns)
 
     def feel(self, sensor_id: str, worn: Worn, room: str, now_ns: int) -> None:
         """room: where the person that wears it is believed to be."""

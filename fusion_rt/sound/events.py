@@ -1,6 +1,6 @@
-"""Kinds of sounds, by a small head over what a sound is like (`summary`) and what a speech network makes of
-it (`embedding`). A sound is looked at again and again while it goes on, always from its onset; without one,
-the last five seconds are looked at now and then: rain has no onset."""
+"""Kinds of sounds, by a small head over what a sound is like (`summary`) and what a network that knows sound
+effects makes of it (`effects`). A sound is looked at again and again while it goes on, always from its onset;
+without one, the last five seconds are looked at now and then: rain has no onset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.head import Head
-from fusion_rt.sound.embedding import Embedding, pooled
+from fusion_rt.sound.effects import Effects
 from fusion_rt.sound.framing import FRAME_NS, RATE_HZ, Frame
 from fusion_rt.sound.segments import FLOOR_DB, Segments
 from fusion_rt.sound.summary import SAMPLES, SECONDS, padded, summary
@@ -40,20 +40,20 @@ class Classifier:
 
     def __init__(self, head: str | Path = HEAD, *, threads: int = 1) -> None:
         self._head = Head.load(head, threads=threads)
-        if set(self._head.inputs) != {"summary", "embedding"} or "events" not in self._head.spec.labels:
+        if set(self._head.inputs) != {"summary", "effects"} or "events" not in self._head.spec.labels:
             raise ConfigError(f"{head}: no sound head: it takes {', '.join(self._head.inputs)}")
         self.labels = self._head.spec.labels["events"]
         self.identity = self._head.identity
         self.thresholds = self._head.spec.thresholds
         self.trained_with = self._head.spec.trained_with
-        self._embedding = Embedding(SAMPLES)
+        self._effects = Effects()
         self.embedding: NDArray[np.float32] = np.empty(0, np.float32)
 
     def look(self, pcm: NDArray[Any]) -> dict[str, float]:
         """pcm (N,) int16 or float at 16 kHz, the newest five seconds of it. `embedding` is then what the head
-        saw of it, (288,) float32."""
-        self._head.inputs["summary"][0], self._head.inputs["embedding"][0] = features(pcm, self._embedding)
-        self.embedding = self._head.inputs["embedding"][0].copy()
+        saw of it, (1024,) float32."""
+        self._head.inputs["summary"][0], self._head.inputs["effects"][0] = features(pcm, self._effects)
+        self.embedding = self._head.inputs["effects"][0].copy()
         return dict(zip(self.labels, map(float, self._head.run()["events"][0])))
 
 
@@ -140,10 +140,10 @@ class SoundEvents:
         return sure
 
 
-def features(pcm: NDArray[Any], embedding: Embedding) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the head takes of pcm (N,): (292,) summary and (288,) pooled embedding, float32."""
+def features(pcm: NDArray[Any], effects: Effects) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the head takes of pcm (N,): (292,) summary and (1024,) pooled effects, float32."""
     x = padded(pcm)
-    return summary(x), pooled(embedding.of(0.5 * x))
+    return summary(x), effects.of(x[: len(pcm)])
 
 
 def _loud(pcm: NDArray[np.int16]) -> bool:

@@ -81,7 +81,7 @@ def test_sounds_come_in_order_and_cover_everything(office, as_chunks, quiet):
     ends = [s.header.stamp_ns + round(s.duration_s * 1e9) for s in sounds]
     assert [s.header.stamp_ns for s in sounds] == [0, *ends[:-1]]
     assert not any(kind in OTHER for s in sounds for kind in s.events)
-    assert {s.embedding.size for s in sounds} == {0, 288}
+    assert {s.embedding.size for s in sounds} == {0, 1024}
     onsets = [onset_ns for s in sounds for onset_ns in s.onsets.values()]
     assert onsets
     assert all(abs(onset_ns / 1e9 - 2) < 0.3 for onset_ns in onsets)

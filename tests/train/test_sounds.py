@@ -54,7 +54,7 @@ def test_a_package_says_what_the_discriminant_says(folder, tmp_path):
     head = Head.load(tmp_path / "head")
     assert sounds.trained_folds(head.spec.trained_with) == (4, 5)
     x = data.x[0, 0]
-    head.inputs["summary"][0], head.inputs["embedding"][0] = x[: training.SUMMARY], x[training.SUMMARY :]
+    head.inputs["summary"][0], head.inputs["effects"][0] = x[: training.SUMMARY], x[training.SUMMARY :]
     np.testing.assert_allclose(head.run()["events"], softmax(linear.logits(x[None])), atol=1e-3)
 
 

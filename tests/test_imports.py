@@ -21,6 +21,7 @@ LEVELS = [
         "config",
         "errors",
         "header",
+        "heap",
         "home_packets",
         "home_truth",
         "images",

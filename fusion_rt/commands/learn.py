@@ -259,7 +259,8 @@ def train_home(
         command = (
             f"fusion-rt train home --homes {homes} --hours {hours:g} --seed {seed} --minutes {minutes:g}"
             f" --lanes {lanes} --ticks {ticks} --rate {rate:g}"
-        ) + (f" --start {start}" if start else "")
+        ) + (f" --pace {pace:g}" if pace else "")
+        command += f" --start {start}" if start else ""
         spec = write(net, package, version=version, trained_with=command)
         _say(f"{package}: {spec.name} version {spec.version}")
 

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from fusion_rt.home.observation import SIGHT_COLUMNS, Observation
+from fusion_rt.home.observation import RADAR_COLUMNS, SIGHT_COLUMNS, Observation
 from fusion_rt.home.people import Track
 
 Array = NDArray[np.float32]
@@ -68,7 +68,7 @@ class Descents:
     def at(self, now_ns: int, tracks: Sequence[Track], seen: Observation) -> list[Descent]:
         """tracks: also those that are not confirmed: who fell is often found anew."""
         found, upright, low = [], [], []
-        fresh = seen.radar[seen.radar[:, 6] < FRESH_S]
+        fresh = fresh_points(seen)
         for track in tracks:
             x, y = float(track.x[0]), float(track.x[1])
             z = echoes(fresh, x, y)
@@ -100,6 +100,12 @@ class Descents:
         near &= sights[:, _AGE] < SIGHT_S
         low = (sights[:, _HEIGHT] <= LIES_M) & (sights[:, _ASPECT] >= LIES_ASPECT)
         return bool((near & low).any()) and _stood(self._sights, x, y, STANDS_M)
+
+
+def fresh_points(seen: Observation) -> Array:
+    """(N, 7): the radar points of a moment."""
+    points: Array = seen.radar[seen.radar[:, RADAR_COLUMNS.index("age")] < FRESH_S]
+    return points
 
 
 def echoes(points: Array, x: float, y: float) -> Array:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 
-from fusion_rt.home.descents import FRESH_S, UPRIGHT_M, Descents, echoes
+from fusion_rt.home.descents import UPRIGHT_M, Descents, echoes, fresh_points
 from fusion_rt.home.events import Mention
 from fusion_rt.home.histories import Worn
 from fusion_rt.home.observation import Observation
@@ -97,13 +97,14 @@ class Falls:
                 self._words.append(
                     _Word(now_ns, float(track.x[0]), float(track.x[1]), track.fall, modalities)
                 )
+        fresh = fresh_points(seen)
         for suspect in self._seen:
             for word in self._words:
                 if _together(suspect, word.x, word.y, word.stamp_ns):
                     suspect.scenes["network"] = 1
                     for modality in word.modalities:
                         suspect.by[modality] = max(word.p, suspect.by.get(modality, 0.0))
-            z = echoes(seen.radar[seen.radar[:, 6] < FRESH_S], suspect.x, suspect.y)
+            z = echoes(fresh, suspect.x, suspect.y)
             up = len(z) >= UP_POINTS and bool(z.mean() >= UPRIGHT_M)
             if up:  # what spoke for it speaks no more
                 suspect.scenes.clear()

@@ -70,7 +70,7 @@ class HomePipeline:
         self._falls, self._sounds = Falls(), Sounds(config.event_p)
         self._grounding = Grounding(plan)
         self._modality = {slug: MODALITY[sensor.kind] for slug, sensor in plan.sensors.items()}
-        self._rooms = Rooms(config, plan, self.canvas.rooms)
+        self._rooms = Rooms(config, plan)
         self._gap_ns = round(config.gap_s * 1e9)
         self._seq = 0
         self.counters = self.intake.counters

@@ -25,11 +25,10 @@ Array = NDArray[np.float32]
 
 
 class Rooms:
-    """rooms: slugs, in the network's order."""
+    """Of a plan, in its order, which is the network's."""
 
-    def __init__(self, config: HomeConfig, plan: Plan, rooms: tuple[str, ...]) -> None:
-        self._config, self._plan, self._rooms = config, plan, rooms
-        self._modality = {slug: MODALITY[sensor.kind] for slug, sensor in plan.sensors.items()}
+    def __init__(self, config: HomeConfig, plan: Plan) -> None:
+        self._config, self._plan = config, plan
         self._near = neighbours(plan)
         self.tells = sensors_of_rooms(plan)
         self._hold_s: dict[str, float] = {}  # what was set since the start
@@ -79,7 +78,7 @@ class Rooms:
         """The counts of this scene; left: rooms that a track left."""
         for slug in left:
             self._occupancy[slug].leave(now, surely=True)
-        for row, slug in enumerate(self._rooms):
+        for row, slug in enumerate(self._plan.rooms):
             p = 1.0 - float(counts[row, 0])
             if p >= FILLS_P > self._p[slug]:
                 for beside in self._near[slug]:
@@ -101,7 +100,7 @@ class Rooms:
         """watched: rooms whose radar or camera works; present: modalities that work; missing: sensors that do
         not; ages: of each sensor's newest word, ms."""
         rooms = []
-        for row, slug in enumerate(self._rooms):
+        for row, slug in enumerate(self._plan.rooms):
             state, p = self._occupancy[slug], self._p[slug]
             occupied = state.update(p, now, watched=slug in watched)
             chances = [float(v) for v in counts[row]]
@@ -133,7 +132,8 @@ class Rooms:
         return tuple(rooms)
 
     def _heard(self, room: str, modality: str, missing: tuple[str, ...]) -> bool:
-        return any(self._modality[s] == modality and s not in missing for s in self.tells[room])
+        sensors = self._plan.sensors
+        return any(MODALITY[sensors[s].kind] == modality and s not in missing for s in self.tells[room])
 
 
 def neighbours(plan: Plan) -> dict[str, set[str]]:

@@ -32,7 +32,6 @@ class Effects:
 
     def __init__(self, package: str | Path = PACKAGE) -> None:
         self._head = Head.load(package)
-        self.identity = self._head.identity
 
     def of(self, x: NDArray[np.float64]) -> Array:
         """x (N,) at 16 kHz, its peak at one -> (1024,): the mean and the maximum of what its blocks are

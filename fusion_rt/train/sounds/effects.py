@@ -7,6 +7,7 @@ PAMI 2016), and learns on from sounds without labels."""
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import warnings
@@ -28,6 +29,7 @@ from fusion_rt.errors import ConfigError
 from fusion_rt.models.head import MODEL, HeadSpec, describe
 from fusion_rt.sound import effects
 from fusion_rt.sound.framing import RATE_HZ
+from fusion_rt.train.export import OPSET
 from fusion_rt.train.sounds.textures import coloured, texture
 
 OLD_SCALAR = "numpy.core.multiarray.scalar"
@@ -64,13 +66,11 @@ class Teacher(nn.Module):
         self.layers = nn.ModuleList()
         for i, (inputs, outputs) in enumerate(pairwise(CHANNELS)):
             block, n = f"embedding_net.conv_block{i // 2 + 1}", i % 2 + 1
-            norm = {
-                k: weights[f"{block}.bn{n}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")
-            }
+            norm = {key: weights[f"{block}.bn{n}.{key}"] for key in NORM}
             scale = norm["weight"] / torch.sqrt(norm["running_var"] + 1e-5)
             layer = nn.Conv2d(inputs, outputs, 3, padding=1)
-            layer.weight.data = weights[f"{block}.conv{n}.weight"] * scale.view(-1, 1, 1, 1)
-            layer.bias.data = norm["bias"] - norm["running_mean"] * scale  # type: ignore[union-attr]
+            layer.weight = nn.Parameter(weights[f"{block}.conv{n}.weight"] * scale.view(-1, 1, 1, 1))
+            layer.bias = nn.Parameter(norm["bias"] - norm["running_mean"] * scale)
             self.layers.append(layer)
         self.requires_grad_(False)
 
@@ -85,7 +85,7 @@ class Student(nn.Module):
         """spectrograms (B, 100, 70): sounds by whose responses the layers are narrowed."""
         super().__init__()
         first, *others = teacher.layers
-        self.layers = nn.ModuleList([_copied(first)])
+        self.layers = nn.ModuleList([copy.deepcopy(first).requires_grad_(True)])
         x = torch.relu(first(spectrograms.unsqueeze(1)))
         for i, (layer, rank) in enumerate(zip(others, RANKS), 1):
             responses = layer(x)
@@ -152,7 +152,7 @@ def write(student: Student, folder: Path, *, version: str, trained_with: str) ->
             str(whole),
             input_names=["spectrogram"],
             output_names=["embedding"],
-            opset_version=17,
+            opset_version=OPSET,
             dynamo=False,
         )
     write_small(whole, folder / MODEL)
@@ -198,12 +198,6 @@ def _part(rng: np.random.Generator, sounds: Sequence[Pcm]) -> Pcm:
     return played / (np.abs(played).max() + 1e-9)
 
 
-def _copied(layer: Any) -> nn.Conv2d:
-    copy = nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
-    copy.load_state_dict(layer.state_dict())
-    return copy
-
-
 def _narrowed(layer: Any, responses: Tensor, rank: int) -> nn.Sequential:
     """The convolution onto the `rank` directions in which its responses vary most, and back."""
     y = responses.transpose(0, 1).flatten(1)
@@ -211,10 +205,10 @@ def _narrowed(layer: Any, responses: Tensor, rank: int) -> nn.Sequential:
     _, directions = torch.linalg.eigh(torch.cov(y))
     basis = directions[:, -rank:]
     narrow = nn.Conv2d(layer.in_channels, rank, 3, padding=1, bias=False)
-    narrow.weight.data = torch.einsum("or,oihw->rihw", basis, layer.weight)
+    narrow.weight = nn.Parameter(torch.einsum("or,oihw->rihw", basis, layer.weight))
     mix = nn.Conv2d(rank, layer.out_channels, 1)
-    mix.weight.data = basis[:, :, None, None].clone()
-    mix.bias.data = mean + basis @ (basis.T @ (layer.bias - mean))  # type: ignore[union-attr]
+    mix.weight = nn.Parameter(basis[:, :, None, None].clone())
+    mix.bias = nn.Parameter(mean + basis @ (basis.T @ (layer.bias - mean)))
     return nn.Sequential(narrow, mix)
 
 

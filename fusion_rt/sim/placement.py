@@ -157,7 +157,7 @@ class Builder:
         share = rng.uniform(*self.street.parked)
         if rng.random() > 0.8:
             share = 0.0
-        style = rng.choice(3, p=[0.68, 0.2, 0.12])
+        style = rng.choice(3, p=[0.78, 0.13, 0.09])
         yaw = (0.0, np.pi / 2, float(rng.uniform(0.7, 1.2)) * rng.choice([-1, 1]))[style]
         pitch = (rng.uniform(5.2, 7.0), rng.uniform(2.5, 3.2), rng.uniform(3.0, 3.8))[style]
         offset = (rng.uniform(-1.2, 1.1), rng.uniform(2.2, 4.0), rng.uniform(1.8, 3.2))[style]
@@ -191,8 +191,8 @@ class Builder:
             d = rng.choice([-1, 1]) * (self.road.half_width + rng.uniform(1.5, 28))
             yaw = (
                 rng.uniform(-np.pi, np.pi)
-                if rng.random() < 0.6
-                else rng.integers(4) * np.pi / 2 + rng.normal(0, 0.1)
+                if rng.random() < 0.4
+                else rng.choice(4, p=[0.35, 0.15, 0.35, 0.15]) * np.pi / 2 + rng.normal(0, 0.1)
             )
             self._user(self._vehicle(), self._somewhere(), float(d), float(yaw))
 
@@ -217,7 +217,7 @@ class Builder:
                     yaw = rng.uniform(-np.pi, np.pi)
                 if rng.random() >= riding:
                     speed = 0.0 if waiting else float(np.clip(rng.normal(1.3, 0.4), 0, 2.5))
-                    self._walker(at_s, at_d, yaw, speed)
+                    self._company(at_s, at_d, yaw, speed, int(rng.choice([1, 2, 3], p=[0.5, 0.38, 0.12])))
                     continue
                 speed = 0.0 if waiting else float(rng.uniform(1.0, 6.0))
                 back, aside = ((0.0, 0.9), (2.0, 0.3))[rng.integers(2)]  # beside each other, or in a row
@@ -247,8 +247,10 @@ class Builder:
             if rng.random() < 0.3:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             speed = float(np.clip(rng.normal(1.3, 0.35), 0.0, 2.5)) if rng.random() < 0.7 else 0.0
-            alone = rng.random() < 0.7
-            for _ in range(int(rng.geometric(0.6)) if alone else int(rng.integers(2, 6))):
+            if rng.random() < 0.65:
+                self._company(s, d, yaw, speed, int(rng.choice([1, 2, 3, 4], p=[0.52, 0.34, 0.1, 0.04])))
+                continue
+            for _ in range(int(rng.integers(2, 6))):
                 turn = yaw + rng.normal(0, 0.2 if speed > 0 else 1.5)
                 self._walker(s + rng.normal(0, 0.8), d + rng.normal(0, 0.7), turn, speed)
 
@@ -271,8 +273,21 @@ class Builder:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             self._rider(self._somewhere(), d, yaw, speed)
 
-    def _walker(self, s: float, d: float, yaw: float, speed: float) -> None:
-        self._user("pedestrian", s, d, yaw, speed * np.cos(yaw), speed * np.sin(yaw), margin=0.05)
+    def _company(self, s: float, d: float, yaw: float, speed: float, number: int) -> None:
+        """People who belong together, shoulder to shoulder and seldom one behind the other. Of the pedestrians
+        in KITTI's tracking labels 18 % have another within 0.8 m and 32 % within 1 m."""
+        rng = self.rng
+        beside = rng.random() < 0.85
+        direction = yaw + (np.pi / 2 if beside else 0.0)
+        for _ in range(number):
+            turn = yaw + rng.normal(0, 0.12) if speed > 0 else yaw + rng.normal(0, 0.8)
+            self._walker(s, d, turn, speed, margin=-0.15)
+            step = rng.uniform(0.56, 0.95) if beside else rng.uniform(0.8, 1.2)
+            s += step * np.cos(direction) + rng.normal(0, 0.08)
+            d += step * np.sin(direction) + rng.normal(0, 0.08)
+
+    def _walker(self, s: float, d: float, yaw: float, speed: float, margin: float = 0.05) -> None:
+        self._user("pedestrian", s, d, yaw, speed * np.cos(yaw), speed * np.sin(yaw), margin=margin)
 
     def _rider(self, s: float, d: float, yaw: float, speed: float) -> None:
         self._user("cyclist", s, d, yaw, speed * np.cos(yaw), speed * np.sin(yaw), margin=0.1)

@@ -32,6 +32,7 @@ class CpuDecoder:
             device.instruction_set,
             head=spec.head,
             threshold=spec.decode_threshold,
+            slack=spec.peak_slack,
             room=spec.max_objects,
             margin_m=spec.points_margin_m,
             most=spec.points_most,

@@ -22,6 +22,7 @@ from fusion_rt.kernels.box_launchers import (
     Grouped,
     check_iou,
     check_roi,
+    check_slack,
     check_threshold,
 )
 from fusion_rt.kernels.native import GridLike
@@ -68,6 +69,8 @@ class DecodeKernel(BoxKernel):
         threshold: float,
         k: int,
         out: DeviceBuffer,
+        *,
+        slack: float = 0.0,
     ) -> None:
         device, canvas = self._device, grid_of(grid)
         expect("heatmap", heatmap, np.float32, (None, grid.ny, grid.nx))
@@ -77,8 +80,8 @@ class DecodeKernel(BoxKernel):
         candidate = self._candidate(heatmap.size)
         device.zero(self._counters)
         device.launch(
-            "decode_peaks", heatmap, regression, len(heatmap), canvas, logit, candidate, self._counters,
-            items=heatmap.size,
+            "decode_peaks", heatmap, regression, len(heatmap), canvas, logit, check_slack(slack), candidate,
+            self._counters, items=heatmap.size,
         )  # fmt: skip
         device.launch(
             "decode_boxes", heatmap, regression, canvas, candidate, self.held, k, out,

@@ -69,6 +69,7 @@ class CudaDecoder:
             spec.decode_threshold,
             spec.max_objects,
             rows,
+            slack=spec.peak_slack,
         )
         held = kernels["decode"].held
         for given in inputs.values():  # of those that are no rows nothing must be left

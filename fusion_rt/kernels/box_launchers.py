@@ -41,12 +41,20 @@ class DecodeKernel(Kernel):
         self.counts = {"peaks": 0, "overflow": 0, "broken": 0}
 
     def __call__(
-        self, heatmap: Array, regression: Array, grid: GridLike, threshold: float, k: int, out: Array
+        self,
+        heatmap: Array,
+        regression: Array,
+        grid: GridLike,
+        threshold: float,
+        k: int,
+        out: Array,
+        *,
+        slack: float = 0.0,
     ) -> int:
         """heatmap (classes, ny, nx) logits, regression (ny, nx, 15), threshold a probability
         -> out (k, 16): x y z l w h yaw vx vy score class, std of x y z size yaw; returns how many rows.
-        A peak is above the threshold and not below any of its eight neighbours of its class; of equal
-        neighbours the first cell. Ordered by score, ties by class and cell; other rows are left alone."""
+        A peak is above the threshold and of its eight neighbours of its class none is higher by more than
+        `slack`, a logit; of equal neighbours the first cell. Ordered by score, ties by class and cell; other rows are left alone."""
         canvas = check_grid(grid)
         check("heatmap", heatmap, np.float32, (None, grid.ny, grid.nx))
         check("regression", regression, np.float32, (grid.ny, grid.nx, 15))
@@ -57,13 +65,20 @@ class DecodeKernel(Kernel):
         rows = int(
             self.library.frt_decode(
                 self.threads, ptr(heatmap), ptr(regression), len(heatmap), canvas,
-                ctypes.c_float(logit), k, ptr(self._candidate),
-                ptr(self._counters), ptr(out),
+                ctypes.c_float(logit), ctypes.c_float(check_slack(slack)), k,
+                ptr(self._candidate), ptr(self._counters), ptr(out),
             )
         )  # fmt: skip
         peaks, broken = (int(n) for n in self._counters)
         self.counts = {"peaks": peaks, "overflow": peaks - rows, "broken": broken}
         return rows
+
+
+def check_slack(slack: float) -> float:
+    """Raises DeviceError unless it is finite and not negative."""
+    if not 0 <= slack < np.inf:
+        raise DeviceError(f"slack is {slack}, expected a logit, 0 or more")
+    return slack
 
 
 def check_threshold(threshold: float) -> float:

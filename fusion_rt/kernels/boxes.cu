@@ -7,10 +7,11 @@
 
 enum { PEAKS = 0, BROKEN = 1, DECODE_COUNTERS = 2 };
 
-// A cell is a peak of its class where no neighbour is higher; of equal neighbours the first is taken. Peaks whose
-// box is not finite are counted apart.
+// A cell is a peak of its class where no neighbour is higher by more than the slack, a logit: people who walk side by
+// side lie in cells side by side, and what of one object is told twice, suppression ends. Of equal neighbours the
+// first is taken. Peaks whose box is not finite are counted apart.
 FRT_KERNEL(decode_peaks)(const float* heatmap, const float* regression, int classes, Grid g, float threshold_logit,
-                         int* candidate, int* counters) {
+                         float slack, int* candidate, int* counters) {
   const int cells = g.nx * g.ny;
   FRT_FOR(i, classes * cells) {
     const float value = heatmap[i];
@@ -24,7 +25,7 @@ FRT_KERNEL(decode_peaks)(const float* heatmap, const float* regression, int clas
         if ((dx == 0 && dy == 0) || x < 0 || x >= g.nx || y < 0 || y >= g.ny) continue;
         const float other = plane[y * g.nx + x];
         const bool earlier = dy < 0 || (dy == 0 && dx < 0);
-        if (other > value || (earlier && other == value)) {
+        if (other > value + slack || (earlier && other == value)) {
           peak = false;
           break;
         }

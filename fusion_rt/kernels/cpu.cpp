@@ -54,9 +54,9 @@ class Launch {
 };
 
 int decode(Launch& launch, const float* heatmap, const float* regression, int classes, Grid grid,
-           float threshold_logit, int k, int* candidate, int* counters, float* rows) {
+           float threshold_logit, float slack, int k, int* candidate, int* counters, float* rows) {
   std::fill(counters, counters + DECODE_COUNTERS, 0);
-  launch([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, candidate, counters); });
+  launch([&] { decode_peaks(heatmap, regression, classes, grid, threshold_logit, slack, candidate, counters); });
   const int peaks = counters[PEAKS], n = std::min(peaks, k);
   // Ranking is quadratic: a noisy heatmap with thousands of peaks must not cost seconds.
   if (peaks > k) {
@@ -190,9 +190,9 @@ FRT_EXPORT void frt_wait(int threads, int job) { Launch(threads).wait(job); }
 
 // candidate has a place for every cell of the heatmap.
 FRT_EXPORT int frt_decode(int threads, const float* heatmap, const float* regression, int classes, Grid grid,
-                          float threshold_logit, int k, int* candidate, int* counters, float* rows) {
+                          float threshold_logit, float slack, int k, int* candidate, int* counters, float* rows) {
   Launch launch(threads);
-  return decode(launch, heatmap, regression, classes, grid, threshold_logit, k, candidate, counters, rows);
+  return decode(launch, heatmap, regression, classes, grid, threshold_logit, slack, k, candidate, counters, rows);
 }
 
 FRT_EXPORT int frt_nms(int threads, const float* boxes, const int* classes, int n, const float* limits,
@@ -236,7 +236,7 @@ struct FirstLook {
   const float *heatmap, *regression, *features, *camera_bev;
   int classes, feature_channels, camera_channels;
   Grid head;
-  float threshold_logit;
+  float threshold_logit, slack;
   int room, *candidate, *counters;
   float* rows;  // (room, 16)
   // the points by cell, and the layers that look at them
@@ -256,8 +256,8 @@ struct FirstLook {
 FRT_EXPORT int frt_first_look(int threads, const FirstLook* look) {
   const FirstLook& l = *look;
   Launch launch(threads);
-  const int n = decode(launch, l.heatmap, l.regression, l.classes, l.head, l.threshold_logit, l.room, l.candidate,
-                       l.counters, l.rows);
+  const int n = decode(launch, l.heatmap, l.regression, l.classes, l.head, l.threshold_logit, l.slack, l.room,
+                       l.candidate, l.counters, l.rows);
   if (n == 0) return 0;
   launch.shared([&] {
     roi_points(l.grouped, l.start, l.count, l.layers, l.cells, l.rows, &n, n, l.margin, l.most, l.at, l.size, l.kind,

@@ -13,7 +13,14 @@ import numpy as np
 
 from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
-from fusion_rt.kernels.box_launchers import ROI_HIDDEN, Grouped, check_iou, check_roi, check_threshold
+from fusion_rt.kernels.box_launchers import (
+    ROI_HIDDEN,
+    Grouped,
+    check_iou,
+    check_roi,
+    check_slack,
+    check_threshold,
+)
 from fusion_rt.kernels.native import Array, GridLike, Kernel, address, check, check_grid
 
 ROW = 16  # numbers of a decoded row
@@ -28,6 +35,7 @@ class _FirstLook(ctypes.Structure):
         *((name, c_int) for name in ("classes", "feature_channels", "camera_channels")),
         ("head", native.Grid),
         ("threshold_logit", c_float),
+        ("slack", c_float),
         ("room", c_int),
         *((name, c_void_p) for name in ("candidate", "counters", "rows", "grouped", "start", "count")),
         ("layers", c_int),
@@ -67,12 +75,13 @@ class FirstLookKernel(Kernel):
         *,
         head: GridLike,
         threshold: float,
+        slack: float,
         room: int,
         margin_m: float,
         most: int,
         layers: Sequence[Array],
     ) -> None:
-        """head: the canvas of the outputs; threshold and room as the decode kernel's threshold and k;
+        """head: the canvas of the outputs; threshold, slack and room as the decode kernel's threshold, slack and k;
         margin_m, most and layers (at, size, kind, second, bias) as those of roi_points."""
         super().__init__(threads, instruction_set)
         at, size, kind, second, bias = layers
@@ -91,8 +100,8 @@ class FirstLookKernel(Kernel):
             "inside": np.empty(room, np.int32),
         }  # fmt: skip
         self._look = _FirstLook(
-            head=check_grid(head), threshold_logit=check_threshold(threshold), room=room, margin=margin_m,
-            most=most, channels=self._channels, counters=ctypes.addressof(self._counters),
+            head=check_grid(head), threshold_logit=check_threshold(threshold), slack=check_slack(slack),
+            room=room, margin=margin_m, most=most, channels=self._channels, counters=ctypes.addressof(self._counters),
         )  # fmt: skip
         self._look_at = ctypes.addressof(self._look)
         self._point(self._held)

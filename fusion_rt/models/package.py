@@ -73,6 +73,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     points_most        of a box with more points than that, about so many
     deltas             meaning of each slot of the refinement's second output
     decode_threshold   smallest heatmap score that is decoded
+    peak_slack         logit: a cell is a peak where no neighbour is higher by more
     scores             how refined scores become probabilities, by class
     score_thresholds   smallest such score worth showing, by class
     nms_iou            overlap above which the weaker box of a class goes, by class
@@ -101,6 +102,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     points_most: int
     deltas: tuple[str, ...]
     decode_threshold: float
+    peak_slack: float = 0.0
     scores: dict[str, ScoreFit]
     score_thresholds: dict[str, float]
     nms_iou: dict[str, float]

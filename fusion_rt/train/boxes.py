@@ -19,7 +19,8 @@ LOG_SIGMA_LIMIT = (-6.0, 4.0)
 
 
 def decode(heatmap: Tensor, regression: Tensor, preset: Preset, *, k: int) -> Tensor:
-    """The k best local maxima of each sample, best first.
+    """The k best peaks of each sample, best first: cells that no neighbour exceeds by more than the preset's
+    slack.
 
     heatmap (B, classes, ny, nx) logits, regression (B, 15, ny, nx). Returns (B, k, 16): x y z l w h
     yaw vx vy score class and the five standard deviations. Which way along its axis a box faces is not
@@ -27,7 +28,8 @@ def decode(heatmap: Tensor, regression: Tensor, preset: Preset, *, k: int) -> Te
     """
     ny, nx = heatmap.shape[2:]
     scores = heatmap.sigmoid()
-    peaks = torch.where(F.max_pool2d(scores, 3, 1, 1) == scores, scores, torch.zeros_like(scores))
+    peak = F.max_pool2d(heatmap, 3, 1, 1) <= heatmap + preset.peak_slack
+    peaks = torch.where(peak, scores, torch.zeros_like(scores))
     score, index = peaks.flatten(1).topk(k)
     kind, cell = index // (ny * nx), index % (ny * nx)
     r = regression.flatten(2).gather(2, cell[:, None].expand(-1, regression.shape[1], -1))

@@ -165,6 +165,7 @@ def describe(
         points_most=MOST_POINTS,
         deltas=DELTAS,
         decode_threshold=DECODE_THRESHOLD,
+        peak_slack=p.peak_slack,
         scores={label: ScoreFit() for label in p.classes},
         score_thresholds=thresholds,
         nms_iou=dict(zip(p.classes, NMS_IOU)),

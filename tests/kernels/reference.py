@@ -235,7 +235,7 @@ def roi_points(xyz, lot, rows, margin_m, most, at, size, kind, second, bias):
 # --- boxes -------------------------------------------------------------------------------------------------
 
 
-def decode(heatmap, regression, grid, threshold, k):
+def decode(heatmap, regression, grid, threshold, k, slack=0.0):
     """Rows (<= k, 16) float64, best first, and the counts."""
     logit = np.float32(np.log(threshold / (1 - threshold)))
     found, broken = [], 0
@@ -247,7 +247,7 @@ def decode(heatmap, regression, grid, threshold, k):
                 for y in range(max(iy - 1, 0), min(iy + 2, grid.ny))
                 for x in range(max(ix - 1, 0), min(ix + 2, grid.nx))
             ]
-            if any(plane[c] > value or (plane[c] == value and c < (iy, ix)) for c in around):
+            if any(plane[c] > value + np.float32(slack) or (plane[c] == value and c < (iy, ix)) for c in around):
                 continue
             if np.isfinite(value) and (np.abs(regression[:, iy, ix]) <= 1e6).all():
                 found.append((-float(value), label, int(iy), int(ix)))

@@ -19,10 +19,10 @@ def head(grid, classes=3, seed=0):
     return heatmap, rng.normal(size=(15, grid.ny, grid.nx), scale=2).astype(np.float32)
 
 
-def run(device, heatmap, regression, grid, threshold=0.4, k=300):
+def run(device, heatmap, regression, grid, threshold=0.4, k=300, slack=0.0):
     """heatmap (classes, ny, nx), regression (15, ny, nx) -> rows, counts."""
     kernel, out = device.kernel("decode"), np.full((k, 16), 77, np.float32)
-    n = kernel(heatmap, np.ascontiguousarray(regression.transpose(1, 2, 0)), grid, threshold, k, out)
+    n = kernel(heatmap, np.ascontiguousarray(regression.transpose(1, 2, 0)), grid, threshold, k, out, slack=slack)
     assert (out[n:] == 77).all()
     return out[:n], kernel.counts
 
@@ -54,6 +54,23 @@ def test_finds_the_peaks_that_scipy_finds(device, grid):
     np.testing.assert_array_equal(found[np.lexsort(found.T[::-1])], wanted)
 
 
+@pytest.mark.parametrize("slack", [0.1, 0.5, 1e9])
+def test_cells_hardly_lower_than_a_neighbour_are_peaks_too(device, reference, grid, slack):
+    heatmap, regression = head(grid)
+    rows, counts = run(device, heatmap, regression, grid, slack=slack)
+    expected, expected_counts = reference.decode(heatmap, regression, grid, 0.4, 300, slack)
+    assert counts == expected_counts and counts["peaks"] > run(device, heatmap, regression, grid)[1]["peaks"]
+    assert_rows(rows, expected)
+    if slack == 1e9:
+        assert len(rows) == np.count_nonzero(heatmap > np.log(0.4 / 0.6))
+
+
+def test_two_people_in_cells_side_by_side_are_two(device, grid):
+    heatmap, regression = np.full((1, grid.ny, grid.nx), -5, np.float32), np.zeros((15, grid.ny, grid.nx), np.float32)
+    heatmap[0, 4, 6:8] = 2.0, 1.7
+    assert [run(device, heatmap, regression, grid, slack=s)[1]["peaks"] for s in (0.0, 0.2, 0.5)] == [1, 1, 2]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     heatmap=hnp.arrays(
@@ -62,13 +79,15 @@ def test_finds_the_peaks_that_scipy_finds(device, grid):
         elements=st.sampled_from([-1.0, 0.0, -0.0, 1.0, 2.0, 3e38, np.inf, -np.inf, np.nan]),
     ),
     k=st.integers(0, 12),
+    slack=st.sampled_from([0.0, 1.0, 3e38]),
 )
-def test_ties_and_broken_logits(reference, heatmap, k):
+def test_ties_and_broken_logits(reference, heatmap, k, slack):
     grid = reference.Grid(0.0, 0.0, 1.0, nx=5, ny=4)
     regression = np.zeros((15, 4, 5), np.float32)
     regression[8] = np.arange(20).reshape(4, 5)  # which cell it was
-    rows, counts = run(CpuDevice(2), heatmap, regression, grid, 0.4, k)
-    expected, expected_counts = reference.decode(heatmap, regression, grid, 0.4, k)
+    rows, counts = run(CpuDevice(2), heatmap, regression, grid, 0.4, k, slack)
+    with np.errstate(over="ignore"):
+        expected, expected_counts = reference.decode(heatmap, regression, grid, 0.4, k, slack)
     assert counts == expected_counts
     assert_rows(rows, expected)
 

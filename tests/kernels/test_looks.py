@@ -12,6 +12,7 @@ from fusion_rt.errors import DeviceError
 from fusion_rt.kernels import native
 from fusion_rt.kernels.looks import ROW, FirstLookKernel, SecondLookKernel
 
+SLACK = 0.3
 HEAD = SimpleNamespace(x_min=-4.0, y_min=-3.0, cell_m=1.0, nx=9, ny=7)
 ROOM, CLASSES, FEATURES, CAMERA, CHANNELS, SHARES = 12, 3, 5, 4, 64, 3
 IOU, THRESHOLD, MARGIN_M, MOST = [0.1, 0.2, 0.3], 0.3, 0.5, 20
@@ -51,7 +52,8 @@ def grouped(rng, cases, threads, n=3000):
 
 def first_look(threads, build, given):
     return FirstLookKernel(
-        threads, build, head=HEAD, threshold=THRESHOLD, room=ROOM, margin_m=MARGIN_M, most=MOST, layers=given
+        threads, build, head=HEAD, threshold=THRESHOLD, slack=SLACK, room=ROOM, margin_m=MARGIN_M, most=MOST,
+        layers=given,
     )
 
 
@@ -67,7 +69,7 @@ def test_the_first_look_is_its_kernels_in_turn(cases, threads, build):
         look.bind(seen, camera, points, told)
         n = look()
         rows, decode, expected = np.zeros((ROOM, ROW), np.float32), device.kernel("decode"), inputs()
-        assert n == decode(seen["heatmap"][0], seen["boxes"][0], HEAD, THRESHOLD, ROOM, rows)
+        assert n == decode(seen["heatmap"][0], seen["boxes"][0], HEAD, THRESHOLD, ROOM, rows, slack=SLACK)
         assert look.counts == decode.counts
         assert (n == ROOM) == peaks  # more peaks than room, or none
         if n == 0:

@@ -16,7 +16,8 @@ def test_decode_gives_back_what_was_put_in():
     regression = torch.zeros(1, 15, 112, 112)
     heatmap[0, 2, 60, 30] = 2.0
     heatmap[0, 0, 10, 5] = 1.0
-    heatmap[0, 0, 10, 6] = 0.5  # beside a higher one: no maximum
+    heatmap[0, 0, 10, 6] = 0.9 - P.peak_slack  # beside a higher one: no peak
+    heatmap[0, 0, 9, 5] = 1.1 - P.peak_slack  # beside one that is hardly higher
     regression[0, :, 60, 30] = torch.tensor(
         [0.25, -0.5, 0.9, 0.5, -0.5, 0.6, math.sin(4.0), math.cos(4.0), 3, -4, -1, -2, -3, -4, 9.0]
     )
@@ -35,8 +36,9 @@ def test_decode_gives_back_what_was_put_in():
     assert best[:9] == pytest.approx(expected, abs=1e-4)
     assert best[9:11] == pytest.approx([1 / (1 + math.exp(-2)), 2])
     assert best[11:] == pytest.approx(np.exp([-1, -2, -3, -4, 4]), rel=1e-5)
-    assert rows[0, 1, 10] == 0
-    assert rows[0, 2, 9] < 0.01
+    assert rows[0, 1, 10] == rows[0, 2, 10] == 0
+    assert rows[0, 2, 9] == pytest.approx(1 / (1 + math.exp(-0.6)))
+    assert rows[0, 3, 9] < 0.01
 
 
 def answer(n, **given):

@@ -18,7 +18,7 @@ from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.models.package import ModelPackage, digest
 from fusion_rt.models.presets import Preset
 from fusion_rt.percepts import FirstLook
-from fusion_rt.train.boxes import look_again, refine
+from fusion_rt.train.boxes import Surroundings, answer, refine, surroundings
 from fusion_rt.train.export import export_part, export_points
 from fusion_rt.train.geometry import Blocks, positions
 from fusion_rt.train.half import write_half
@@ -28,6 +28,7 @@ from fusion_rt.train.samples import pillar_inputs
 from fusion_rt.transforms import Array
 
 FEWEST_POINTS = 5  # of an object that is worth learning from
+DRAWS, JITTERED = 16, 24  # of each frame, and boxes beside the truth in each
 
 
 @dataclass(frozen=True)
@@ -38,43 +39,53 @@ class AdaptConfig:
     batch: int = 6
     learning_rate: float = 3e-4
     hold: float = 0.02
-    jittered: int = 24
     seed: int = 1
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Boxes to look at again: rows (1, K, 16) that were decoded and some beside the truth, the boxes they
+    should be (1, K, 7), how much each counts for that (1, K), and what is around them. The look itself is
+    all that learns, so this stays the same however often it is learned from."""
+
+    rows: Tensor
+    truth: Tensor
+    weight: Tensor
+    given: Surroundings
 
 
 @dataclass(frozen=True)
 class Example:
     """One labelled frame.
 
-    rows (n, 16), features (1, F, ny, nx), camera_bev (1, C, ny, nx) and points as the second look is given
-    them; boxes (k, 9) and cls (k,) of the objects to learn; judged (n,) bool,
-    rows whose score the labels can tell: others lie where nothing is labelled."""
+    boxes (k, 9) and cls (k,) of the objects to learn; draws: one of them is looked at in a step; judged
+    (1, K) bool: rows whose score the labels can tell, of each draw: others lie where nothing is labelled."""
 
-    rows: Tensor
-    features: Tensor
-    camera_bev: Tensor
-    points: Blocks
     boxes: Array
     cls: Array
+    draws: tuple[Draw, ...]
     judged: Tensor
 
 
-def example(look: FirstLook, boxes: Array, cls: Array, judged: Array, preset: Preset) -> Example:
-    """Of the boxes (k, 7) and classes (k,) that are labelled, those that have points are learned."""
+def example(
+    look: FirstLook, boxes: Array, cls: Array, judged: Array, preset: Preset, *, seed: int = 1
+) -> Example:
+    """Of the boxes (k, 7) and classes (k,) that are labelled, those that have points are learned. judged (n,)
+    bool: rows of the look whose score the labels can tell."""
     features, number, occupied, _ = pillar_inputs(look.xyz, look.intensity, preset)
     points = positions(features, occupied[number], preset)
     inside = [(np.abs(in_box_frame(points[:, :3], box)) <= box[3:6] / 2).all(1) for box in boxes]
     seen = np.array([mask.sum() >= FEWEST_POINTS for mask in inside], bool)
     still = np.zeros((int(seen.sum()), 2))  # labels of single frames know no velocity
-    return Example(
-        rows=torch.from_numpy(look.rows),
-        features=torch.from_numpy(look.features).permute(2, 0, 1)[None],
-        camera_bev=torch.from_numpy(look.camera_bev).permute(2, 0, 1)[None],
-        points=Blocks(points),
-        boxes=np.concatenate([boxes[seen], still], axis=1).astype(np.float32),
-        cls=cls[seen],
-        judged=torch.from_numpy(judged),
-    )
+    gt = np.concatenate([boxes[seen], still], axis=1).astype(np.float32), cls[seen]
+    canvases = [torch.from_numpy(c).permute(2, 0, 1)[None] for c in (look.features, look.camera_bev)]
+    blocks, rng, draws = Blocks(points), np.random.default_rng(seed), []
+    for _ in range(DRAWS):
+        rows, truth, weight = proposals(torch.from_numpy(look.rows)[None], [gt], rng, jittered=JITTERED)
+        draws.append(Draw(rows, truth, weight, surroundings(rows, *canvases, [blocks], preset)))
+    # Beside the truth there are boxes to judge only where there is a truth.
+    beside = np.full(JITTERED, bool(seen.any()))
+    return Example(*gt, tuple(draws), torch.from_numpy(np.concatenate([judged, beside]))[None])
 
 
 def fit(
@@ -95,7 +106,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * (1 - step / config.steps)
         loss = torch.stack(
-            [_loss(net, examples[i], config, rng) for i in _drawn(rng, examples, config.batch)]
+            [_loss(net, examples[i], rng.integers(DRAWS)) for i in _drawn(rng, examples, config.batch)]
         ).mean()
         held = torch.stack([(w - w0).square().sum() for w, w0 in zip(learned, start)]).sum()
         optimiser.zero_grad(set_to_none=True)
@@ -109,16 +120,12 @@ def _drawn(rng: np.random.Generator, examples: Sequence[Example], batch: int) ->
     return chosen
 
 
-def _loss(net: DrivingNet, e: Example, config: AdaptConfig, rng: np.random.Generator) -> Tensor:
-    gt = [(e.boxes, e.cls)]
-    rows, truth, weight = proposals(e.rows[None], gt, rng, jittered=config.jittered)
-    answer = look_again(net, rows, e.features, e.camera_bev, [e.points])
-    refined = refine(rows, answer).detach()
-    # Beside the truth there are boxes to judge only where there is a truth.
-    beside = torch.full((config.jittered,), len(e.boxes) > 0)
-    judged = torch.cat([e.judged, beside])[None]
-    parts = answer_losses(rows, answer, refined, truth, weight)
-    parts["score"] = score_loss(rows, answer, refined, gt, judged)
+def _loss(net: DrivingNet, e: Example, number: int) -> Tensor:
+    draw = e.draws[number]
+    told = answer(net, draw.rows, draw.given)
+    refined = refine(draw.rows, told).detach()
+    parts = answer_losses(draw.rows, told, refined, draw.truth, draw.weight)
+    parts["score"] = score_loss(draw.rows, told, refined, [(e.boxes, e.cls)], e.judged)
     return weighted(parts)[0]
 
 

@@ -87,17 +87,45 @@ class Answer:
     log_sigma: Tensor
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What the second look is given of n boxes: roi (n, 5 * F), camera_roi (n, 5 * C), box (n, 16), points
+    (N, 3) each in the frame of its box `which` (N,), counts (n,), sizes (n, 3) m, kinds (n,)."""
+
+    roi: Tensor
+    camera_roi: Tensor
+    box: Tensor
+    points: Tensor
+    which: Tensor
+    counts: Tensor
+    sizes: Tensor
+    kinds: Tensor
+
+
+def surroundings(
+    rows: Tensor, features: Tensor, camera_bev: Tensor, points: Sequence[Blocks], preset: Preset
+) -> Surroundings:
+    """Of rows (B, k, 16): the features (B, F, ny, nx) and (B, C, ny, nx) around each, and the points of its
+    sample that lie in it."""
+    boxes = rows[..., :7]
+    rois = (roi_sample(canvas, boxes, preset).flatten(0, 1) for canvas in (features, camera_bev))
+    inside = near_boxes(points, boxes)
+    sizes, kinds = boxes[..., 3:6].flatten(0, 1), rows[..., 10].flatten().long()
+    return Surroundings(*rois, box_context(rows).flatten(0, 1), *inside, sizes, kinds)
+
+
+def answer(net: DrivingNet, rows: Tensor, given: Surroundings) -> Answer:
+    """h(E, D(E)) of rows (B, k, 16) and what is around them."""
+    seen = net.points(given.points, given.which, given.counts, given.sizes, given.kinds)
+    out = net.refine(given.roi, given.camera_roi, given.box, seen)
+    return Answer(*(t.reshape(*rows.shape[:2], -1) for t in out))
+
+
 def look_again(
     net: DrivingNet, rows: Tensor, features: Tensor, camera_bev: Tensor, points: Sequence[Blocks]
 ) -> Answer:
-    """h(E, D(E)) of rows (B, k, 16): the features (B, F, ny, nx) and (B, C, ny, nx) around each, and those
-    of the points of each sample that lie in it."""
-    boxes = rows[..., :7]
-    rois = (roi_sample(canvas, boxes, net.preset) for canvas in (features, camera_bev))
-    inside = near_boxes(points, boxes)
-    seen = net.points(*inside, boxes[..., 3:6].flatten(0, 1), rows[..., 10].flatten().long())
-    out = net.refine(*(t.flatten(0, 1) for t in (*rois, box_context(rows))), seen)
-    return Answer(*(t.reshape(*rows.shape[:2], -1) for t in out))
+    """The second look at rows (B, k, 16) of a batch."""
+    return answer(net, rows, surroundings(rows, features, camera_bev, points, net.preset))
 
 
 def refine(rows: Tensor, answer: Answer) -> Tensor:

@@ -13,6 +13,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
+from fusion_rt.errors import ConfigError
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -47,6 +49,16 @@ class DrivingFirst(TyperGroup):
         if not args or (args[0] not in self.commands and args[0] != "--help"):
             args = ["driving", *args]
         return super().parse_args(ctx, args)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Imports of what an extra brings. Raises ConfigError where it is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        missing = (error.name or "more").split(".")[0]
+        raise ConfigError(f"this needs {missing}: pip install 'fusion-rt[{name}]'") from error
 
 
 def print_json(value: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +13,7 @@ from fusion_rt.commands.common import (
     Model,
     console,
     errors,
+    extra,
     left_out,
     print_json,
     print_table,
@@ -22,7 +21,6 @@ from fusion_rt.commands.common import (
 )
 from fusion_rt.commands.reports import Engine, perception, simulated_worlds
 from fusion_rt.commands.simulate_home import simulate_home
-from fusion_rt.errors import ConfigError
 
 simulations = typer.Typer(
     help="Simulate what sensors see, with the truth beside it: a drive, a home, or frames to train on.",
@@ -180,7 +178,7 @@ def train(
 
     torchrun --nproc-per-node 2 --no-python fusion-rt train --frames out/frames --out out/train --minutes 50
     """
-    with _extra("train"):
+    with extra("train"):
         from fusion_rt.train import loop
     config = loop.TrainConfig(
         frames=frames,
@@ -238,7 +236,7 @@ def train_home(
 
     Stop it and start it again: it goes on where it was.
     """
-    with _extra("train"):
+    with extra("train"):
         from fusion_rt.train.home import loop
         from fusion_rt.train.home import tapes as simulated
         from fusion_rt.train.home.export import export as write
@@ -280,7 +278,7 @@ def export(
 
     fusion-rt export --checkpoint out/train/last.pt --frames out/frames --out out/model
     """
-    with _extra("train"):
+    with extra("train"):
         from fusion_rt.train.write_package import write_package
     package = write_package(checkpoint, frames, out, scenes=scenes, thresholds=thresholds, version=version)
     for precision, files in package.spec.precisions.items():
@@ -330,7 +328,7 @@ def adapt(
 
     fusion-rt adapt my-frames --out my-model
     """
-    with _extra("train"):
+    with extra("train"):
         from fusion_rt.evaluation import adaptation
         from fusion_rt.train.adapt import AdaptConfig
     looking, config = perception(Engine(model)), AdaptConfig(steps=steps, seed=seed)
@@ -349,16 +347,6 @@ def adapt(
     with progress("learning") as advance:
         adapted = adaptation.adapt(looking.package, frames, out, config, source=str(folder), advance=advance)
     errors.print(f"{out}: {adapted.identity}", highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Imports of what an extra brings. Raises ConfigError where it is not installed."""
-    try:
-        yield
-    except ImportError as error:
-        missing = (error.name or "more").split(".")[0]
-        raise ConfigError(f"this needs {missing}: pip install 'fusion-rt[{name}]'") from error
 
 
 def _say(line: str) -> None:

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from fusion_rt.commands.common import Json, console, left_out, print_json, print_table, progress
-from fusion_rt.errors import ConfigError
+from fusion_rt.commands.common import Json, console, extra, left_out, print_json, print_table, progress
 
 Plan_ = Annotated[str, typer.Option("--plan", help="The home: a YAML file, or the name of a bundled one.")]
 
@@ -107,12 +106,9 @@ def train_sounds(
 
     fusion-rt train sounds --data esc10 --speech speech_intent --out out/sound-events
     """
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("this needs onnx: pip install 'fusion-rt[train]'") from error
-    from fusion_rt.train.sounds import training
-    from fusion_rt.train.sounds.clips import read_clips, read_speech
+    with extra("train"):
+        from fusion_rt.train.sounds import training
+        from fusion_rt.train.sounds.clips import read_clips, read_speech
 
     with progress("looking at clips") as advance:
         clips = training.featured(read_clips(data), advance)
@@ -148,13 +144,12 @@ def train_effects(
     pip download --no-deps aisfx==0.1.2
     fusion-rt train effects aisfx-0.1.2-py2.py3-none-any.whl --data esc10
     """
-    try:
+    with extra("train"):
         import torch
-    except ImportError as error:
-        raise ConfigError("this needs torch: pip install 'fusion-rt[train]'") from error
-    from fusion_rt.train.sounds import effects
-    from fusion_rt.train.sounds.clips import read_clips, read_speech
-    from fusion_rt.train.sounds.training import synthetic_clips
+
+        from fusion_rt.train.sounds import effects
+        from fusion_rt.train.sounds.clips import read_clips, read_speech
+        from fusion_rt.train.sounds.training import synthetic_clips
 
     torch.set_num_threads(threads)
     clips = (

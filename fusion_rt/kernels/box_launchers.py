@@ -54,7 +54,8 @@ class DecodeKernel(Kernel):
         """heatmap (classes, ny, nx) logits, regression (ny, nx, 15), threshold a probability
         -> out (k, 16): x y z l w h yaw vx vy score class, std of x y z size yaw; returns how many rows.
         A peak is above the threshold and of its eight neighbours of its class none is higher by more than
-        `slack`, a logit; of equal neighbours the first cell. Ordered by score, ties by class and cell; other rows are left alone."""
+        `slack`, a logit; of equal neighbours the first cell. Ordered by score, ties by class and cell; other
+        rows are left alone."""
         canvas = check_grid(grid)
         check("heatmap", heatmap, np.float32, (None, grid.ny, grid.nx))
         check("regression", regression, np.float32, (grid.ny, grid.nx, 15))

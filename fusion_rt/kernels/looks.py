@@ -81,8 +81,8 @@ class FirstLookKernel(Kernel):
         most: int,
         layers: Sequence[Array],
     ) -> None:
-        """head: the canvas of the outputs; threshold, slack and room as the decode kernel's threshold, slack and k;
-        margin_m, most and layers (at, size, kind, second, bias) as those of roi_points."""
+        """head: the canvas of the outputs; threshold, slack and room as the decode kernel's threshold, slack
+        and k; margin_m, most and layers (at, size, kind, second, bias) as those of roi_points."""
         super().__init__(threads, instruction_set)
         at, size, kind, second, bias = layers
         check("at", at, np.float32, (3, ROI_HIDDEN))
@@ -101,7 +101,8 @@ class FirstLookKernel(Kernel):
         }  # fmt: skip
         self._look = _FirstLook(
             head=check_grid(head), threshold_logit=check_threshold(threshold), slack=check_slack(slack),
-            room=room, margin=margin_m, most=most, channels=self._channels, counters=ctypes.addressof(self._counters),
+            room=room, margin=margin_m, most=most, channels=self._channels,
+            counters=ctypes.addressof(self._counters),
         )  # fmt: skip
         self._look_at = ctypes.addressof(self._look)
         self._point(self._held)

@@ -39,7 +39,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     state_channels: int
     point_widths: tuple[int, int]  # of what the second look makes of a box's points
     refine_widths: tuple[int, int]
-    peak_slack: float = 0.5  # logit: neighbours in the heatmap so little higher leave a cell a peak of its own
+    peak_slack: float = 0.5  # logit: a cell is a peak where no neighbour is higher by more
     context: int = 16
     box_context: int = 16
     box_channels: int = 15

@@ -274,8 +274,8 @@ class Builder:
             self._rider(self._somewhere(), d, yaw, speed)
 
     def _company(self, s: float, d: float, yaw: float, speed: float, number: int) -> None:
-        """People who belong together, shoulder to shoulder and seldom one behind the other. Of the pedestrians
-        in KITTI's tracking labels 18 % have another within 0.8 m and 32 % within 1 m."""
+        """People who belong together, shoulder to shoulder and seldom one behind the other. Of the
+        pedestrians in KITTI's tracking labels 18 % have another within 0.8 m and 32 % within 1 m."""
         rng = self.rng
         beside = rng.random() < 0.85
         direction = yaw + (np.pi / 2 if beside else 0.0)

@@ -24,8 +24,10 @@ from fusion_rt.sim.frame_files import POINT_M
 from fusion_rt.transforms import Array, transform_points
 
 CLASSES = ("car", "pedestrian", "cyclist")
+PEDESTRIAN = 1
 EDGES_M = (0, 5, 10, 20, 30, 45, 70)
 TURNS_DEG = (0, 30, 60, 90)  # of an object's axis out of the vehicle's
+NEAR_M = (0.6, 0.8, 1.0, 1.5, 2.0)  # from a pedestrian to the next one
 
 
 class Sample(Struct, frozen=True):
@@ -97,11 +99,13 @@ def points_in_box(points: Array, box: Array, margin_m: float = 0.0) -> Array:
 
 class Table(Struct, frozen=True):
     """counts[class, range] lists each object's points, turns[class] its axis out of the vehicle's, degrees;
+    next_m how far each pedestrian's next one is, inf where there is none, of all that are labelled;
     points_seen lists each frame's points in view."""
 
     counts: dict[tuple[int, int], list[int]]
     sizes: dict[int, list[Array]]
     turns: dict[int, list[float]]
+    next_m: list[float]
     points_seen: list[int]
     intensity: list[float]
     ground_z: list[float]
@@ -109,7 +113,7 @@ class Table(Struct, frozen=True):
 
 def tabulate(samples: Iterator[Sample]) -> Table:
     """Counts over frames; see the module's text for who is counted."""
-    table = Table({}, {}, {}, [], [], [])
+    table = Table({}, {}, {}, [], [], [], [])
     for sample in samples:
         view = sample.seen(sample.points)
         table.points_seen.append(int(view.sum()))
@@ -117,6 +121,7 @@ def tabulate(samples: Iterator[Sample]) -> Table:
         near = (np.abs(sample.points[:, 1]) < 2) & (np.abs(sample.points[:, 0] - 8) < 2)
         if near.any():
             table.ground_z.append(float(np.percentile(sample.points[near, 2], 20)))
+        table.next_m.extend(_nearest(sample.boxes[sample.cls == PEDESTRIAN, :2]))
         for box, kind, seen in zip(sample.boxes, sample.cls, sample.seen(sample.boxes[:, :3])):
             distance = float(np.hypot(box[0], box[1]))
             band = int(np.searchsorted(EDGES_M, distance, side="right")) - 1
@@ -131,9 +136,16 @@ def tabulate(samples: Iterator[Sample]) -> Table:
     return table
 
 
+def _nearest(places: Array) -> list[float]:
+    """How far from each of (n, 2) the next one is, m."""
+    apart = np.hypot(*(places[:, None] - places[None]).transpose(2, 0, 1))
+    np.fill_diagonal(apart, np.inf)
+    return apart.min(1, initial=np.inf).tolist()
+
+
 def report(real: Table, sim: Table) -> str:
     """The comparison as markdown, real / simulated: median points (objects), objects a frame and which way
-    they stand, mean sizes."""
+    they stand, how close pedestrians are to each other, mean sizes."""
     bands = [f"{a}-{b} m" for a, b in pairwise(EDGES_M)]
     lines = ["| points an object, real / sim | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|"]
     for kind, name in enumerate(CLASSES):
@@ -151,6 +163,15 @@ def report(real: Table, sim: Table) -> str:
         shares = [np.histogram(a, TURNS_DEG)[0] / max(len(a), 1) for a in turns]
         cells = [f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*shares)]
         lines.append(f"| {name} | {each} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| pedestrians with another within, real / sim | " + " | ".join(f"{m} m" for m in NEAR_M) + " |",
+    ]
+    lines.append("|---" * (len(NEAR_M) + 1) + "|")
+    shares = [[np.mean(np.array(t.next_m) < m) if t.next_m else np.nan for m in NEAR_M] for t in (real, sim)]
+    lines.append(
+        "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*shares)) + " |"
+    )
     lines.append("")
     for kind, name in enumerate(CLASSES):
         means = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from fusion_rt.context.modality import Encoder
 from fusion_rt.context.pipeline import PRESENT, SHARES
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.head import MODEL, HeadSpec, describe
-from fusion_rt.train.export import OPSET
+from fusion_rt.train.onnx_file import export_onnx
 
 DROPPED = 0.25  # of the modalities, in training
 
@@ -138,17 +137,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     inputs = {n: (1, *net.shapes[n]) for n in net.names} | {PRESENT: (1, len(net.names))}
     outputs = {q: (1, len(labels)) for q, labels in net.questions.items()} | {SHARES: (1, len(net.names))}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            _Deployed(copy.deepcopy(net)).eval(),
-            tuple(torch.zeros(shape) for shape in inputs.values()),
-            str(folder / MODEL),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    export_onnx(_Deployed(copy.deepcopy(net)), inputs, outputs, folder / MODEL)
     return describe(
         folder,
         name=name,

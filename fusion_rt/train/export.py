@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
 from fusion_rt.models.presets import Preset
 from fusion_rt.train.network import ANSWER, SPARSE, DrivingNet
+from fusion_rt.train.onnx_file import export_onnx
 
-OPSET = 17
 MAX_OBJECTS = 128  # rows of the refinement; unused ones are zero
 
 
@@ -103,21 +101,8 @@ class ChannelsLast(nn.Module):
 def export_part(net: DrivingNet, part: str, path: Path) -> None:
     """Write "camera", "bev" or "refine" as ONNX with fixed shapes."""
     inputs, outputs = tensor_shapes(net.preset)[part]
-    module = ChannelsLast(fold_batch_norm(getattr(net, part)), list(inputs), list(outputs)).eval()
-    examples: tuple[Tensor, ...] = tuple(torch.zeros(shape) for shape in inputs.values())
-    with warnings.catch_warnings():
-        # The tracing exporter is deprecated, but needs no further package and keeps readable names.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            module,
-            examples,
-            str(path),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(onnx.load(str(path)), full_check=True)
+    module = ChannelsLast(fold_batch_norm(getattr(net, part)), list(inputs), list(outputs))
+    export_onnx(module, inputs, outputs, path)
 
 
 def export_pillars(net: DrivingNet, path: Path) -> None:

@@ -247,7 +247,9 @@ def decode(heatmap, regression, grid, threshold, k, slack=0.0):
                 for y in range(max(iy - 1, 0), min(iy + 2, grid.ny))
                 for x in range(max(ix - 1, 0), min(ix + 2, grid.nx))
             ]
-            if any(plane[c] > value + np.float32(slack) or (plane[c] == value and c < (iy, ix)) for c in around):
+            if any(
+                plane[c] > value + np.float32(slack) or (plane[c] == value and c < (iy, ix)) for c in around
+            ):
                 continue
             if np.isfinite(value) and (np.abs(regression[:, iy, ix]) <= 1e6).all():
                 found.append((-float(value), label, int(iy), int(ix)))

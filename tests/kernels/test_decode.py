@@ -22,7 +22,9 @@ def head(grid, classes=3, seed=0):
 def run(device, heatmap, regression, grid, threshold=0.4, k=300, slack=0.0):
     """heatmap (classes, ny, nx), regression (15, ny, nx) -> rows, counts."""
     kernel, out = device.kernel("decode"), np.full((k, 16), 77, np.float32)
-    n = kernel(heatmap, np.ascontiguousarray(regression.transpose(1, 2, 0)), grid, threshold, k, out, slack=slack)
+    n = kernel(
+        heatmap, np.ascontiguousarray(regression.transpose(1, 2, 0)), grid, threshold, k, out, slack=slack
+    )
     assert (out[n:] == 77).all()
     return out[:n], kernel.counts
 
@@ -59,14 +61,18 @@ def test_cells_hardly_lower_than_a_neighbour_are_peaks_too(device, reference, gr
     heatmap, regression = head(grid)
     rows, counts = run(device, heatmap, regression, grid, slack=slack)
     expected, expected_counts = reference.decode(heatmap, regression, grid, 0.4, 300, slack)
-    assert counts == expected_counts and counts["peaks"] > run(device, heatmap, regression, grid)[1]["peaks"]
+    assert counts == expected_counts
+    assert counts["peaks"] > run(device, heatmap, regression, grid)[1]["peaks"]
     assert_rows(rows, expected)
     if slack == 1e9:
         assert len(rows) == np.count_nonzero(heatmap > np.log(0.4 / 0.6))
 
 
 def test_two_people_in_cells_side_by_side_are_two(device, grid):
-    heatmap, regression = np.full((1, grid.ny, grid.nx), -5, np.float32), np.zeros((15, grid.ny, grid.nx), np.float32)
+    heatmap, regression = (
+        np.full((1, grid.ny, grid.nx), -5, np.float32),
+        np.zeros((15, grid.ny, grid.nx), np.float32),
+    )
     heatmap[0, 4, 6:8] = 2.0, 1.7
     assert [run(device, heatmap, regression, grid, slack=s)[1]["peaks"] for s in (0.0, 0.2, 0.5)] == [1, 1, 2]
 

@@ -52,7 +52,14 @@ def grouped(rng, cases, threads, n=3000):
 
 def first_look(threads, build, given):
     return FirstLookKernel(
-        threads, build, head=HEAD, threshold=THRESHOLD, slack=SLACK, room=ROOM, margin_m=MARGIN_M, most=MOST,
+        threads,
+        build,
+        head=HEAD,
+        threshold=THRESHOLD,
+        slack=SLACK,
+        room=ROOM,
+        margin_m=MARGIN_M,
+        most=MOST,
         layers=given,
     )
 

@@ -54,6 +54,17 @@ def test_the_report_sets_both_side_by_side():
     assert "mean size of a car, m, real / sim: 4.00x2.00x1.50 / 4.00x2.00x1.50" in lines
 
 
+def test_how_close_people_are():
+    def person(x, y):
+        return [x, y, 0, 1, 1, 2, 0]
+
+    boxes = [person(8, 0), person(8, 0.7), person(30, 5), person(31.2, 5), person(8, 0.1)]
+    real = tabulate(iter([sample(boxes, [1, 1, 1, 1, 0], [[8, 0, 0]]), sample([person(9, 9)], [1], [])]))
+    assert real.next_m == pytest.approx([0.7, 0.7, 1.2, 1.2, np.inf])
+    text = report(real, tabulate(iter([sample([], [], [[8, 0, 0]])])))
+    assert "| share | 0 % / nan % | 40 % / nan % | 40 % / nan % | 80 % / nan % | 80 % / nan % |" in text
+
+
 def test_kitti_s_labels_sit_on_their_points(shared_data):
     samples = list(statistics.kitti(shared_data / "kitti_object"))
     assert len(samples) >= 10

@@ -62,11 +62,28 @@ def test_nobody_stands_inside_anybody_else(worlds):
         for i, a in enumerate(boxes):
             local = world.box(i, 0.0, ego)
             assert not (abs(local[0] - 1.0) < 1.5 and abs(local[1]) < 0.8), "someone stands on the ego"
-            for b in boxes[:i]:
+            for j, b in enumerate(boxes[:i]):
                 if np.hypot(*(a - b)[:2]) < (a[3] + b[3]) / 2:
-                    assert overlap(a, b) < 0.25, (a, b)
+                    # The boxes of people shoulder to shoulder hold their arms and strides too.
+                    both = all(world.actors[k].label == "pedestrian" for k in (i, j))
+                    assert overlap(a, b) < (0.5 if both else 0.25), (a, b)
                     pairs += 1
     assert pairs > 0
+
+
+def test_people_walk_together_as_in_real_streets():
+    apart = []
+    for seed in range(200, 240):
+        world = World.generate(seed)
+        people = np.array([(a.s, a.d) for a in world.actors if a.label == "pedestrian"]).reshape(-1, 2)
+        if len(people) > 1:
+            between = np.hypot(*(people[:, None] - people[None]).transpose(2, 0, 1))
+            apart.extend(np.partition(between, 1, axis=1)[:, 1])
+    assert len(apart) > 200
+    within = [float(np.mean(np.array(apart) < m)) for m in (0.4, 0.6, 0.8, 1.0)]
+    assert within[0] == 0
+    # KITTI's tracking labels, every tenth frame of 11 sequences, 895 pedestrians: 3, 18 and 32 %.
+    assert within[1:] == pytest.approx([0.03, 0.18, 0.32], abs=0.08)
 
 
 def test_velocity_is_the_change_of_place(worlds):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-import onnx
-import torch
 from torch import nn
 
 from fusion_rt.models.head import MODEL, HeadSpec, describe
-
-OPSET = 17
+from fusion_rt.train.onnx_file import export_onnx
 
 
 def write_head(
@@ -25,18 +21,5 @@ def write_head(
     """`net` as head.onnx with fixed float32 shapes, in the order of `inputs` and `outputs`, and head.yaml;
     `fields` as in HeadSpec."""
     folder.mkdir(parents=True, exist_ok=True)
-    examples: tuple[Any, ...] = tuple(torch.zeros(shape) for shape in inputs.values())
-    with warnings.catch_warnings():
-        # The tracing exporter is deprecated, but needs no further package and keeps readable names.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            net.eval(),
-            examples,
-            str(folder / MODEL),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(onnx.load(str(folder / MODEL)), full_check=True)
+    export_onnx(net, inputs, outputs, folder / MODEL)
     return describe(folder, inputs=inputs, outputs=outputs, **fields)

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from pathlib import Path
 
-import onnx
 import torch
 from torch import nn
 
 from fusion_rt.home.network import PERSON, ROOM_ACTIVITIES
 from fusion_rt.home.room_features import COLUMNS
 from fusion_rt.models.head import MODEL, HeadSpec, describe
-from fusion_rt.train.export import OPSET
 from fusion_rt.train.home.network import Deployed, HomeNet
+from fusion_rt.train.onnx_file import export_onnx
 
 
 def export(net: HomeNet, folder: Path, *, version: str, trained_with: str) -> HeadSpec:
     """Writes the package."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs, outputs = net.sizes.shapes()
-    module = Deployed(folded(net)).eval()
-    examples = tuple(torch.zeros(shape) for shape in inputs.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        torch.onnx.export(
-            module,
-            examples,
-            str(folder / MODEL),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(onnx.load(str(folder / MODEL)), full_check=True)
+    export_onnx(Deployed(folded(net)), inputs, outputs, folder / MODEL)
     return describe(
         folder,
         name="home-s",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import io
 import math
-import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -29,7 +28,7 @@ from fusion_rt.errors import ConfigError
 from fusion_rt.models.head import MODEL, HeadSpec, describe
 from fusion_rt.sound import effects
 from fusion_rt.sound.framing import RATE_HZ
-from fusion_rt.train.export import OPSET
+from fusion_rt.train.onnx_file import export_onnx
 from fusion_rt.train.sounds.textures import coloured, texture
 
 OLD_SCALAR = "numpy.core.multiarray.scalar"
@@ -143,18 +142,7 @@ def write(student: Student, folder: Path, *, version: str, trained_with: str) ->
     folder.mkdir(parents=True, exist_ok=True)
     shape = (1, effects.FRAMES, effects.BANDS)
     whole = folder / "whole.onnx"
-    with warnings.catch_warnings():
-        # The exporter's successor needs another package for the same file.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            student,
-            (torch.zeros(shape),),
-            str(whole),
-            input_names=["spectrogram"],
-            output_names=["embedding"],
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    export_onnx(student, {"spectrogram": shape}, ["embedding"], whole)
     write_small(whole, folder / MODEL)
     whole.unlink()
     return describe(

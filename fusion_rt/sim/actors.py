@@ -229,15 +229,44 @@ def _clothes(rng: Rng) -> Array:
 
 
 def pedestrian(rng: Rng) -> Shape:
-    """A person standing or walking, some with a bag."""
+    """A person standing or walking; some wear a coat or a skirt, carry something, or pull it along."""
     height = float(np.clip(rng.normal(1.73, 0.10), 1.15, 1.98))
     girth = rng.uniform(0.85, 1.25)
-    stride = rng.uniform(-0.45, 0.45) if rng.random() < 0.7 else rng.uniform(-0.05, 0.05)
+    stride = rng.uniform(-0.5, 0.5) if rng.random() < 0.7 else rng.uniform(-0.05, 0.05)
     parts = [_person(rng, height, girth, (stride, -stride), lean=rng.uniform(-0.03, 0.08))]
-    if rng.random() < 0.3:
-        bag = rng.uniform((0.12, 0.2, 0.25), (0.22, 0.35, 0.45))
-        parts.append(meshes.box(bag, (-0.2 * girth, 0, height * 0.68), Material.CLOTH, _clothes(rng)))
+    if rng.random() < 0.25:
+        hem = rng.uniform(0.2, 0.42) * height
+        parts.append(
+            meshes.tube(
+                (0, 0, 0.55 * height), (0, 0, hem), 0.16 * girth, Material.CLOTH, _clothes(rng),
+                end_radius=rng.uniform(0.2, 0.3) * girth,
+            )
+        )  # fmt: skip
+    parts += _luggage(rng, height, girth)
     return _shape("pedestrian", parts, None, slack=rng.uniform((0.1, 0.02, 0.0), (0.45, 0.14, 0.06)))
+
+
+def _luggage(rng: Rng, height: float, girth: float) -> list[TriMesh]:
+    """A rucksack, bags in the hands, a case that is pulled: any of these or none."""
+
+    def piece(smallest: Vec3, largest: Vec3, at: Vec3) -> TriMesh:
+        return meshes.box(rng.uniform(smallest, largest), at, Material.CLOTH, _clothes(rng))
+
+    parts = []
+    if rng.random() < 0.3:
+        parts.append(piece((0.12, 0.2, 0.25), (0.22, 0.35, 0.45), (-0.2 * girth, 0, height * 0.68)))
+    for side in (-1, 1):
+        if rng.random() < 0.2:
+            at = (
+                rng.uniform(-0.15, 0.15),
+                side * rng.uniform(0.22, 0.32) * girth,
+                rng.uniform(0.25, 0.55) * height,
+            )
+            parts.append(piece((0.15, 0.06, 0.2), (0.4, 0.2, 0.4), at))
+    if rng.random() < 0.05:
+        behind = -rng.uniform(0.35, 0.6), rng.uniform(-0.3, 0.3), 0.34
+        parts.append(piece((0.18, 0.28, 0.5), (0.32, 0.45, 0.65), behind))
+    return parts
 
 
 def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], lean: float) -> TriMesh:
@@ -272,8 +301,12 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
         parts.append(meshes.tube(knee, foot, 0.06, Material.CLOTH, trousers, end_radius=0.045))
         parts.append(meshes.box((0.26, 0.09, 0.07), foot + (0.06, 0, 0), Material.CLOTH, (30, 28, 28)))
         arm = shoulder + (0, side * 0.20 * girth, 0)
-        elbow = arm + 0.17 * h * np.array([-np.sin(angle), 0.1 * side, -np.cos(angle)])
-        hand = elbow + 0.16 * h * np.array([np.sin(abs(angle) + 0.2), 0, -np.cos(abs(angle) + 0.2)])
+        swung, spread = (-angle, 0.1) if rng.random() < 0.7 else rng.uniform((-0.7, 0.0), (0.9, 0.6))
+        elbow = arm + 0.17 * h * np.array([np.sin(swung), spread * side, -np.cos(swung)])
+        bent = (
+            abs(angle) + 0.2 if rng.random() < 0.8 else rng.uniform(0.8, 2.2)
+        )  # as one who holds a telephone
+        hand = elbow + 0.16 * h * np.array([np.sin(bent), 0, -np.cos(bent)])
         parts.append(meshes.tube(arm, elbow, 0.05 * girth, Material.CLOTH, top, around=6))
         parts.append(meshes.tube(elbow, hand, 0.04, Material.SKIN, (190, 150, 125), around=6))
     return merge(parts)

@@ -208,7 +208,7 @@ class Builder:
         for _ in range(int(rng.poisson(self.street.crowds))):
             s, d = float(rng.uniform(6.0, 45.0)), float(rng.uniform(-half - 6, half + 6))
             axis = float(rng.choice([np.pi / 2, 0.0, rng.uniform(-np.pi, np.pi)], p=[0.5, 0.15, 0.35]))
-            size, riding, reach = int(rng.integers(4, 15)), rng.uniform(0.1, 0.8), rng.uniform(1.0, 5.0)
+            size, riding, reach = int(rng.integers(4, 15)), rng.uniform(0.0, 0.65), rng.uniform(1.0, 5.0)
             waiting = rng.random() < 0.4
             for _ in range(size):
                 at_s, at_d = s + rng.normal(0, reach), d + rng.normal(0, reach)
@@ -256,8 +256,8 @@ class Builder:
 
     def _riders(self, busy: float) -> None:
         rng, half = self.rng, self.road.half_width
-        bikes = self._count(1.6 * self.street.cyclists * busy)
-        if rng.random() < 0.5:
+        bikes = self._count(1.2 * self.street.cyclists * busy)
+        if rng.random() < 0.4:
             bikes = max(bikes, 1)
         for _ in range(bikes):
             direction = rng.choice([-1, 1], p=[0.35, 0.65])

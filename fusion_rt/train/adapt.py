@@ -28,7 +28,7 @@ from fusion_rt.train.samples import pillar_inputs
 from fusion_rt.transforms import Array
 
 FEWEST_POINTS = 5  # of an object that is worth learning from
-DRAWS, JITTERED = 16, 24  # of each frame, and boxes beside the truth in each
+DRAWS, DECODED, JITTERED = 16, 48, 24  # of each frame; boxes in each, of the best and beside the truth
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class Draw:
-    """Boxes to look at again: rows (1, K, 16) that were decoded and some beside the truth, the boxes they
-    should be (1, K, 7), how much each counts for that (1, K), and what is around them. The look itself is
-    all that learns, so this stays the same however often it is learned from."""
+    """Boxes to look at again: the best rows that were decoded and some beside the truth (1, K, 16), the
+    boxes they should be (1, K, 7), how much each counts for that (1, K), and what is around them. The look
+    itself is all that learns, so this stays the same however often it is learned from."""
 
     rows: Tensor
     truth: Tensor
@@ -79,13 +79,14 @@ def example(
     still = np.zeros((int(seen.sum()), 2))  # labels of single frames know no velocity
     gt = np.concatenate([boxes[seen], still], axis=1).astype(np.float32), cls[seen]
     canvases = [torch.from_numpy(c).permute(2, 0, 1)[None] for c in (look.features, look.camera_bev)]
+    best = torch.from_numpy(look.rows[:DECODED])[None]
     blocks, rng, draws = Blocks(points), np.random.default_rng(seed), []
     for _ in range(DRAWS):
-        rows, truth, weight = proposals(torch.from_numpy(look.rows)[None], [gt], rng, jittered=JITTERED)
+        rows, truth, weight = proposals(best, [gt], rng, jittered=JITTERED)
         draws.append(Draw(rows, truth, weight, surroundings(rows, *canvases, [blocks], preset)))
     # Beside the truth there are boxes to judge only where there is a truth.
     beside = np.full(JITTERED, bool(seen.any()))
-    return Example(*gt, tuple(draws), torch.from_numpy(np.concatenate([judged, beside]))[None])
+    return Example(*gt, tuple(draws), torch.from_numpy(np.concatenate([judged[:DECODED], beside]))[None])
 
 
 def fit(

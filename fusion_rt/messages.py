@@ -118,6 +118,15 @@ class ImuSample(Struct, frozen=True, kw_only=True, tag="imu"):
     angular_rate: Vec3
 
 
+class WheelSpeed(Struct, frozen=True, kw_only=True, tag="wheels"):
+    """How fast the vehicle's wheels roll: speed m/s over ground, backwards negative, and one standard
+    deviation of it."""
+
+    header: Header
+    speed: float
+    std: Annotated[float, Meta(gt=0)] = 0.1
+
+
 class AudioChunk(Struct, frozen=True, kw_only=True, tag="audio"):
     """Mono PCM from `stamp_ns` on: pcm (N,) int16 at `rate` Hz."""
 
@@ -144,6 +153,7 @@ Packet: TypeAlias = (
     | PointCloud
     | GnssFix
     | ImuSample
+    | WheelSpeed
     | AudioChunk
     | HomeReading
     | RadarPoints

@@ -40,6 +40,7 @@ from fusion_rt.messages import (
     Packet,
     PointCloud,
     Prediction,
+    WheelSpeed,
 )
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import LIDAR_ALONE, MODALITIES, Perception
@@ -160,7 +161,7 @@ class FusionPipeline:
         if verdict.restarted:
             self._restart()
         self._watch.lap("align")
-        if isinstance(packet, (ImuSample, GnssFix)):
+        if isinstance(packet, (ImuSample, GnssFix, WheelSpeed)):
             self._ego.push(packet)
             self._watch.lap("ego")
         elif isinstance(packet, Image):

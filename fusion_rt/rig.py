@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import yaml
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from fusion_rt import config
 from fusion_rt.errors import RigError
@@ -100,6 +100,13 @@ class Imu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.pose.matrix
 
 
+class Wheels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The vehicle's wheels, where they tell their speed. scale: what it is to be multiplied by, as far as is
+    known; the ego filter learns the rest while there are fixes."""
+
+    scale: Annotated[float, Meta(gt=0)] = 1.0
+
+
 class Vehicle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The ego vehicle's footprint in the ego frame, m: used for time to collision."""
 
@@ -115,6 +122,7 @@ class Rig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lidars: dict[str, Lidar] = {}
     gnss: dict[str, Gnss] = {}
     imus: dict[str, Imu] = {}
+    wheels: dict[str, Wheels] = {}
     vehicle: Vehicle = Vehicle()
 
     @classmethod
@@ -138,7 +146,7 @@ class Rig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def check(self, source: str) -> None:
         """Raises RigError at the first thing that cannot be right."""
         modalities = self.modalities()
-        expected = sum(len(d) for d in (self.cameras, self.lidars, self.gnss, self.imus))
+        expected = sum(len(d) for d in (self.cameras, self.lidars, self.gnss, self.imus, self.wheels))
         if len(modalities) != expected:
             raise RigError(f"{source}: two sensors have one name; each sensor_id must be unique")
         for name, camera in self.cameras.items():
@@ -156,12 +164,13 @@ class Rig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     )
 
     def modalities(self) -> dict[str, str]:
-        """sensor_id -> "camera", "lidar", "gnss" or "imu"."""
+        """sensor_id -> "camera", "lidar", "gnss", "imu" or "wheels"."""
         kinds: dict[str, dict[str, Any]] = {
             "camera": self.cameras,
             "lidar": self.lidars,
             "gnss": self.gnss,
             "imu": self.imus,
+            "wheels": self.wheels,
         }
         return {sensor_id: kind for kind, sensors in kinds.items() for sensor_id in sensors}
 

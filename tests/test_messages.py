@@ -20,6 +20,7 @@ from fusion_rt.messages import (
     Sight,
     Sound,
     TracePoint,
+    WheelSpeed,
     complete_ns,
     kind,
     pack,
@@ -58,6 +59,7 @@ MESSAGES = [
         velocity_enu=(1.0, 2.0, 0.0),
     ),
     ImuSample(header=HEADER, specific_force=(0.0, 0.1, 9.81), angular_rate=(0.0, 0.0, 0.01)),
+    WheelSpeed(header=HEADER, speed=-1.25, std=0.05),
     AudioChunk(header=HEADER, rate=16000, pcm=np.arange(320, dtype=np.int16)),
     RadarPoints(
         header=HEADER,

@@ -1,5 +1,5 @@
-"""Where the ego vehicle is: GNSS fixes, inertial samples and the lidar's odometry in, the pose at any stamp
-out.
+"""Where the ego vehicle is: GNSS fixes, inertial samples, wheel speeds and the lidar's odometry in, the pose
+at any stamp out.
 
 Packets come in order of arrival; a fix may be older than the newest sample and is applied at its own time, or
 newer and waits for it. Without IMU the fixes alone give position, course and velocity. The odometry, where it
@@ -27,7 +27,8 @@ from fusion_rt.ego.measured import Measured, Travel
 from fusion_rt.ego.navigation import Navigation
 from fusion_rt.ego.reckoning import Reckoning
 from fusion_rt.ego.strapdown import Sample
-from fusion_rt.messages import EgoState, GnssFix, ImuSample, Vec3
+from fusion_rt.ego.wheel_speed import Rolled, WheelSpeeds
+from fusion_rt.messages import EgoState, GnssFix, ImuSample, Vec3, WheelSpeed
 from fusion_rt.rig import Rig
 from fusion_rt.transforms import Array
 
@@ -58,10 +59,11 @@ class EgoFilter:
         self._clocks = {
             name: Chronology(min_step_ns=10_000_000, max_step_ns=5_000_000_000) for name in self._receivers
         }
+        self._wheels = WheelSpeeds(rig, config, self.counters)
         self._gap_ns, self._history_ns = gap_ns, int(config.history_s * 1e9)
         self._recent: deque[tuple[int, Sample]] = deque()  # samples without a gap, newest last
-        # Fixes and travels newer than the newest sample.
-        self._waiting: list[tuple[Measured | Travel, Motion | None]] = []
+        # Fixes, travels and speeds newer than the newest sample.
+        self._waiting: list[tuple[Measured | Travel | Rolled, Motion | None]] = []
         self._newest_fix_ns: int | None = None
         self._far_since_ns: int | None = None
         self._course = Course(config)
@@ -70,10 +72,12 @@ class EgoFilter:
         self._frames = 0  # that odometry has begun
         self._reckoning_refused_ns: int | None = None  # the first of the fixes that it refused in a row
 
-    def push(self, packet: ImuSample | GnssFix) -> None:
+    def push(self, packet: ImuSample | GnssFix | WheelSpeed) -> None:
         """Take a packet; one that cannot be used is counted."""
         if isinstance(packet, GnssFix):
             self._push_fix(packet)
+        elif isinstance(packet, WheelSpeed):
+            self._push_speed(packet)
         elif packet.header.sensor_id == self._imu_id:
             self._push_imu(packet)
 
@@ -160,7 +164,7 @@ class EgoFilter:
             assert self._newest_fix_ns is not None  # the course is made of fixes
             reckoning.place(self._course.at(stamp), fixed_ns=self._newest_fix_ns, level=False)
 
-    def _wait(self, entry: tuple[Measured | Travel, Motion | None]) -> None:
+    def _wait(self, entry: tuple[Measured | Travel | Rolled, Motion | None]) -> None:
         bisect.insort(self._waiting, entry, key=lambda waiting: waiting[0].stamp_ns)
         del self._waiting[:-32]
 
@@ -242,6 +246,16 @@ class EgoFilter:
         else:
             self._wait(entry)
 
+    def _push_speed(self, packet: WheelSpeed) -> None:
+        newest = self._recent[-1][0] if self._recent else None
+        rolled = self._wheels.take(packet, newest)
+        if rolled is None or newest is None:
+            return
+        if rolled.stamp_ns <= newest:
+            self._use(rolled, None)
+        else:
+            self._wait((rolled, None))
+
     def _map_for(self, fix: GnssFix) -> LocalMap | None:
         """The map, made at the first fix; None for a fix far outside of it, unless many agree: then the first
         one was wrong, and all begins anew."""
@@ -300,10 +314,13 @@ class EgoFilter:
             self._reckoning_refused_ns = None
             reckoning.placed = False  # the fixes' course tells anew where it is
 
-    def _use(self, measured: Measured | Travel, motion: Motion | None) -> None:
+    def _use(self, measured: Measured | Travel | Rolled, motion: Motion | None) -> None:
         if isinstance(measured, Travel):
             if self._navigation is not None:
                 self._use_travel(self._navigation, measured)
+        elif isinstance(measured, Rolled):
+            if self._navigation is not None:
+                self._use_speed(self._navigation, measured)
         else:
             self._use_fix(measured, motion)
 
@@ -315,11 +332,17 @@ class EgoFilter:
             self.counters["odometry_reset"] += 1
             self._navigation = None
 
+    def _use_speed(self, navigation: Navigation, told: Rolled) -> None:
+        if navigation.holds(told.stamp_ns):
+            navigation.roll(self._wheels.scaled(told, navigation.at(told.stamp_ns).row))
+
     def _use_fix(self, fix: Measured, motion: Motion | None) -> None:
         if self._navigation is None:
             self._navigation = self._resume(fix) or self._begin(fix, motion)
             return
         self._navigation.apply(fix)
+        if self._navigation.refused_since_ns is None:
+            self._wheels.fix(fix.stamp_ns, fix.position, fix.position_noise)
         if self._navigation.refused_s(fix.stamp_ns) >= self.config.reset_after_s:
             self.counters["reset"] += 1
             again = self._begin(fix, motion)

@@ -85,6 +85,17 @@ class Travel(NamedTuple):
         return 2.0 * (self.rotation_std / self.seconds) ** 2
 
 
+class Travelled(NamedTuple):
+    """A travel, and the gyroscope's mean over it: (3,) rad/s, with its bias."""
+
+    travel: Travel
+    gyro: Array
+
+    @property
+    def stamp_ns(self) -> int:
+        return self.travel.stamp_ns
+
+
 def travel_residuals(
     here: Row, travel: Travel, rate: Array, arm: Array
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

@@ -1,5 +1,5 @@
-"""Dead reckoning with corrections: inertial samples, fixes and the lidar's odometry in order of arrival, the
-state at any stamp out.
+"""Dead reckoning with corrections: inertial samples, fixes, wheel speeds and the lidar's odometry in order of
+arrival, the state at any stamp out.
 
 The history holds a row a sample and, every 0.1 s and at every fix, an anchor: the covariance and the biases
 that hold from there on. A measurement that comes late is applied at its own time, and only what follows it is
@@ -33,6 +33,7 @@ from fusion_rt.ego.estimate import Estimate, coasted, reckoned
 from fusion_rt.ego.measured import (
     Measured,
     Travel,
+    Travelled,
     position_residual,
     travel_residuals,
     velocity_residual,
@@ -51,6 +52,7 @@ from fusion_rt.ego.strapdown import (
     step,
     turned,
 )
+from fusion_rt.ego.wheel_speed import Rolled, speed_residual
 from fusion_rt.messages import Vec3
 from fusion_rt.transforms import Array
 
@@ -68,17 +70,6 @@ class _Anchor(NamedTuple):
     accel_bias: Vec3
     gravity: Vec3
     constrained_ns: int  # when wheels or standing still were last used
-
-
-class _Travelled(NamedTuple):
-    """A travel, and the gyroscope's mean over it: (3,) rad/s, with its bias."""
-
-    travel: Travel
-    gyro: Array
-
-    @property
-    def stamp_ns(self) -> int:
-        return self.travel.stamp_ns
 
 
 class Navigation:
@@ -101,7 +92,7 @@ class Navigation:
         self._stamps, self._rows, self._samples = [stamp], [first], [sample]
         self._anchors = [_Anchor(stamp, C, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), gravity, stamp)]
         self._arm, self._begun_ns = arm, stamp
-        self._taken: list[Measured | _Travelled] = []  # accepted, by stamp
+        self._taken: list[Measured | Travelled | Rolled] = []  # accepted, by stamp
         self.fixed_ns = stamp  # newest fix that was accepted
         self.refused_since_ns: int | None = None  # the first of the fixes refused in a row
         self.travelled_ns: int | None = None  # newest travel that was accepted
@@ -150,7 +141,7 @@ class Navigation:
             return
         first, last = (bisect.bisect_left(self._stamps, t) for t in (travel.from_ns, travel.to_ns))
         samples = self._samples[first:last] or [self._sample(stamp)]
-        travelled = _Travelled(travel, np.mean(samples, axis=0)[3:])
+        travelled = Travelled(travel, np.mean(samples, axis=0)[3:])
         C = self._covariance(stamp)
         bias = self._anchors[self._before(stamp)].gyro_bias
         for (residual, H), noise in self._compared(travelled, self._row(stamp), bias):
@@ -162,13 +153,31 @@ class Navigation:
         self.contradicted_since_ns, self.travelled_ns = None, max(stamp, self.travelled_ns or stamp)
         self._insert(travelled)
 
+    def holds(self, stamp_ns: int) -> bool:
+        """Whether a speed of this stamp finds its place. One that is too old is counted, but for one of
+        before this navigation began."""
+        held = self._before(stamp_ns) >= 0
+        if not held and stamp_ns >= self._begun_ns:
+            self._counters["speed_too_late"] += 1
+        return held
+
+    def roll(self, rolled: Rolled) -> None:
+        """A wheel speed within the history. One that contradicts the estimate, since wheels
+        slip, is counted."""
+        residual, H = speed_residual(self._row(rolled.stamp_ns), rolled)
+        noise = np.eye(len(residual)) * rolled.variance
+        if distance(self._covariance(rolled.stamp_ns), residual, H, noise) > self._config.gate_chi2:
+            self._counters["speed_gated"] += 1
+            return
+        self._insert(rolled)
+
     def contradicted_s(self, stamp_ns: int) -> float:
         """For how long the odometry has been refused; 0: it was not."""
         since = self.contradicted_since_ns
         return 0.0 if since is None else (stamp_ns - since) / 1e9
 
     def _compared(
-        self, travelled: _Travelled, here: Row, bias: Vec3
+        self, travelled: Travelled, here: Row, bias: Vec3
     ) -> list[tuple[tuple[Array, Array], Array]]:
         """Residual with its H, and noise (3, 3), of velocity and of turn rate."""
         travel, seconds = travelled.travel, travelled.travel.seconds
@@ -254,15 +263,15 @@ class Navigation:
         self._samples.append(sample)
         return later
 
-    def _insert(self, measured: Measured | _Travelled) -> None:
+    def _insert(self, measured: Measured | Travelled | Rolled) -> None:
         """At its own time; what had been taken after it is taken again."""
         after = [taken for taken in self._taken if taken.stamp_ns > measured.stamp_ns]
         self._replay(measured, after, self._rewind(measured.stamp_ns))
 
     def _replay(
         self,
-        measured: Measured | _Travelled,
-        after: list[Measured | _Travelled],
+        measured: Measured | Travelled | Rolled,
+        after: list[Measured | Travelled | Rolled],
         later: list[tuple[int, Sample]],
     ) -> None:
         """The measurement at the end of the history, then what came after it."""
@@ -274,11 +283,14 @@ class Navigation:
             while after and after[0].stamp_ns == stamp:
                 self._take(after.pop(0))
 
-    def _take(self, measured: Measured | _Travelled) -> None:
+    def _take(self, measured: Measured | Travelled | Rolled) -> None:
         """Correct the end of the history."""
         self._anchor()
         if isinstance(measured, Measured):
             self._take_fix(measured)
+        elif isinstance(measured, Rolled):
+            residual, H = speed_residual(self._rows[-1], measured)
+            self._update(residual, H, np.eye(len(residual)) * measured.variance)
         else:
             for i in range(2):  # the second half against what the first has corrected
                 (residual, H), noise = self._compared(measured, self._rows[-1], self._anchors[-1].gyro_bias)[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from rich.text import Text
 
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.filter import EgoFilter
-from fusion_rt.evaluation.ego_recordings import Recording, find
-from fusion_rt.messages import GnssFix, ImuSample
+from fusion_rt.evaluation.ego_recordings import Moving, Recording, find
+from fusion_rt.messages import GnssFix, ImuSample, WheelSpeed
 from fusion_rt.transforms import Array
 
 SETTLED_S = 10.0  # judged from then on
@@ -24,8 +24,9 @@ PLAIN_STD_M = 3.0
 PLAIN = EgoConfig(gate_chi2=1e9, nonholonomic_mps=0.0, still_mps=0.0, position_correlation_s=0.0)
 NOTES = (
     "horizontal position against the reference, m, ten times a second after the first 10 s; scenarios with"
-    " noise are means over three seeds. ours / plain: a loosely coupled filter of constant noise"
-    f" ({PLAIN_STD_M:g} m), without gates and without what is known of wheels and of standing still.",
+    " noise are means over three seeds. coast: ours without the speed that the wheels tell, where they do;"
+    f" plain: a loosely coupled filter of constant noise ({PLAIN_STD_M:g} m), without gates, without what is"
+    " known of wheels and of standing still, and without their speed.",
     "outage: of the fixes, in the middle of the recording; its RMSE is of that time, `last` the error where"
     " it ends. NEES: squared error by its covariance, two numbers; 2 where the filter knows itself.",
     "fixes: what the receiver alone says, where it says something. Of oxts its own positions are the"
@@ -55,8 +56,9 @@ _JUMP_EVERY_S, _JUMP_S, _JUMP_M = 15.0, 2.0, 20.0
 
 
 class EgoRow(Struct, frozen=True, kw_only=True):
-    """One recording in one scenario, m. last_m: where an outage ends; None without one. fixes_m: RMSE of the
-    fixes that were given; None where the outage leaves none in the judged time."""
+    """One recording in one scenario, m. last_m: where an outage ends; None without one. coasted_rmse_m: ours
+    without the wheels' speed; None where there is none. fixes_m: RMSE of the fixes that were given; None
+    where the outage leaves none in the judged time."""
 
     recording: str
     scenario: str
@@ -65,6 +67,8 @@ class EgoRow(Struct, frozen=True, kw_only=True):
     max_m: float
     nees: float
     last_m: float | None
+    coasted_rmse_m: float | None
+    coasted_last_m: float | None
     plain_rmse_m: float
     plain_last_m: float | None
     fixes_m: float | None
@@ -113,23 +117,25 @@ def _row(recording: Recording, scenario: Scenario) -> EgoRow | None:
     """None where a filter had no pose."""
     begins, ends = _judged(recording, scenario)
     random = scenario.noise_m > 0 or scenario.jumps
-    ours, plain, fixes = [], [], []
+    ours, coasted, plain, fixes = [], [], [], []
     for seed in SEEDS if random else SEEDS[:1]:
         packets = list(_degraded(recording, scenario, np.random.default_rng(seed)))
         # Fixes of a receiver err alike for a while; what is added here is white.
         correlation_s = 0.0 if scenario.noise_m else EgoConfig().position_correlation_s
-        wheels = EgoConfig().nonholonomic_mps if recording.wheeled else 0.0
-        config = EgoConfig(nonholonomic_mps=wheels, position_correlation_s=correlation_s)
+        config = EgoConfig(position_correlation_s=correlation_s)
         ours.append(_run(recording, packets, config, begins, ends))
-        plain.append(_run(recording, [_plain(p) for p in packets], PLAIN, begins, ends))
+        others = [p for p in packets if not isinstance(p, WheelSpeed)]
+        if len(others) < len(packets):
+            coasted.append(_run(recording, others, config, begins, ends))
+        plain.append(_run(recording, [_plain(p) for p in others], PLAIN, begins, ends))
         fixes += [
             _off(recording, p)
             for p in packets
             if isinstance(p, GnssFix) and begins <= p.header.stamp_ns <= ends
         ]
-    if not all(len(run.errors) for run in (*ours, *plain)):
+    if not all(len(run.errors) for run in (*ours, *coasted, *plain)):
         return None
-    last = [float(np.linalg.norm(run.errors[-1])) for run in (*ours, *plain)] if scenario.outage_s else None
+    outage = scenario.outage_s > 0
     return EgoRow(
         recording=recording.name,
         scenario=scenario.name,
@@ -137,15 +143,21 @@ def _row(recording: Recording, scenario: Scenario) -> EgoRow | None:
         rmse_m=float(np.mean([_rms(run.errors) for run in ours])),
         max_m=float(max(np.linalg.norm(run.errors, axis=1).max() for run in ours)),
         nees=float(np.mean([run.nees.mean() for run in ours])),
-        last_m=None if last is None else last[0],
+        last_m=_last(ours) if outage else None,
+        coasted_rmse_m=float(np.mean([_rms(run.errors) for run in coasted])) if coasted else None,
+        coasted_last_m=_last(coasted) if coasted and outage else None,
         plain_rmse_m=float(np.mean([_rms(run.errors) for run in plain])),
-        plain_last_m=None if last is None else last[-1],
+        plain_last_m=_last(plain) if outage else None,
         fixes_m=_rms(np.array(fixes)) if fixes else None,
     )
 
 
-def _plain(packet: ImuSample | GnssFix) -> ImuSample | GnssFix:
-    if isinstance(packet, ImuSample):
+def _last(runs: Sequence[_Run]) -> float:
+    return float(np.linalg.norm(runs[0].errors[-1]))
+
+
+def _plain(packet: Moving) -> Moving:
+    if not isinstance(packet, GnssFix):
         return packet
     variance = PLAIN_STD_M**2
     return replace(packet, position_covariance=(variance, 0.0, 0.0, 0.0, variance, 0.0, 0.0, 0.0, variance))
@@ -160,13 +172,11 @@ def _judged(recording: Recording, scenario: Scenario) -> tuple[int, int]:
     return begins, begins + int(scenario.outage_s * 1e9)
 
 
-def _degraded(
-    recording: Recording, scenario: Scenario, rng: np.random.Generator
-) -> Iterator[ImuSample | GnssFix]:
+def _degraded(recording: Recording, scenario: Scenario, rng: np.random.Generator) -> Iterator[Moving]:
     begins, ends = _judged(recording, scenario)
     jump: dict[int, Array] = {}
     for packet in recording.packets:
-        if isinstance(packet, ImuSample):
+        if not isinstance(packet, GnssFix):
             yield packet
             continue
         if scenario.outage_s and begins <= packet.header.stamp_ns < ends:
@@ -198,9 +208,7 @@ def _moved(recording: Recording, fix: GnssFix, error: Array, noise_m: float) -> 
     )
 
 
-def _run(
-    recording: Recording, packets: list[ImuSample | GnssFix], config: EgoConfig, begins: int, ends: int
-) -> _Run:
+def _run(recording: Recording, packets: list[Moving], config: EgoConfig, begins: int, ends: int) -> _Run:
     ego, errors, nees, samples = EgoFilter(recording.rig, config), [], [], 0
     every = max(
         1, sum(isinstance(p, ImuSample) for p in packets) * 10**8 // (recording.ends - recording.begins)
@@ -239,10 +247,14 @@ def render(report: EgoReport) -> RenderableType:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("recording", "scenario"):
         table.add_column(name, no_wrap=True)
-    for name in ("s", "RMSE", "max", "NEES", "last", "plain\nRMSE", "plain\nlast", "fixes"):
+    ours, others = ("s", "RMSE", "max", "NEES", "last"), ("coast", "plain")
+    for name in (*ours, *(f"{other}\n{what}" for other in others for what in ("RMSE", "last")), "fixes"):
         table.add_column(name, justify="right", no_wrap=True)
     for r in report.rows:
-        numbers = (r.rmse_m, r.max_m, r.nees, r.last_m, r.plain_rmse_m, r.plain_last_m, r.fixes_m)
+        numbers = (
+            r.rmse_m, r.max_m, r.nees, r.last_m, r.coasted_rmse_m, r.coasted_last_m, r.plain_rmse_m,
+            r.plain_last_m, r.fixes_m,
+        )  # fmt: skip
         table.add_row(
             r.recording, r.scenario, f"{r.seconds:.0f}", *("-" if n is None else f"{n:.2f}" for n in numbers)
         )

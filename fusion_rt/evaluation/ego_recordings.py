@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -12,8 +13,8 @@ from pyproj import Transformer
 from fusion_rt.ego.geodesy import LocalMap
 from fusion_rt.errors import LogError
 from fusion_rt.logs.kitti_oxts import oxts_rig, read_oxts
-from fusion_rt.messages import GnssFix, Header, ImuSample
-from fusion_rt.rig import Gnss, Imu, Pose, Rig
+from fusion_rt.messages import GnssFix, Header, ImuSample, WheelSpeed
+from fusion_rt.rig import Gnss, Imu, Pose, Rig, Wheels
 from fusion_rt.transforms import Array
 
 # The receiver's epochs have no stamp of the recorder's clock: a fix comes so long after its own, in the
@@ -21,19 +22,20 @@ from fusion_rt.transforms import Array
 _COMMA_LATENCY_S, _COMMA_STD_M = 0.09, 0.6
 _LEAST_S = 10.0
 
+Moving: TypeAlias = ImuSample | GnssFix | WheelSpeed  # a packet that the ego filter takes
+
 
 class Recording(Struct, frozen=True, kw_only=True):
-    """packets: IMU samples and fixes in order of arrival. wheeled: whether the IMU lies along the car's axes.
+    """packets: in order of arrival.
     reference: stamps (n,) ns -> position (n, 3) in local_map, m; from `begins` to `ends`, ns."""
 
     name: str
     rig: Rig
-    packets: tuple[ImuSample | GnssFix, ...]
+    packets: tuple[Moving, ...]
     local_map: LocalMap
     reference: Callable[[Array], Array]
     begins: int
     ends: int
-    wheeled: bool
 
 
 def find(folder: Path) -> tuple[list[Recording], list[str]]:
@@ -74,7 +76,6 @@ def _read_oxts(path: Path) -> Recording:
         reference=_between(stamps, places),
         begins=int(stamps[0]),
         ends=int(stamps[-1]),
-        wheeled=True,
     )
 
 
@@ -97,7 +98,7 @@ def _read_comma(folder: Path) -> Recording:
     places = np.array([local_map.to_enu(*place) for place in zip(latitude, longitude, altitude)])
     utc = fixes[:, 3] / 1e3
     fix_t = utc - np.median(utc - came) - _COMMA_LATENCY_S
-    events: list[tuple[float, ImuSample | GnssFix]] = []
+    events: list[tuple[float, Moving]] = []
     for i, t in enumerate(imu_t[: min(len(force), len(rate))]):
         sample = ImuSample(
             header=_header("imu", i, t),
@@ -115,16 +116,35 @@ def _read_comma(folder: Path) -> Recording:
             position_covariance=(variance, 0.0, 0.0, 0.0, variance, 0.0, 0.0, 0.0, 4 * variance),
         )
         events.append((t + _COMMA_LATENCY_S, fix))
+    speeds = _wheel_speeds(log / "CAN/speed")
+    events += speeds
     return Recording(
         name=folder.name,
-        rig=Rig(gnss={"gnss": Gnss()}, imus={"imu": Imu(pose=Pose(rpy_deg=(180.0, 0.0, 0.0)))}),
+        rig=Rig(
+            gnss={"gnss": Gnss()},
+            imus={"imu": Imu(pose=Pose(rpy_deg=(180.0, 0.0, 0.0)))},
+            wheels={"wheels": Wheels()} if speeds else {},
+        ),
         packets=tuple(packet for _, packet in sorted(events, key=lambda event: event[0])),
         local_map=local_map,
         reference=_between((times * 1e9).astype(np.int64), places),
         begins=int(times[0] * 1e9),
         ends=int(times[-1] * 1e9),
-        wheeled=False,
     )
+
+
+def _wheel_speeds(folder: Path) -> list[tuple[float, WheelSpeed]]:
+    """What the car's bus tells, s and packet; none where the segment is without it."""
+    if not folder.is_dir():
+        return []
+    try:
+        t, speed = np.load(folder / "t.npy"), np.load(folder / "value.npy").ravel()
+    except (OSError, ValueError) as error:
+        raise LogError(f"{folder}: not a whole comma2k19 segment: {error}") from error
+    return [
+        (came, WheelSpeed(header=_header("wheels", i, came), speed=float(v)))
+        for i, (came, v) in enumerate(zip(t, speed))
+    ]
 
 
 def _header(sensor: str, seq: int, t: float) -> Header:

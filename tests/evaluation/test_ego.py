@@ -24,6 +24,9 @@ def test_a_minute_of_real_driving(report):
     assert rows["as recorded"].rmse_m < 0.6
     assert rows["noise 3 m"].rmse_m < 0.5 * rows["noise 3 m"].fixes_m
     assert rows["outage 5 s"].last_m < rows["outage 10 s"].last_m < rows["outage 30 s"].last_m < 40
+    assert rows["outage 30 s"].rmse_m < 0.3 * min(
+        rows["outage 30 s"].plain_rmse_m, rows["outage 30 s"].coasted_rmse_m
+    )
     assert rows["outage 5 s"].fixes_m is None
     ego.render(report)
 

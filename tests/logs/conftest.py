@@ -26,9 +26,10 @@ from fusion_rt.messages import (
     Sound,
     TracePoint,
     TrackedObject,
+    WheelSpeed,
 )
 from fusion_rt.plan import Plan
-from fusion_rt.rig import Camera, Gnss, Imu, Lidar, Pose, Rig
+from fusion_rt.rig import Camera, Gnss, Imu, Lidar, Pose, Rig, Wheels
 from fusion_rt.scene import (
     HomeEvent,
     HomeSensorUse,
@@ -244,6 +245,8 @@ def packets():
             specific_force=(float("nan"), float("inf"), -float("inf")),
             angular_rate=(0.0, -0.0, 5e-324),
         ),
+        WheelSpeed(header=header("wheels", 7), speed=-1 / 3, std=5e-324),
+        WheelSpeed(header=header("wheels", 8), speed=float("nan")),
         AudioChunk(header=header("microphone"), rate=16000, pcm=np.arange(-300, 300, dtype=np.int16)),
         HomeReading(
             header=header("hall"), entity='"exact":"null', kind="motion", value=float("nan"), unit=""
@@ -278,6 +281,7 @@ def rig():
         lidars={"lidar": Lidar(pose=Pose(translation=(0.0, 0.0, 1.73)))},
         gnss={"gnss": Gnss()},
         imus={"imu": Imu()},
+        wheels={"wheels": Wheels()},
     )
 
 

@@ -17,7 +17,8 @@ from fusion_rt.logs import LogWriter, mcap_writer
 from fusion_rt.logs.foxglove import OWN_FIELD
 from fusion_rt.logs.losses import Loss
 
-KINDS = ("imu", "home", "sight", "sound", "command", "prediction")  # without a schema of Foxglove's
+# Without a schema of Foxglove's.
+KINDS = ("imu", "wheels", "home", "sight", "sound", "command", "prediction")
 
 
 @pytest.fixture(params=mcap_writer.COMPRESSIONS)

@@ -208,7 +208,7 @@ def _moved(recording: Recording, fix: GnssFix, error: Array, noise_m: float) -> 
     )
 
 
-def _run(recording: Recording, packets: list[Moving], config: EgoConfig, begins: int, ends: int) -> _Run:
+def _run(recording: Recording, packets: Sequence[Moving], config: EgoConfig, begins: int, ends: int) -> _Run:
     ego, errors, nees, samples = EgoFilter(recording.rig, config), [], [], 0
     every = max(
         1, sum(isinstance(p, ImuSample) for p in packets) * 10**8 // (recording.ends - recording.begins)

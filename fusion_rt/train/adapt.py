@@ -72,18 +72,18 @@ def example(
 ) -> Example:
     """Of the boxes (k, 7) and classes (k,) that are labelled, those that have points are learned. judged (n,)
     bool: rows of the look whose score the labels can tell."""
-    features, number, occupied, _ = pillar_inputs(look.xyz, look.intensity, preset)
-    points = positions(features, occupied[number], preset)
+    told, number, occupied, _ = pillar_inputs(look.xyz, look.intensity, preset)
+    points = positions(told, occupied[number], preset)
     inside = [(np.abs(in_box_frame(points[:, :3], box)) <= box[3:6] / 2).all(1) for box in boxes]
     seen = np.array([mask.sum() >= FEWEST_POINTS for mask in inside], bool)
     still = np.zeros((int(seen.sum()), 2))  # labels of single frames know no velocity
     gt = np.concatenate([boxes[seen], still], axis=1).astype(np.float32), cls[seen]
-    canvases = [torch.from_numpy(c).permute(2, 0, 1)[None] for c in (look.features, look.camera_bev)]
+    features, camera = (torch.from_numpy(c).permute(2, 0, 1)[None] for c in (look.features, look.camera_bev))
     best = torch.from_numpy(look.rows[:DECODED])[None]
     blocks, rng, draws = Blocks(points), np.random.default_rng(seed), []
     for _ in range(DRAWS):
         rows, truth, weight = proposals(best, [gt], rng, jittered=JITTERED)
-        draws.append(Draw(rows, truth, weight, surroundings(rows, *canvases, [blocks], preset)))
+        draws.append(Draw(rows, truth, weight, surroundings(rows, features, camera, [blocks], preset)))
     # Beside the truth there are boxes to judge only where there is a truth.
     beside = np.full(JITTERED, bool(seen.any()))
     return Example(*gt, tuple(draws), torch.from_numpy(np.concatenate([judged[:DECODED], beside]))[None])
@@ -107,7 +107,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * (1 - step / config.steps)
         loss = torch.stack(
-            [_loss(net, examples[i], rng.integers(DRAWS)) for i in _drawn(rng, examples, config.batch)]
+            [_loss(net, examples[i], int(rng.integers(DRAWS))) for i in _drawn(rng, examples, config.batch)]
         ).mean()
         held = torch.stack([(w - w0).square().sum() for w, w0 in zip(learned, start)]).sum()
         optimiser.zero_grad(set_to_none=True)

@@ -108,10 +108,17 @@ def surroundings(
     """Of rows (B, k, 16): the features (B, F, ny, nx) and (B, C, ny, nx) around each, and the points of its
     sample that lie in it."""
     boxes = rows[..., :7]
-    rois = (roi_sample(canvas, boxes, preset).flatten(0, 1) for canvas in (features, camera_bev))
-    inside = near_boxes(points, boxes)
-    sizes, kinds = boxes[..., 3:6].flatten(0, 1), rows[..., 10].flatten().long()
-    return Surroundings(*rois, box_context(rows).flatten(0, 1), *inside, sizes, kinds)
+    near, which, counts = near_boxes(points, boxes)
+    return Surroundings(
+        roi=roi_sample(features, boxes, preset).flatten(0, 1),
+        camera_roi=roi_sample(camera_bev, boxes, preset).flatten(0, 1),
+        box=box_context(rows).flatten(0, 1),
+        points=near,
+        which=which,
+        counts=counts,
+        sizes=boxes[..., 3:6].flatten(0, 1),
+        kinds=rows[..., 10].flatten().long(),
+    )
 
 
 def answer(net: DrivingNet, rows: Tensor, given: Surroundings) -> Answer:

@@ -168,11 +168,11 @@ def report(real: Table, sim: Table) -> str:
         "| pedestrians with another within, real / sim | " + " | ".join(f"{m} m" for m in NEAR_M) + " |",
     ]
     lines.append("|---" * (len(NEAR_M) + 1) + "|")
-    shares = [
+    close = [
         [float(np.mean(np.array(t.next_m) < m)) if t.next_m else np.nan for m in NEAR_M] for t in (real, sim)
     ]
     lines.append(
-        "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*shares)) + " |"
+        "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*close)) + " |"
     )
     lines.append("")
     for kind, name in enumerate(CLASSES):

@@ -17,9 +17,9 @@ import numpy as np
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.logs.truth import TruthFrame, TruthObject
-from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud, complete_ns
+from fusion_rt.messages import GnssFix, Header, Image, ImuSample, Packet, PointCloud, WheelSpeed, complete_ns
 from fusion_rt.rig import Vehicle
-from fusion_rt.sim import camera, camera_weather, gnss, imu, lidar, look
+from fusion_rt.sim import camera, camera_weather, gnss, imu, lidar, look, wheels
 from fusion_rt.sim.drive_config import CameraModel, DriveConfig, LidarModel
 from fusion_rt.sim.faults import faulted
 from fusion_rt.sim.path import EgoPath
@@ -62,6 +62,9 @@ class Drive:
             order += 1
         for name, imu_model in self.config.imus.items():
             streams.append(_due(self._inertial(name, imu_model), imu_model.latency_s, order))
+            order += 1
+        for name, wheel_model in self.config.wheels.items():
+            streams.append(_due(self._rolling(name, wheel_model), wheel_model.latency_s, order))
             order += 1
         for name, lidar_model in self.config.lidars.items():
             streams.append(_due(self._sweeps(name, lidar_model), lidar_model.latency_s, order))
@@ -177,6 +180,13 @@ class Drive:
             fx, fy, fz, wx, wy, wz = (float(v) for v in (*force, *rate))
             header = self._header(name, seq, float(t))
             yield ImuSample(header=header, specific_force=(fx, fy, fz), angular_rate=(wx, wy, wz))
+
+    def _rolling(self, name: str, model: wheels.WheelModel) -> Iterator[WheelSpeed]:
+        times = self._times(model.rate_hz)
+        for seq, (t, speed) in enumerate(
+            zip(times, wheels.measure(self.ego_pose, times, model, self._rng(name)))
+        ):
+            yield WheelSpeed(header=self._header(name, seq, float(t)), speed=speed)
 
     def _truth(self, name: str, stamp_ns: int, t_s: float, returns: lidar.Returns) -> TruthFrame:
         T_world_ego = self.path.pose(t_s)

@@ -15,6 +15,7 @@ from fusion_rt.sim.imu import ImuModel
 from fusion_rt.sim.lidar import PATTERNS
 from fusion_rt.sim.streets import SHARES
 from fusion_rt.sim.weather import CLEAR, Weather
+from fusion_rt.sim.wheels import WheelModel
 
 Positive = Annotated[float, Meta(gt=0)]
 
@@ -109,10 +110,11 @@ class DriveConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     lidars: dict[str, LidarModel] = {}
     gnss: dict[str, GnssModel] = {}
     imus: dict[str, ImuModel] = {}
+    wheels: dict[str, WheelModel] = {}
     faults: tuple[AnyFault, ...] = ()
 
     def __post_init__(self) -> None:
-        for part in ("cameras", "lidars", "gnss", "imus"):
+        for part in ("cameras", "lidars", "gnss", "imus", "wheels"):
             models, sensors = set(getattr(self, part)), set(getattr(self.rig, part))
             if models != sensors:
                 raise ConfigError(

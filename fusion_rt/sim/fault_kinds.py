@@ -23,7 +23,7 @@ Change: TypeAlias = Callable[[Any], "Packet | None"]  # None: the packet is lost
 
 RING_RAD = math.radians(0.4)  # rings are told apart by so much where a sweep does not number them
 DIRT_BGR = (38, 48, 58)
-_EVERY = ("camera", "lidar", "gnss", "imu")
+_EVERY = ("camera", "lidar", "gnss", "imu", "wheels")
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

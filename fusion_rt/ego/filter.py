@@ -341,8 +341,8 @@ class EgoFilter:
             self._navigation = self._resume(fix) or self._begin(fix, motion)
             return
         self._navigation.apply(fix)
-        if self._navigation.refused_since_ns is None:
-            self._wheels.fix(fix.stamp_ns, fix.position, fix.position_noise)
+        if self._wheels.listens and self._navigation.refused_since_ns is None:
+            self._wheels.fix(fix, self._navigation.at(fix.stamp_ns).row)
         if self._navigation.refused_s(fix.stamp_ns) >= self.config.reset_after_s:
             self.counters["reset"] += 1
             again = self._begin(fix, motion)

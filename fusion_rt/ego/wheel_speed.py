@@ -11,6 +11,7 @@ import numpy as np
 from fusion_rt.ego.chronology import Chronology
 from fusion_rt.ego.config import EgoConfig
 from fusion_rt.ego.error_state import V
+from fusion_rt.ego.measured import Measured
 from fusion_rt.ego.strapdown import VELOCITY, Row, matrix
 from fusion_rt.messages import WheelSpeed
 from fusion_rt.rig import Rig
@@ -18,7 +19,6 @@ from fusion_rt.transforms import Array
 
 _MAX_MPS = 150.0
 _EVERY_NS = 100_000_000  # of many speeds a second ten are used
-
 _ROLLING_MPS = 0.5  # slower than this, the direction of a velocity is noise
 _APART_NS, _APART_M = 10_000_000_000, 50.0  # two fixes that tell the scale
 _GAP_NS, _KEPT_NS = 500_000_000, 3_000_000_000
@@ -60,12 +60,11 @@ def speed_residual(here: Row, rolled: Rolled) -> tuple[Array, Array]:
 
 
 class _Fixed(NamedTuple):
-    """A fix (3,) m in the map with its variance, m^2, of one axis; and how far the wheels had brought us."""
+    """Where a fix says that we were, (3,) m in the map, and its variance, m^2, of one axis."""
 
     stamp_ns: int
     position: Array
     variance: float
-    way: Array | None
 
 
 class WheelScale:
@@ -77,7 +76,7 @@ class WheelScale:
         self.scale, self._variance = 1.0, _SCALE_STD**2
         self._way: deque[tuple[int, Array]] = deque()  # (3,) m in the map, since it began
         self._waiting: deque[_Fixed] = deque(maxlen=50)  # newer than the newest speed
-        self._begun: _Fixed | None = None
+        self._begun: tuple[_Fixed, Array] | None = None  # and how far the wheels had gone by then
 
     @property
     def std(self) -> float:
@@ -97,8 +96,8 @@ class WheelScale:
             self._learn(self._waiting.popleft())
 
     def fix(self, stamp_ns: int, position: Array, variance: float) -> None:
-        """An accepted fix (3,) m, map axes."""
-        fixed = _Fixed(stamp_ns, position, variance, None)
+        """Where an accepted fix says that we were, as `_Fixed` has it."""
+        fixed = _Fixed(stamp_ns, position, variance)
         if self._way and stamp_ns <= self._way[-1][0]:
             self._learn(fixed)
         else:
@@ -109,20 +108,20 @@ class WheelScale:
             return
         stamps, ways = zip(*self._way)
         way = np.array([np.interp(fixed.stamp_ns, stamps, axis) for axis in np.transpose(ways)])
-        begun, here = self._begun, fixed._replace(way=way)
-        if begun is None or begun.way is None:
-            self._begun = here
+        if self._begun is None:
+            self._begun = fixed, way
             return
-        since_ns = here.stamp_ns - begun.stamp_ns
+        begun, way_then = self._begun
+        since_ns = fixed.stamp_ns - begun.stamp_ns
         if since_ns < _APART_NS:
             return
-        self._begun = here
-        gone = way - begun.way
+        self._begun = fixed, way
+        gone = way - way_then
         length = float(np.linalg.norm(gone))
         if length < _APART_M:
             return
-        told = float((here.position - begun.position) @ gone) / length**2
-        noise = (here.variance + begun.variance) / length**2
+        told = float((fixed.position - begun.position) @ gone) / length**2
+        noise = (fixed.variance + begun.variance) / length**2
         known = min(self._variance + _SCALE_WALK**2 * since_ns / 1e9, _SCALE_STD**2)
         if (told - self.scale) ** 2 > 16.0 * (known + noise):
             return  # a reflection, not the tyres
@@ -140,6 +139,11 @@ class WheelSpeeds:
         self._gap_ns, self._history_ns = int(config.max_gap_s * 1e9), int(config.history_s * 1e9)
         self._clock = Chronology(min_step_ns=1_000_000, max_step_ns=self._gap_ns)
         self._counters, self._newest_ns, self._scale = counters, -_EVERY_NS, WheelScale()
+
+    @property
+    def listens(self) -> bool:
+        """Whether the rig has wheels that tell their speed."""
+        return self._sensor is not None
 
     def take(self, packet: WheelSpeed, imu_ns: int | None) -> Rolled | None:
         """What is to be used of a packet; imu_ns: the newest inertial sample."""
@@ -171,6 +175,7 @@ class WheelSpeeds:
         )
         return told._replace(speed=told.speed * self._scale.scale, scale_std=self._scale.std)
 
-    def fix(self, stamp_ns: int, position: Array, noise: Array) -> None:
-        """A fix that was accepted: position (3,) m in the map, noise (3, 3)."""
-        self._scale.fix(stamp_ns, position, float(noise[0, 0] + noise[1, 1]) / 2)
+    def fix(self, fix: Measured, here: Row) -> None:
+        """A fix that was accepted; here: where we are at that time."""
+        noise = float(fix.position_noise[0, 0] + fix.position_noise[1, 1]) / 2
+        self._scale.fix(fix.stamp_ns, fix.position - matrix(here) @ fix.lever, noise)

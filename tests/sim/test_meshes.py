@@ -129,7 +129,7 @@ def test_scenery_is_valid_and_stands_on_the_ground(kind):
 
 # Length, width, height in metres: smallest and largest that one meets.
 SIZES = {
-    "car": ((2.9, 1.35, 1.2), (5.3, 2.1, 2.05)),
+    "car": ((2.15, 1.35, 1.2), (5.3, 2.1, 2.05)),
     "van": ((3.5, 1.5, 1.5), (15.0, 3.0, 4.5)),
     "pedestrian": ((0.3, 0.35, 1.1), (1.9, 1.2, 2.1)),
     "cyclist": ((1.5, 0.4, 1.4), (2.2, 0.9, 2.1)),

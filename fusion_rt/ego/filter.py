@@ -214,8 +214,7 @@ class EgoFilter:
             self.counters["fix_malformed"] += 1
             return
         newest = self._recent[-1][0] if self._recent else None
-        vouched = newest is not None and newest - self._history_ns <= stamp <= newest + self._gap_ns
-        verdict = self._clocks[receiver].judge(stamp, vouched=vouched)
+        verdict = self._clocks[receiver].judge(stamp, vouched=self._vouches(stamp))
         if verdict not in ("", "jump"):
             self.counters[f"fix_{verdict}"] += 1
             return
@@ -248,13 +247,18 @@ class EgoFilter:
 
     def _push_speed(self, packet: WheelSpeed) -> None:
         newest = self._recent[-1][0] if self._recent else None
-        rolled = self._wheels.take(packet, newest)
+        rolled = self._wheels.take(packet, newest, vouched=self._vouches(packet.header.stamp_ns))
         if rolled is None or newest is None:
             return
         if rolled.stamp_ns <= newest:
             self._use(rolled, None)
         else:
             self._wait((rolled, None))
+
+    def _vouches(self, stamp_ns: int) -> bool:
+        """Whether the IMU's clock tells about the same time."""
+        newest = self._recent[-1][0] if self._recent else None
+        return newest is not None and newest - self._history_ns <= stamp_ns <= newest + self._gap_ns
 
     def _map_for(self, fix: GnssFix) -> LocalMap | None:
         """The map, made at the first fix; None for a fix far outside of it, unless many agree: then the first
@@ -315,14 +319,14 @@ class EgoFilter:
             reckoning.placed = False  # the fixes' course tells anew where it is
 
     def _use(self, measured: Measured | Travel | Rolled, motion: Motion | None) -> None:
-        if isinstance(measured, Travel):
-            if self._navigation is not None:
-                self._use_travel(self._navigation, measured)
-        elif isinstance(measured, Rolled):
-            if self._navigation is not None:
-                self._use_speed(self._navigation, measured)
-        else:
+        if isinstance(measured, Measured):
             self._use_fix(measured, motion)
+        elif self._navigation is None:
+            return
+        elif isinstance(measured, Travel):
+            self._use_travel(self._navigation, measured)
+        else:
+            self._use_speed(self._navigation, measured)
 
     def _use_travel(self, navigation: Navigation, travel: Travel) -> None:
         """Navigation that has long contradicted the odometry, without a fix to speak for it, is given up."""
@@ -334,7 +338,7 @@ class EgoFilter:
 
     def _use_speed(self, navigation: Navigation, told: Rolled) -> None:
         if navigation.holds(told.stamp_ns):
-            navigation.roll(self._wheels.scaled(told, navigation.at(told.stamp_ns).row))
+            navigation.roll(self._wheels.scaled(told, navigation.row_at(told.stamp_ns)))
 
     def _use_fix(self, fix: Measured, motion: Motion | None) -> None:
         if self._navigation is None:

@@ -117,7 +117,7 @@ class Navigation:
         if self._before(fix.stamp_ns) < 0:
             self._counters["fix_too_late"] += 1
             return
-        here, C, gate = self._row(fix.stamp_ns), self._covariance(fix.stamp_ns), self._config.gate_chi2
+        here, C, gate = self.row_at(fix.stamp_ns), self._covariance(fix.stamp_ns), self._config.gate_chi2
         if distance(C, *position_residual(here, fix), fix.position_noise) > gate:
             self._counters["fix_gated"] += 1
             self._refuse(fix)
@@ -144,7 +144,7 @@ class Navigation:
         travelled = Travelled(travel, np.mean(samples, axis=0)[3:])
         C = self._covariance(stamp)
         bias = self._anchors[self._before(stamp)].gyro_bias
-        for (residual, H), noise in self._compared(travelled, self._row(stamp), bias):
+        for (residual, H), noise in self._compared(travelled, self.row_at(stamp), bias):
             if distance(C, residual, H, noise) > self._config.gate_chi2:
                 self._counters["odometry_gated"] += 1
                 if self.contradicted_since_ns is None:
@@ -164,7 +164,7 @@ class Navigation:
     def roll(self, rolled: Rolled) -> None:
         """A wheel speed within the history. One that contradicts the estimate, since wheels
         slip, is counted."""
-        residual, H = speed_residual(self._row(rolled.stamp_ns), rolled)
+        residual, H = speed_residual(self.row_at(rolled.stamp_ns), rolled)
         noise = np.eye(len(residual)) * rolled.variance
         if distance(self._covariance(rolled.stamp_ns), residual, H, noise) > self._config.gate_chi2:
             self._counters["speed_gated"] += 1
@@ -216,9 +216,9 @@ class Navigation:
         inside = min(max(stamp_ns, self._stamps[0]), self._stamps[-1])
         C = self._covariance(inside)
         if inside == stamp_ns:
-            return Estimate(self._row(stamp_ns), C, 0.0)
+            return Estimate(self.row_at(stamp_ns), C, 0.0)
         dt = (stamp_ns - inside) / 1e9
-        return Estimate(coast(self._row(inside), dt), coasted(C, dt), max(dt, 0.0))
+        return Estimate(coast(self.row_at(inside), dt), coasted(C, dt), max(dt, 0.0))
 
     def relative(self, stamps_ns: Sequence[int], to_ns: int) -> Array:
         """T_ego(to)_ego(from) (n, 4, 4) for each stamp `from`.
@@ -252,7 +252,7 @@ class Navigation:
 
     def _rewind(self, stamp_ns: int) -> list[tuple[int, Sample]]:
         """Make a stamp the end of the history; returns what came after it."""
-        here, sample = self._row(stamp_ns), self._sample(stamp_ns)
+        here, sample = self.row_at(stamp_ns), self._sample(stamp_ns)
         cut = bisect.bisect_left(self._stamps, stamp_ns)
         after = bisect.bisect_right(self._stamps, stamp_ns)
         later = list(zip(self._stamps[after:], self._samples[after:]))
@@ -364,7 +364,7 @@ class Navigation:
             return len(self._anchors) - 1
         return bisect.bisect_right(self._anchors, stamp_ns, key=lambda anchor: anchor.stamp_ns) - 1
 
-    def _row(self, stamp_ns: int) -> Row:
+    def row_at(self, stamp_ns: int) -> Row:
         """The row at a stamp inside the history."""
         i = bisect.bisect_right(self._stamps, stamp_ns) - 1
         if self._stamps[i] == stamp_ns:
@@ -391,7 +391,7 @@ class Navigation:
         last = bisect.bisect_left(self._stamps, stamp_ns)
         stamps = [*self._stamps[first:last], stamp_ns]
         dt = [(after - before) / 1e9 for before, after in pairwise(stamps)]
-        return propagate(anchor.C, [*self._rows[first:last], self._row(stamp_ns)], dt, self._config.imu)
+        return propagate(anchor.C, [*self._rows[first:last], self.row_at(stamp_ns)], dt, self._config.imu)
 
 
 def _vec3(v: Array) -> Vec3:

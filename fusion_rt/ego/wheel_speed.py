@@ -104,25 +104,24 @@ class WheelScale:
             self._waiting.append(fixed)
 
     def _learn(self, fixed: _Fixed) -> None:
+        begun = self._begun
         if fixed.stamp_ns < self._way[0][0]:
+            return
+        if begun is not None and fixed.stamp_ns - begun[0].stamp_ns < _APART_NS:
             return
         stamps, ways = zip(*self._way)
         way = np.array([np.interp(fixed.stamp_ns, stamps, axis) for axis in np.transpose(ways)])
-        if self._begun is None:
-            self._begun = fixed, way
-            return
-        begun, way_then = self._begun
-        since_ns = fixed.stamp_ns - begun.stamp_ns
-        if since_ns < _APART_NS:
-            return
         self._begun = fixed, way
-        gone = way - way_then
+        if begun is None:
+            return
+        before, way_before = begun
+        gone = way - way_before
         length = float(np.linalg.norm(gone))
         if length < _APART_M:
             return
-        told = float((fixed.position - begun.position) @ gone) / length**2
-        noise = (fixed.variance + begun.variance) / length**2
-        known = min(self._variance + _SCALE_WALK**2 * since_ns / 1e9, _SCALE_STD**2)
+        told = float((fixed.position - before.position) @ gone) / length**2
+        noise = (fixed.variance + before.variance) / length**2
+        known = min(self._variance + _SCALE_WALK**2 * (fixed.stamp_ns - before.stamp_ns) / 1e9, _SCALE_STD**2)
         if (told - self.scale) ** 2 > 16.0 * (known + noise):
             return  # a reflection, not the tyres
         gain = known / (known + noise)
@@ -136,7 +135,7 @@ class WheelSpeeds:
     def __init__(self, rig: Rig, config: EgoConfig, counters: Counter[str]) -> None:
         self._sensor = next(iter(rig.wheels), None)  # of several one is used
         self._given = 1.0 if self._sensor is None else rig.wheels[self._sensor].scale
-        self._gap_ns, self._history_ns = int(config.max_gap_s * 1e9), int(config.history_s * 1e9)
+        self._gap_ns = int(config.max_gap_s * 1e9)
         self._clock = Chronology(min_step_ns=1_000_000, max_step_ns=self._gap_ns)
         self._counters, self._newest_ns, self._scale = counters, -_EVERY_NS, WheelScale()
 
@@ -145,15 +144,14 @@ class WheelSpeeds:
         """Whether the rig has wheels that tell their speed."""
         return self._sensor is not None
 
-    def take(self, packet: WheelSpeed, imu_ns: int | None) -> Rolled | None:
-        """What is to be used of a packet; imu_ns: the newest inertial sample."""
+    def take(self, packet: WheelSpeed, imu_ns: int | None, *, vouched: bool) -> Rolled | None:
+        """What is to be used of a packet; imu_ns: the newest inertial sample; vouched: as in Chronology."""
         stamp = packet.header.stamp_ns
         if packet.header.sensor_id != self._sensor:
             return None
         if not (abs(packet.speed) < _MAX_MPS and 0 < packet.std < _MAX_MPS):
             self._counters["speed_malformed"] += 1
             return None
-        vouched = imu_ns is not None and imu_ns - self._history_ns <= stamp <= imu_ns + self._gap_ns
         verdict = self._clock.judge(stamp, vouched=vouched)
         if verdict not in ("", "jump"):
             self._counters[f"speed_{verdict}"] += 1

@@ -24,7 +24,7 @@ from fusion_rt.sim.frame_files import POINT_M
 from fusion_rt.transforms import Array, transform_points
 
 CLASSES = ("car", "pedestrian", "cyclist")
-PEDESTRIAN = 1
+PEDESTRIAN = CLASSES.index("pedestrian")
 EDGES_M = (0, 5, 10, 20, 30, 45, 70)
 TURNS_DEG = (0, 30, 60, 90)  # of an object's axis out of the vehicle's
 NEAR_M = (0.6, 0.8, 1.0, 1.5, 2.0)  # from a pedestrian to the next one

@@ -18,7 +18,7 @@ from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.models.package import ModelPackage, digest
 from fusion_rt.models.presets import Preset
 from fusion_rt.percepts import FirstLook
-from fusion_rt.train.boxes import Surroundings, answer, refine, surroundings
+from fusion_rt.train.boxes import Surroundings, refine, second_look, surroundings
 from fusion_rt.train.export import export_part, export_points
 from fusion_rt.train.geometry import Blocks, positions
 from fusion_rt.train.half import write_half
@@ -123,7 +123,7 @@ def _drawn(rng: np.random.Generator, examples: Sequence[Example], batch: int) ->
 
 def _loss(net: DrivingNet, e: Example, number: int) -> Tensor:
     draw = e.draws[number]
-    told = answer(net, draw.rows, draw.given)
+    told = second_look(net, draw.rows, draw.given)
     refined = refine(draw.rows, told).detach()
     parts = answer_losses(draw.rows, told, refined, draw.truth, draw.weight)
     parts["score"] = score_loss(draw.rows, told, refined, [(e.boxes, e.cls)], e.judged)

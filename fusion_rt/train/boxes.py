@@ -121,7 +121,7 @@ def surroundings(
     )
 
 
-def answer(net: DrivingNet, rows: Tensor, given: Surroundings) -> Answer:
+def second_look(net: DrivingNet, rows: Tensor, given: Surroundings) -> Answer:
     """h(E, D(E)) of rows (B, k, 16) and what is around them."""
     seen = net.points(given.points, given.which, given.counts, given.sizes, given.kinds)
     out = net.refine(given.roi, given.camera_roi, given.box, seen)
@@ -132,7 +132,7 @@ def look_again(
     net: DrivingNet, rows: Tensor, features: Tensor, camera_bev: Tensor, points: Sequence[Blocks]
 ) -> Answer:
     """The second look at rows (B, k, 16) of a batch."""
-    return answer(net, rows, surroundings(rows, features, camera_bev, points, net.preset))
+    return second_look(net, rows, surroundings(rows, features, camera_bev, points, net.preset))
 
 
 def refine(rows: Tensor, answer: Answer) -> Tensor:

@@ -33,7 +33,7 @@ def test_tyres_are_wrong_by_a_factor_and_creeping_is_standing():
     assert set(slow) == {0.0}
 
 
-def test_a_drive_tells_them_and_changes_nothing_else():
+def test_a_drive_tells_them():
     rig = Rig(wheels={"wheels": Wheels()})
     config = DriveConfig(duration_s=1.0, rig=rig, wheels={"wheels": wheels.WheelModel(rate_hz=20.0)})
     packets = list(Drive(config, seed=3).packets())

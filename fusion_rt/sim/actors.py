@@ -9,33 +9,10 @@ from msgspec import Struct
 
 from fusion_rt.messages import Vec3
 from fusion_rt.sim import meshes
+from fusion_rt.sim.cars import car, van
 from fusion_rt.sim.raycast import Material, TriMesh, merge
-from fusion_rt.transforms import Array, from_translation_rpy
-
-Rng = np.random.Generator
-
-# Metallic and plain car colours as they are seen on roads, RGB, with their shares.
-_PAINTS = np.array(
-    [
-        [225, 225, 228],
-        [25, 26, 30],
-        [150, 153, 158],
-        [90, 93, 98],
-        [40, 60, 120],
-        [150, 25, 30],
-        [70, 90, 70],
-        [180, 160, 120],
-    ]
-)
-_PAINT_SHARES = np.array([0.22, 0.24, 0.18, 0.13, 0.10, 0.07, 0.03, 0.03])
-
-
-class Shape(Struct, frozen=True):
-    """A mesh and the box that holds it: size is length, width, height in metres."""
-
-    label: str
-    size: Vec3
-    mesh: TriMesh
+from fusion_rt.sim.shapes import PAINTS, Rng, Shape, boxed
+from fusion_rt.transforms import Array
 
 
 class Actor(Struct, frozen=True):
@@ -66,161 +43,6 @@ class Actor(Struct, frozen=True):
         return self.shape.size
 
 
-def car(rng: Rng) -> Shape:
-    """A passenger car: hatchback, saloon, estate, SUV or two-seater.
-
-    Sizes follow real boxes: 3.9 ± 0.42 x 1.63 ± 0.10 x 1.53 ± 0.13 m; of the 280 cars in KITTI's tracking
-    labels 2 % are shorter than 3.1 m, down to 2.2 m.
-    """
-    kind = rng.choice(5, p=[0.41, 0.26, 0.19, 0.12, 0.02])
-    length = float(np.clip(rng.normal((3.65, 4.25, 4.25, 4.2, 2.55)[kind], 0.32), 2.2, 5.2))
-    width = float(np.clip(rng.normal((1.60, 1.66, 1.66, 1.76, 1.54)[kind], 0.08), 1.42, 2.0))
-    height = float(np.clip(rng.normal((1.51, 1.45, 1.50, 1.70, 1.55)[kind], 0.08), 1.28, 1.95))
-    paint = _PAINTS[rng.choice(len(_PAINTS), p=_PAINT_SHARES)] * rng.uniform(0.85, 1.1)
-    paint = np.clip(paint, 0, 255)
-    clearance = rng.uniform(0.16, 0.24) * (1.25 if kind == 3 else 1.0)
-    belt = height * rng.uniform(0.56, 0.62)
-    hood = belt * rng.uniform(0.90, 0.99)
-    front, rear = length / 2, -length / 2
-    windscreen = front - length * rng.uniform(0.22, 0.30)  # foot of the windscreen
-    tail = rear + length * ((0.03, 0.18, 0.02, 0.03, 0.02)[kind] + rng.uniform(0.0, 0.03))
-    bumper = clearance + (belt - clearance) * 0.45
-    lower = [
-        (front * 0.93, clearance), (front, bumper * 0.75), (front * 0.99, bumper),
-        (front * 0.90, hood * 0.93), (windscreen, hood), (windscreen, belt), (tail, belt),
-        (rear * 0.97, belt * 0.97), (rear, bumper), (rear * 0.99, bumper * 0.75), (rear * 0.93, clearance),
-    ]  # fmt: skip
-    y = width / 2 * np.array([-1.0, -0.86, -0.4, 0.4, 0.86, 1.0])
-    parts = [
-        meshes.extrusion(np.array(lower), y, np.array([0.93, 0.98, 1, 1, 0.98, 0.93]), Material.PAINT, paint)
-    ]
-    parts.append(_cabin(rng, width, height, belt, windscreen, tail, paint, kind))
-    radius = height * rng.uniform(0.19, 0.22)
-    for x in (front - length * 0.19, rear + length * 0.18):
-        for side in (-1, 1):
-            outer = side * (width / 2 - 0.01)
-            parts.append(
-                meshes.tube(
-                    (x, outer - side * 0.2, radius),
-                    (x, outer, radius),
-                    radius,
-                    Material.TYRE,
-                    (28, 28, 30),
-                    around=10,
-                )
-            )
-            hub = (x, outer + side * 0.005, radius)
-            parts.append(
-                meshes.tube((x, outer, radius), hub, radius * 0.62, Material.METAL, (150, 150, 155), around=6)
-            )
-    parts += _lamps(front, rear, width, bumper, belt)
-    return _shape("car", parts, (length, width, height))
-
-
-def _cabin(
-    rng: Rng,
-    width: float,
-    height: float,
-    belt: float,
-    windscreen: float,
-    tail: float,
-    paint: Array,
-    kind: int,
-) -> TriMesh:
-    """Roof and windows: a frustum whose sides are glass between painted pillars."""
-    slant_front = (height - belt) * rng.uniform(1.0, 1.6)
-    slant_rear = (height - belt) * ((0.45, 1.3, 0.35, 0.4, 0.35)[kind] + rng.uniform(0.0, 0.3))
-    low, high = width / 2 * 0.97, width / 2 * rng.uniform(0.72, 0.82)
-    x0, x1 = windscreen, tail
-    r0, r1 = windscreen - slant_front, tail + slant_rear
-    corner = {
-        "fl": (x0, low, belt), "fr": (x0, -low, belt), "rl": (x1, low, belt), "rr": (x1, -low, belt),
-        "FL": (r0, high, height), "FR": (r0, -high, height),
-        "RL": (r1, high, height), "RR": (r1, -high, height),
-    }  # fmt: skip
-    c = {k: np.array(v) for k, v in corner.items()}
-    glass_color = np.array([38, 44, 50]) * rng.uniform(0.6, 1.4)
-    parts = [_quad(c["FL"], c["FR"], c["RL"], c["RR"], Material.PAINT, paint, bulge=0.0)]
-    for a, b, A, B in (("fl", "fr", "FL", "FR"), ("rl", "rr", "RL", "RR")):
-        parts.append(_window(c[a], c[b], c[A], c[B], 0.07, paint, glass_color))
-    for a, b, A, B in (("fl", "rl", "FL", "RL"), ("fr", "rr", "FR", "RR")):
-        middle, Middle = (c[a] + c[b]) / 2, (c[A] + c[B]) / 2
-        parts.append(_window(c[a], middle, c[A], Middle, 0.09, paint, glass_color))
-        parts.append(_window(middle, c[b], Middle, c[B], 0.09, paint, glass_color))
-    return merge(parts)
-
-
-def _quad(a: Array, b: Array, c: Array, d: Array, material: Material, color: Array, bulge: float) -> TriMesh:
-    points = np.array([[a, b], [c, d]])
-    return meshes.grid_surface(
-        points, np.full((1, 1), int(material)), np.broadcast_to(np.clip(color, 0, 255), (1, 1, 3))
-    )
-
-
-def _window(a: Array, b: Array, c: Array, d: Array, frame: float, paint: Array, glass: Array) -> TriMesh:
-    """A pane a b (below) to c d (above) inside a painted frame of that share of each side."""
-    u = np.array([0.0, frame, 1 - frame, 1.0])
-    below, above = a + u[:, None] * (b - a), c + u[:, None] * (d - c)
-    points = below[None] + u[:, None, None] * (above - below)[None]
-    material = np.full((3, 3), int(Material.PAINT))
-    color = np.broadcast_to(np.clip(paint, 0, 255), (3, 3, 3)).copy()
-    material[1, 1], color[1, 1] = int(Material.GLASS), np.clip(glass, 0, 255)
-    return meshes.grid_surface(points, material, color)
-
-
-def _lamps(front: float, rear: float, width: float, bumper: float, belt: float) -> list[TriMesh]:
-    z = (bumper + belt) / 2
-    parts = []
-    for side in (-1, 1):
-        y = side * width * 0.36
-        parts.append(
-            meshes.box((0.06, width * 0.2, 0.12), (front * 0.955, y, z), Material.LAMP, (235, 235, 225))
-        )
-        parts.append(
-            meshes.box((0.05, width * 0.16, 0.16), (rear * 0.985, y, z), Material.LAMP, (160, 20, 22))
-        )
-    parts.append(meshes.box((0.02, 0.5, 0.11), (rear * 0.999, 0, bumper), Material.SIGN, (230, 230, 220)))
-    return parts
-
-
-def van(rng: Rng) -> Shape:
-    """A van, truck or bus: an ignored class, boxes of other proportions."""
-    kind = rng.choice(3, p=[0.6, 0.28, 0.12])
-    size = (
-        rng.normal((5.0, 8.5, 11.0)[kind], (0.4, 1.5, 1.0)[kind]),
-        rng.normal((1.9, 2.5, 2.55)[kind], 0.1),
-        rng.normal((2.2, 3.3, 3.2)[kind], (0.2, 0.3, 0.2)[kind]),
-    )
-    length, width, height = (float(v) for v in size)
-    paint = np.clip(_PAINTS[rng.choice(len(_PAINTS), p=_PAINT_SHARES)] * rng.uniform(0.8, 1.1), 0, 255)
-    front, rear, low = length / 2, -length / 2, 0.35
-    cab = min(1.8, length * 0.3)
-    profile = [
-        (front * 0.98, low), (front, height * 0.35), (front - 0.1 - cab * 0.15, height * 0.45),
-        (front - cab * 0.55, height), (rear, height), (rear, low),
-    ]  # fmt: skip
-    y = width / 2 * np.array([-1.0, -0.9, 0.9, 1.0])
-    parts = [meshes.extrusion(np.array(profile), y, np.array([0.98, 1, 1, 0.98]), Material.PAINT, paint)]
-    for side in (-1, 1):
-        z = height * 0.62
-        pane = (length * (0.8 if kind == 2 else 0.16), 0.02, height * 0.22)
-        x = 0.0 if kind == 2 else front - cab
-        parts.append(meshes.box(pane, (x, side * (width / 2 + 0.005), z), Material.GLASS, (40, 45, 50)))
-        for at in (front - cab * 0.7, rear + length * 0.2):
-            outer = side * (width / 2 - 0.02)
-            parts.append(
-                meshes.tube(
-                    (at, outer - side * 0.25, 0.42),
-                    (at, outer, 0.42),
-                    0.42,
-                    Material.TYRE,
-                    (28, 28, 30),
-                    around=12,
-                )
-            )
-    return _shape(("van", "truck", "bus")[kind], parts, (length, width, height))
-
-
 def _clothes(rng: Rng) -> Array:
     color: Array = np.clip(
         rng.choice([35, 70, 110, 170], p=[0.4, 0.3, 0.2, 0.1]) + rng.normal(0, 25, 3), 5, 240
@@ -243,7 +65,7 @@ def pedestrian(rng: Rng) -> Shape:
             )
         )  # fmt: skip
     parts += _luggage(rng, height, girth)
-    return _shape("pedestrian", parts, None, slack=rng.uniform((0.1, 0.02, 0.0), (0.45, 0.14, 0.06)))
+    return boxed("pedestrian", parts, None, slack=rng.uniform((0.1, 0.02, 0.0), (0.45, 0.14, 0.06)))
 
 
 def _luggage(rng: Rng, height: float, girth: float) -> list[TriMesh]:
@@ -316,7 +138,7 @@ def cyclist(rng: Rng) -> Shape:
     """A person riding a bicycle; about 1.76 x 0.6 x 1.74 m."""
     wheel = rng.uniform(0.32, 0.36)
     base = rng.uniform(0.98, 1.10)
-    paint = np.clip(_PAINTS[rng.integers(len(_PAINTS))] * 1.0, 0, 255)
+    paint = np.clip(PAINTS[rng.integers(len(PAINTS))] * 1.0, 0, 255)
     parts = [
         meshes.ring((x, 0, wheel), wheel, wheel - 0.055, Material.TYRE, (30, 30, 30))
         for x in (base / 2, -base / 2)
@@ -335,7 +157,7 @@ def cyclist(rng: Rng) -> Shape:
     parts.append(_rider(rng, saddle, bar, crank))
     if rng.random() < 0.25:
         parts.append(meshes.box((0.35, 0.3, 0.25), (-base / 2 - 0.05, 0, 0.8), Material.CLOTH, _clothes(rng)))
-    return _shape("cyclist", parts, None, slack=rng.uniform((0.0, 0.0, -0.02), (0.12, 0.1, 0.03)))
+    return boxed("cyclist", parts, None, slack=rng.uniform((0.0, 0.0, -0.02), (0.12, 0.1, 0.03)))
 
 
 def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
@@ -373,17 +195,3 @@ MAKERS: dict[str, Callable[[Rng], Shape]] = {
     "pedestrian": pedestrian,
     "cyclist": cyclist,
 }
-
-
-def _shape(label: str, parts: list[TriMesh], size: Vec3 | None, slack: Array | float = 0.0) -> Shape:
-    """The parts as one mesh, centred in x and y over its own box.
-
-    size None: the mesh's extent and the slack that people leave who label boxes over a whole stride."""
-    mesh = merge(parts)
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    middle = (low + high) / 2
-    mesh = mesh.moved(from_translation_rpy((-middle[0], -middle[1], -low[2]), (0, 0, 0)))
-    extent = high - low + slack
-    if size is not None:  # wheels and lamps stand out by a centimetre: the label is the body's box
-        extent = np.maximum(np.array(size), extent - 0.03)
-    return Shape(label, (float(extent[0]), float(extent[1]), float(extent[2])), mesh)

@@ -79,11 +79,17 @@ def extrusion(profile: Array, y: Array, shrink: Array, material: Material, color
     profile: (P, 2) x, z, star-shaped about its mean. y: (S,) m. shrink: (S,) scale of x about the middle.
     """
     profile, middle = np.asarray(profile, float), np.asarray(profile, float)[:, 0].mean()
-    count = len(profile)
     slices = [
-        np.column_stack([middle + (profile[:, 0] - middle) * k, np.full(count, v), profile[:, 1]])
+        np.column_stack([middle + (profile[:, 0] - middle) * k, np.full(len(profile), v), profile[:, 1]])
         for v, k in zip(y, shrink)
     ]
+    return swept(np.array(slices), material, color)
+
+
+def swept(slices: Array, material: Material, color: ArrayLike) -> TriMesh:
+    """Outlines (S, P, 3) joined one to the next and closed at both ends; the first and the last are
+    star-shaped about their means."""
+    count = slices.shape[1]
     caps = [np.repeat(s.mean(0, keepdims=True), count, 0) for s in (slices[0], slices[-1])]
     rows = [caps[0], *slices, caps[1]]
     return make(np.concatenate(rows), _tube_faces(len(rows), count), material, color)

@@ -7,9 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from fusion_rt.sim import actors, meshes, scenery
-from fusion_rt.sim.actors import Actor, Shape
+from fusion_rt.sim.actors import Actor
 from fusion_rt.sim.raycast import Material, TriMesh
 from fusion_rt.sim.roads import Road, draw_road, surface
+from fusion_rt.sim.shapes import Shape
 from fusion_rt.sim.streets import SHARES, STREETS
 
 VARIANTS = 300  # different shapes of a kind; each is drawn once a process, then stretched and turned

@@ -95,6 +95,7 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
     """Head, trunk, arms and legs; swing is each leg's angle forward in rad."""
     h = height
     top, trousers = _clothes(rng), _clothes(rng)
+    thigh, calf = rng.uniform((0.085, 0.06), (0.12, 0.085)) * girth  # in trousers
     hip, shoulder = np.array([0.0, 0.0, 0.50 * h]), np.array([lean * h, 0.0, 0.82 * h])
     parts = [
         meshes.ellipsoid(
@@ -107,7 +108,7 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
             rng.uniform(15, 120, 3),
         ),
         meshes.ellipsoid(
-            (0.13 * girth, 0.20 * girth, 0.19 * h),
+            (0.145 * girth, 0.20 * girth, 0.19 * h),
             (hip + shoulder) / 2 + (0, 0, 0.01 * h),
             Material.CLOTH,
             top,
@@ -119,8 +120,8 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
         bend = angle - abs(angle) * 0.6
         foot = knee + 0.24 * h * np.array([np.sin(bend), 0, -np.cos(bend)])
         foot[2] = max(foot[2], 0.03)
-        parts.append(meshes.tube(at, knee, 0.085 * girth, Material.CLOTH, trousers, end_radius=0.06))
-        parts.append(meshes.tube(knee, foot, 0.06, Material.CLOTH, trousers, end_radius=0.045))
+        parts.append(meshes.tube(at, knee, thigh, Material.CLOTH, trousers, end_radius=calf * 1.1))
+        parts.append(meshes.tube(knee, foot, calf, Material.CLOTH, trousers, end_radius=calf * 0.75))
         parts.append(meshes.box((0.26, 0.09, 0.07), foot + (0.06, 0, 0), Material.CLOTH, (30, 28, 28)))
         arm = shoulder + (0, side * 0.20 * girth, 0)
         swung, spread = (-angle, 0.1) if rng.random() < 0.7 else rng.uniform((-0.7, 0.0), (0.9, 0.6))
@@ -143,6 +144,12 @@ def cyclist(rng: Rng) -> Shape:
         meshes.ring((x, 0, wheel), wheel, wheel - 0.055, Material.TYRE, (30, 30, 30))
         for x in (base / 2, -base / 2)
     ]
+    for x in (base / 2, -base / 2):
+        hub = np.array([x, 0, wheel])
+        for turn in np.arange(10) * (np.pi / 5) + rng.uniform(0, np.pi / 5):
+            rim = hub + (wheel - 0.05) * np.array([np.cos(turn), 0, np.sin(turn)])
+            # Two of a real wheel's spokes in one: it has about twenty in sight.
+            parts.append(meshes.tube(hub, rim, 0.007, Material.METAL, (110, 110, 110), around=3))
     crank, saddle = np.array([-0.05, 0, 0.30]), np.array([-0.22, 0, rng.uniform(0.88, 1.0)])
     head, bar = np.array([base / 2 - 0.14, 0, 0.78]), np.array([base / 2 - 0.2, 0, rng.uniform(0.98, 1.1)])
     for a, b in (
@@ -164,6 +171,7 @@ def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
     top, trousers = _clothes(rng), _clothes(rng)
     lean = rng.uniform(0.25, 0.75)
     trunk = rng.uniform(0.50, 0.58)
+    girth = rng.uniform(1.0, 1.35)  # in what one wears outdoors
     shoulder = saddle + trunk * np.array([np.sin(lean), 0, np.cos(lean)])
     head = shoulder + np.array([0.10, 0, 0.20])
     middle = (saddle + shoulder) / 2
@@ -172,20 +180,22 @@ def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
         meshes.ellipsoid(
             (0.14, 0.12, 0.09), head + (-0.01, 0, 0.07), Material.CLOTH, rng.uniform(20, 230, 3)
         ),
-        meshes.tube(saddle, shoulder, 0.15, Material.CLOTH, top, end_radius=0.17),
-        meshes.ellipsoid((0.17, 0.19, 0.2), middle, Material.CLOTH, top),
+        meshes.tube(saddle, shoulder, 0.15 * girth, Material.CLOTH, top, end_radius=0.17),
+        meshes.ellipsoid((0.17 * girth, 0.19 * girth, 0.2), middle, Material.CLOTH, top),
     ]
     phase = rng.uniform(0, 2 * np.pi)
     for side, turn in ((-1, phase), (1, phase + np.pi)):
         foot = crank + (0.17 * np.cos(turn), side * 0.1, 0.17 * np.sin(turn))
         hip = saddle + (0.0, side * 0.1, 0.0)
         knee = (hip + foot) / 2 + (0.22, side * 0.02, 0.06)
-        parts.append(meshes.tube(hip, knee, 0.085, Material.CLOTH, trousers, end_radius=0.06))
-        parts.append(meshes.tube(knee, foot, 0.06, Material.CLOTH, trousers, end_radius=0.045))
+        parts.append(meshes.tube(hip, knee, 0.09 * girth, Material.CLOTH, trousers, end_radius=0.07 * girth))
+        parts.append(meshes.tube(knee, foot, 0.065 * girth, Material.CLOTH, trousers, end_radius=0.05))
         hand = bar + (0, side * 0.24, 0)
         elbow = (shoulder + hand) / 2 + (-0.03, side * 0.08, -0.05)
-        parts.append(meshes.tube(shoulder + (0, side * 0.17, 0), elbow, 0.05, Material.CLOTH, top, around=6))
-        parts.append(meshes.tube(elbow, hand, 0.04, Material.SKIN, (190, 150, 125), around=6))
+        parts.append(
+            meshes.tube(shoulder + (0, side * 0.17, 0), elbow, 0.055 * girth, Material.CLOTH, top, around=6)
+        )
+        parts.append(meshes.tube(elbow, hand, 0.045, Material.SKIN, (190, 150, 125), around=6))
     return merge(parts)
 
 

@@ -14,6 +14,7 @@ from fusion_rt.sim.weather import CLEAR, Weather
 from fusion_rt.transforms import Array, transform_points
 
 SWEEP_S = 0.1
+PULSE_M = 0.5  # echoes closer together than a pulse is long are one
 
 
 class Pattern(Struct, frozen=True):
@@ -21,6 +22,7 @@ class Pattern(Struct, frozen=True):
 
     elevation_rad  (rings,) highest first
     columns        firings a turn
+    beam_rad       half the beam's divergence, by the makers' data sheets
     """
 
     name: str
@@ -28,6 +30,7 @@ class Pattern(Struct, frozen=True):
     columns: int
     max_range_m: float
     range_noise_m: float
+    beam_rad: float
 
 
 PATTERNS = {
@@ -38,9 +41,10 @@ PATTERNS = {
         2083,
         120.0,
         0.018,
+        0.001,
     ),
-    "VLP-16": Pattern("VLP-16", np.radians(15.0 - 2.0 * np.arange(16)), 1800, 100.0, 0.02),
-    "OS1-64": Pattern("OS1-64", np.radians(np.linspace(22.5, -22.5, 64)), 1024, 120.0, 0.015),
+    "VLP-16": Pattern("VLP-16", np.radians(15.0 - 2.0 * np.arange(16)), 1800, 100.0, 0.02, 0.0015),
+    "OS1-64": Pattern("OS1-64", np.radians(np.linspace(22.5, -22.5, 64)), 1024, 120.0, 0.015, 0.003),
 }
 
 
@@ -124,29 +128,30 @@ def _cast(
     rings = len(pattern.elevation_rad)
     az, el = np.meshgrid(azimuth, pattern.elevation_rad, indexing="ij")
     az = az + rng.normal(0, 0.0003, az.shape)
-    local = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], axis=-1)
+    aside, above = _in_disc(az.shape, pattern.beam_rad, rng)
     u = np.linspace(0, 1, len(column))[:, None, None]
+    origin = ((1 - u) * pose[0][:3, 3] + u * pose[1][:3, 3] + np.zeros((1, rings, 1))).reshape(-1, 3)
     R0, R1 = pose[0][:3, :3], pose[1][:3, :3]
-    world = (1 - u) * (local @ R0.T) + u * (local @ R1.T)
-    origin = np.broadcast_to((1 - u) * pose[0][:3, 3] + u * pose[1][:3, 3], world.shape)
-    hits = scene.cast(origin.reshape(-1, 3), world.reshape(-1, 3))
-    face, d = hits.face, hits.distance.astype(np.float64)
-    hit = (face >= 0) & (d < pattern.max_range_m) & (d > 0.9)
-    face, d = np.where(hit, face, 0), np.where(hit, d, 1.0)
-    cosine = np.abs(np.einsum("ij,ij->i", scene.normals[face], world.reshape(-1, 3)))
-    strength = reflectivity[face] * np.maximum(cosine, 0.02) ** 0.6
+    halves = []
+    for sign in (1.0, -1.0):
+        local = _direction(az + sign * aside, el + sign * above)
+        ray = ((1 - u) * (local @ R0.T) + u * (local @ R1.T)).reshape(-1, 3)
+        halves.append(_meet(scene, origin, ray, reflectivity, pattern.max_range_m))
+    met = _strongest(*halves)
+    d, strength, hit = met.distance, met.strength, np.isfinite(met.distance)
+    d = np.where(hit, d, 1.0)
     # Glass lets most rays through and returns few of the rest.
     found = detected(echo(strength, d))
-    found = np.where(scene.mesh.material[face] == Material.GLASS, found * 0.35, found)
+    found = np.where(scene.mesh.material[met.face] == Material.GLASS, found * 0.35, found)
     keep = hit & (rng.random(len(d)) < found)
     d = d + rng.normal(0, pattern.range_noise_m, len(d))
-    instance = scene.mesh.instance[face]
+    instance = scene.mesh.instance[met.face]
     if not weather.clear:
         end = np.where(hit, d, np.inf)
         echoes = through_weather(end, strength, keep, weather, rng, range_noise_m=pattern.range_noise_m)
         d, strength, keep = echoes.distance, echoes.strength, echoes.seen
         instance = np.where(echoes.airborne, np.int32(-1), instance)
-    xyz = (local.reshape(-1, 3) * d[:, None])[keep]
+    xyz = (_direction(az, el).reshape(-1, 3) * d[:, None])[keep]
     intensity = np.clip(INTENSITY_GAIN * strength * rng.normal(1.0, 0.08, len(d)), 0, 1)[keep]
     t = np.repeat((column + 0.5) / pattern.columns * SWEEP_S, rings)[keep]
     ring = np.tile(np.arange(rings), len(column))[keep]
@@ -157,6 +162,58 @@ def _cast(
         ring.astype(np.uint16),
         instance[keep],
     )
+
+
+class _Met(Struct, frozen=True):
+    """Where the halves of beams end: distance (N,) m, inf where there is nothing; strength (N,) share of the
+    whole beam's light that comes back; face (N,)."""
+
+    distance: Array
+    strength: Array
+    face: Array
+
+
+def _meet(scene: Scene, origin: Array, ray: Array, reflectivity: Array, max_range_m: float) -> _Met:
+    hits = scene.cast(origin, ray)
+    d = hits.distance.astype(np.float64)
+    hit = (hits.face >= 0) & (d < max_range_m) & (d > 0.9)
+    face = np.where(hit, hits.face, 0)
+    cosine = np.abs(np.einsum("ij,ij->i", scene.normals[face], ray))
+    strength = np.where(hit, 0.5 * reflectivity[face] * np.maximum(cosine, 0.02) ** 0.6, 0.0)
+    return _Met(np.where(hit, d, np.inf), strength, face)
+
+
+def _strongest(a: _Met, b: _Met) -> _Met:
+    """What the receiver reports of two halves of a beam: one echo where they end within its pulse, else the
+    stronger one. So thin things look wider than they are, by as much as beams spread."""
+    with np.errstate(invalid="ignore"):
+        one = np.abs(a.distance - b.distance) < PULSE_M  # false where both are infinite
+    heard_a, heard_b = (echo(m.strength, np.where(np.isfinite(m.distance), m.distance, 1e9)) for m in (a, b))
+    first = heard_a >= heard_b
+    distance = np.where(first, a.distance, b.distance)
+    both = np.maximum(a.strength + b.strength, 1e-12)
+    mean = (
+        np.where(
+            one, a.strength * np.where(one, a.distance, 0) + b.strength * np.where(one, b.distance, 0), 0
+        )
+        / both
+    )
+    return _Met(
+        np.where(one, mean, distance),
+        np.where(one, a.strength + b.strength, np.where(first, a.strength, b.strength)),
+        np.where(first, a.face, b.face),
+    )
+
+
+def _in_disc(shape: tuple[int, ...], radius: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    r, turn = radius * np.sqrt(rng.random(shape)), rng.uniform(0, 2 * np.pi, shape)
+    return r * np.cos(turn), r * np.sin(turn)
+
+
+def _direction(azimuth: Array, elevation: Array) -> Array:
+    """(..., 3): unit vectors in the sensor's frame."""
+    level = np.cos(elevation)
+    return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), np.sin(elevation)], axis=-1)
 
 
 def deskewed(returns: Returns, pose_at: Callable[[float], Array], T_target_world: Array) -> Array:

@@ -1,5 +1,5 @@
 """Simulated frames against real ones: how many road users there are, which way they stand, how large and how
-dense with points they are.
+dense with points they are, what cars look like from behind.
 
     fusion-rt sim compare out/frames KITTI_OBJECT_FOLDER
 
@@ -20,11 +20,13 @@ from fusion_rt.errors import LogError
 from fusion_rt.logs.kitti_object import KittiFrame, ego_box, frames
 from fusion_rt.messages import PointCloud
 from fusion_rt.metrics.boxes import in_box_frame
+from fusion_rt.sim import car_outlines
+from fusion_rt.sim.car_outlines import Outline
 from fusion_rt.sim.frame_files import POINT_M
 from fusion_rt.transforms import Array, transform_points
 
 CLASSES = ("car", "pedestrian", "cyclist")
-PEDESTRIAN = CLASSES.index("pedestrian")
+CAR, PEDESTRIAN = CLASSES.index("car"), CLASSES.index("pedestrian")
 EDGES_M = (0, 5, 10, 20, 30, 45, 70)
 TURNS_DEG = (0, 30, 60, 90)  # of an object's axis out of the vehicle's
 NEAR_M = (0.6, 0.8, 1.0, 1.5, 2.0)  # from a pedestrian to the next one
@@ -99,13 +101,14 @@ def points_in_box(points: Array, box: Array, margin_m: float = 0.0) -> Array:
 
 class Table(Struct, frozen=True):
     """counts[class, range] lists each object's points, turns[class] its axis out of the vehicle's, degrees;
-    next_m how far each pedestrian's next one is, inf where there is none, of all that are labelled;
-    points_seen lists each frame's points in view."""
+    next_m how far each pedestrian's next one is, inf where there is none, of all that are labelled; outlines
+    of the cars that are seen end-on; points_seen lists each frame's points in view."""
 
     counts: dict[tuple[int, int], list[int]]
     sizes: dict[int, list[Array]]
     turns: dict[int, list[float]]
     next_m: list[float]
+    outlines: list[Outline]
     points_seen: list[int]
     intensity: list[float]
     ground_z: list[float]
@@ -113,7 +116,7 @@ class Table(Struct, frozen=True):
 
 def tabulate(samples: Iterator[Sample]) -> Table:
     """Counts over frames; see the module's text for who is counted."""
-    table = Table({}, {}, {}, [], [], [], [])
+    table = Table({}, {}, {}, [], [], [], [], [])
     for sample in samples:
         view = sample.seen(sample.points)
         table.points_seen.append(int(view.sum()))
@@ -127,6 +130,8 @@ def tabulate(samples: Iterator[Sample]) -> Table:
             band = int(np.searchsorted(EDGES_M, distance, side="right")) - 1
             if kind < 0 or not seen or band >= len(EDGES_M) - 1:
                 continue
+            if kind == CAR and (seen_end_on := car_outlines.outline(sample.points, box)):
+                table.outlines.append(seen_end_on)
             n = int(points_in_box(sample.points, box).sum())
             if n >= (5 if distance < 45 else 1):
                 table.counts.setdefault((int(kind), band), []).append(n)
@@ -145,7 +150,7 @@ def _nearest(places: Array) -> list[float]:
 
 def report(real: Table, sim: Table) -> str:
     """The comparison as markdown, real / simulated: median points (objects), objects a frame and which way
-    they stand, how close pedestrians are to each other, mean sizes."""
+    they stand, how close pedestrians are to each other, what cars look like end-on, mean sizes."""
     bands = [f"{a}-{b} m" for a, b in pairwise(EDGES_M)]
     lines = ["| points an object, real / sim | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|"]
     for kind, name in enumerate(CLASSES):
@@ -174,7 +179,7 @@ def report(real: Table, sim: Table) -> str:
     lines.append(
         "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*close)) + " |"
     )
-    lines.append("")
+    lines += ["", car_outlines.report(real.outlines, sim.outlines)]
     for kind, name in enumerate(CLASSES):
         means = [
             np.mean(t.sizes[kind], axis=0) if kind in t.sizes else np.full(3, np.nan) for t in (real, sim)

@@ -189,3 +189,34 @@ def test_returns_know_what_they_hit():
     assert mine.sum() > 20
     inside = (np.abs(returns.xyz - np.array([8, 3, 0.7])) < 0.5 + 0.1).all(1)
     np.testing.assert_array_equal(mine, inside)
+
+
+def before_a_wall(x, width, wall_x, beam_rad):
+    """Ranges to an upright plate of that width at x and to a wall behind it, along the middle ring."""
+    pattern = msgspec.structs.replace(
+        lidar.PATTERNS["VLP-16"],
+        elevation_rad=np.zeros(1),
+        columns=4_000_000,
+        range_noise_m=0.0,
+        beam_rad=beam_rad,
+    )
+    plate = meshes.box((0.001, width, 4), (x, 0, 0), Material.POLE, GREY)
+    wall = meshes.box((0.1, 50, 50), (wall_x + 0.05, 0, 0), Material.WALL, GREY)
+    returns = turn(Scene(merge([plate, wall])), pattern, azimuth_rad=(-0.004, 0.004))
+    return returns.xyz[:, 0]
+
+
+def test_beams_spread_so_thin_things_look_wider():
+    """Whichever half of a beam meets the nearer thing is heard: at each edge 4 / (3 pi) of the beam's radius,
+    the mean distance of a point in a disc from its diameter."""
+    seen = [np.count_nonzero(before_a_wall(20.0, 0.06, 60.0, beam) < 21) for beam in (0.0, 0.001)]
+    wider = 1 + 2 * 20 * 0.001 * 4 / (3 * np.pi) / 0.06
+    np.testing.assert_allclose(seen[1] / seen[0], wider, rtol=0.03)
+
+
+def test_echoes_within_a_pulse_are_one():
+    one, two = (before_a_wall(20.0, 0.06, 20.0 + gap, 0.001) for gap in (0.3, 2.0))
+    between = (one > 20.05) & (one < 20.25)
+    assert between.sum() > 20
+    np.testing.assert_allclose(one[between], 20.15, atol=0.02)
+    assert np.all((np.abs(two - 20) < 0.01) | (np.abs(two - 22) < 0.01))

@@ -72,7 +72,9 @@ def test_boxes_hold_their_points(scenes):
             for box, count in zip(scene[f"boxes{k}"].astype(float), scene[f"npoints{k}"]):
                 if count < 20:
                     continue
-                held = points_in_box(points, box, margin_m=0.08).sum()
+                # Noise, and beams that meet an edge beside their middle.
+                margin_m = 0.08 + 0.001 * np.hypot(box[0], box[1])
+                held = points_in_box(points, box, margin_m=margin_m).sum()
                 assert held >= 0.95 * count, (box, held, count)
                 # Nobody else is in the box: what is more than counted is ground under it.
                 above = points_in_box(points, box + np.array([0, 0, 0.2, 0, 0, -0.4, 0, 0, 0])).sum()

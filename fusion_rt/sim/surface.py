@@ -173,9 +173,9 @@ def _skyline(level: Array, directions: Array, look: Look) -> None:
 
 def _smooth_noise(u: Array, v: Array) -> Array:
     """(N,) float32: the tile's first channel, interpolated, for what is seen much enlarged."""
-    # cv2.remap takes images of at most 32767 columns, not lists.
+    # cv2.remap takes images of at most 32767 columns, not lists, and not empty ones.
     n, width = len(u), 512
-    grid = np.zeros((2, -(-n // width) * width), np.float32)
+    grid = np.zeros((2, max(1, -(-n // width)) * width), np.float32)
     np.remainder(u, _TILE, out=grid[0, :n])
     np.remainder(v, _TILE, out=grid[1, :n])
     u_map, v_map = grid.reshape(2, -1, width)

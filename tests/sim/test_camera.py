@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fusion_rt.sim import camera, look, meshes
+from fusion_rt.sim import camera, look, meshes, surface
 from fusion_rt.sim.raycast import Material, Scene, merge
 from fusion_rt.transforms import from_translation_rpy
 
@@ -112,3 +112,14 @@ def test_sun_is_a_unit_vector_above_the_horizon():
         sight = look.sample(np.random.default_rng(seed))
         np.testing.assert_allclose(np.linalg.norm(sight.sun_direction), 1.0, atol=1e-9)
         assert sight.sun_direction[2] > 0.1
+
+
+@pytest.mark.parametrize("up", [[], [0.9, 1.0]])
+def test_a_sky_between_roofs_has_no_skyline(up):
+    """Where houses hide the horizon, only high directions meet nothing, or none does."""
+    up = np.array(up, np.float32)
+    directions = np.stack([np.sqrt(1 - up**2), 0 * up, up]).astype(np.float32)
+    sky = surface.surroundings(directions, look.sample(np.random.default_rng(5)))
+    assert sky.shape == (3, len(up))
+    assert np.isfinite(sky).all()
+    assert (sky >= 0).all()

@@ -116,10 +116,10 @@ def _cabin(
     cells = len(_ALONG) - 1, len(_ACROSS) - 1
     skin = np.broadcast_to(np.clip(paint, 0, 255), (*cells, 3))
     parts = [meshes.grid_surface(top, np.full(cells, int(Material.PAINT)), skin)]
-    for x, u in ((windscreen, 0.0), (tail, 1.0)):
+    for x, edge in ((windscreen, 0.0), (tail, 1.0)):
         v = _pane(-1.0, 1.0, 0.07)
         below = np.column_stack([np.full(len(v), x), v * low, np.full(len(v), belt)])
-        parts.append(_window(below, roof(np.array(u), v), 0.07, paint, glass))
+        parts.append(_window(below, roof(np.array(edge), v), 0.07, paint, glass))
     for side in (-1.0, 1.0):
         for start, end in ((0.0, 0.5), (0.5, 1.0)):
             u = _pane(start, end, 0.09)

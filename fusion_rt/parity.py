@@ -25,11 +25,13 @@ DRIVE = Path(__file__).parent / "data" / "drive.mcap"
 FRAMES = 6
 SURE = 0.15  # a box is missed only if its score was that far above the smallest worth showing
 SAME_M = 1.0  # further apart they are two objects
+# An axis that the reference doubts as much (all the same of any would be 0.9) turns with the last bit.
+DOUBTED_YAW_RAD = 0.5
 _STANDING = np.eye(2, 3, dtype=np.float32)
 
 
 class Tolerance(Struct, frozen=True, kw_only=True):
-    """How far the same box may be off between two engines, at most."""
+    """How far the same box may be off between two engines, at most; yaw of boxes whose axis is known."""
 
     position_m: float
     size: float  # share of a length
@@ -163,7 +165,8 @@ def _matches(ours: Detections, theirs: Detections) -> list[tuple[int, int]]:
 def _differences(ours: Detections, i: int, theirs: Detections, j: int) -> Array:
     """(4,) position, size, yaw, score."""
     a, b = ours.boxes[i].astype(np.float64), theirs.boxes[j].astype(np.float64)
-    turned = abs((b[6] - a[6] + np.pi) % (2 * np.pi) - np.pi)
+    known = ours.std[i, 4] < DOUBTED_YAW_RAD
+    turned = abs((b[6] - a[6] + np.pi) % (2 * np.pi) - np.pi) if known else 0.0
     return np.array(
         [
             np.linalg.norm(a[:3] - b[:3]),

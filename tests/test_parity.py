@@ -11,13 +11,13 @@ from onnx import numpy_helper
 
 from fusion_rt.device import CpuDevice
 from fusion_rt.models.package import ModelPackage, digest
-from fusion_rt.parity import TOLERANCE, bundled_frames, compare, look, self_test
+from fusion_rt.parity import DOUBTED_YAW_RAD, TOLERANCE, bundled_frames, compare, look, self_test
 from fusion_rt.perception import Perception
 
 DAMAGE = {
     "position": ("boxes", 0, 0.6),  # cells of 0.64 m
     "height": ("boxes", 2, 0.4),
-    "scores": ("heatmap", 0, -3.0),
+    "scores": ("heatmap", 0, -6.0),
 }
 
 
@@ -100,6 +100,11 @@ def test_what_comparing_finds(reference):
         boxes = found[0].boxes.copy()
         boxes[best, column] += by
         assert name in compare(found, [replace(found[0], boxes=boxes), found[1]], shown, exact).reason
+    doubted, turned = found[0].std.copy(), found[0].boxes.copy()
+    doubted[best, 4], turned[best, 6] = DOUBTED_YAW_RAD, turned[best, 6] + 2.0
+    theirs = [replace(found[0], boxes=turned), found[1]]
+    assert "yaw_rad is off by 2.000" in compare(found, theirs, shown, exact).reason
+    assert compare([replace(found[0], std=doubted), found[1]], theirs, shown, exact).reason == ""
     boxes = found[0].boxes.copy()
     boxes[best, 4] = np.nan
     assert (

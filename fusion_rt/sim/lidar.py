@@ -186,21 +186,14 @@ def _meet(scene: Scene, origin: Array, ray: Array, reflectivity: Array, max_rang
 def _strongest(a: _Met, b: _Met) -> _Met:
     """What the receiver reports of two halves of a beam: one echo where they end within its pulse, else the
     stronger one. So thin things look wider than they are, by as much as beams spread."""
-    with np.errstate(invalid="ignore"):
-        one = np.abs(a.distance - b.distance) < PULSE_M  # false where both are infinite
-    heard_a, heard_b = (echo(m.strength, np.where(np.isfinite(m.distance), m.distance, 1e9)) for m in (a, b))
-    first = heard_a >= heard_b
-    distance = np.where(first, a.distance, b.distance)
-    both = np.maximum(a.strength + b.strength, 1e-12)
-    mean = (
-        np.where(
-            one, a.strength * np.where(one, a.distance, 0) + b.strength * np.where(one, b.distance, 0), 0
-        )
-        / both
-    )
+    both = a.strength + b.strength
+    with np.errstate(invalid="ignore"):  # of halves that meet nothing, which are never one with another
+        one = np.abs(a.distance - b.distance) < PULSE_M
+        mean = (a.strength * a.distance + b.strength * b.distance) / np.maximum(both, 1e-12)
+    first = echo(a.strength, a.distance) >= echo(b.strength, b.distance)
     return _Met(
-        np.where(one, mean, distance),
-        np.where(one, a.strength + b.strength, np.where(first, a.strength, b.strength)),
+        np.where(one, mean, np.where(first, a.distance, b.distance)),
+        np.where(one, both, np.where(first, a.strength, b.strength)),
         np.where(first, a.face, b.face),
     )
 

@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from fusion_rt.messages import Vec3
 from fusion_rt.sim import meshes
+from fusion_rt.sim.bicycles import Bicycle, bicycle
 from fusion_rt.sim.cars import car, van
 from fusion_rt.sim.raycast import Material, TriMesh, merge
-from fusion_rt.sim.shapes import PAINTS, Rng, Shape, boxed
+from fusion_rt.sim.shapes import Rng, Shape, boxed
 from fusion_rt.transforms import Array
 
 
@@ -65,7 +66,7 @@ def pedestrian(rng: Rng) -> Shape:
             )
         )  # fmt: skip
     parts += _luggage(rng, height, girth)
-    return boxed("pedestrian", parts, None, slack=rng.uniform((0.1, 0.02, 0.0), (0.45, 0.14, 0.06)))
+    return boxed("pedestrian", parts, None, slack=rng.uniform((0.02, -0.06, 0.0), (0.36, 0.1, 0.06)))
 
 
 def _luggage(rng: Rng, height: float, girth: float) -> list[TriMesh]:
@@ -84,7 +85,7 @@ def _luggage(rng: Rng, height: float, girth: float) -> list[TriMesh]:
                 side * rng.uniform(0.22, 0.32) * girth,
                 rng.uniform(0.25, 0.55) * height,
             )
-            parts.append(piece((0.15, 0.06, 0.2), (0.4, 0.2, 0.4), at))
+            parts.append(piece((0.15, 0.06, 0.2), (0.45, 0.24, 0.5), at))
     if rng.random() < 0.05:
         behind = -rng.uniform(0.35, 0.6), rng.uniform(-0.3, 0.3), 0.34
         parts.append(piece((0.18, 0.28, 0.5), (0.32, 0.45, 0.65), behind))
@@ -124,7 +125,9 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
         parts.append(meshes.tube(knee, foot, calf, Material.CLOTH, trousers, end_radius=calf * 0.75))
         parts.append(meshes.box((0.26, 0.09, 0.07), foot + (0.06, 0, 0), Material.CLOTH, (30, 28, 28)))
         arm = shoulder + (0, side * 0.20 * girth, 0)
-        swung, spread = (-angle, 0.1) if rng.random() < 0.7 else rng.uniform((-0.7, 0.0), (0.9, 0.6))
+        swung, spread = rng.uniform((-0.7, 0.0), (0.9, 0.6))
+        if rng.random() < 0.7:
+            swung, spread = -angle, rng.uniform(0.0, 0.22)
         elbow = arm + 0.17 * h * np.array([np.sin(swung), spread * side, -np.cos(swung)])
         bent = (
             abs(angle) + 0.2 if rng.random() < 0.8 else rng.uniform(0.8, 2.2)
@@ -136,44 +139,20 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
 
 
 def cyclist(rng: Rng) -> Shape:
-    """A person riding a bicycle; about 1.76 x 0.6 x 1.74 m."""
-    wheel = rng.uniform(0.32, 0.36)
-    base = rng.uniform(0.98, 1.10)
-    paint = np.clip(PAINTS[rng.integers(len(PAINTS))] * 1.0, 0, 255)
-    parts = [
-        meshes.ring((x, 0, wheel), wheel, wheel - 0.055, Material.TYRE, (30, 30, 30))
-        for x in (base / 2, -base / 2)
-    ]
-    for x in (base / 2, -base / 2):
-        hub = np.array([x, 0, wheel])
-        for turn in np.arange(10) * (np.pi / 5) + rng.uniform(0, np.pi / 5):
-            rim = hub + (wheel - 0.05) * np.array([np.cos(turn), 0, np.sin(turn)])
-            # Two of a real wheel's spokes in one: it has about twenty in sight.
-            parts.append(meshes.tube(hub, rim, 0.007, Material.METAL, (110, 110, 110), around=3))
-    crank, saddle = np.array([-0.05, 0, 0.30]), np.array([-0.22, 0, rng.uniform(0.88, 1.0)])
-    head, bar = np.array([base / 2 - 0.14, 0, 0.78]), np.array([base / 2 - 0.2, 0, rng.uniform(0.98, 1.1)])
-    for a, b in (
-        (crank, saddle), (crank, head), (saddle - (0, 0, 0.15), head), (head, np.array([base / 2, 0, wheel])),
-        (crank, np.array([-base / 2, 0, wheel])), (saddle - (0, 0, 0.15), np.array([-base / 2, 0, wheel])),
-        (head, bar),
-    ):  # fmt: skip
-        parts.append(meshes.tube(a, b, 0.025, Material.METAL, paint, around=5))
-    parts.append(
-        meshes.tube(bar - (0, 0.27, 0), bar + (0, 0.27, 0), 0.018, Material.METAL, (60, 60, 60), around=5)
-    )
-    parts.append(_rider(rng, saddle, bar, crank))
-    if rng.random() < 0.25:
-        parts.append(meshes.box((0.35, 0.3, 0.25), (-base / 2 - 0.05, 0, 0.8), Material.CLOTH, _clothes(rng)))
-    return boxed("cyclist", parts, None, slack=rng.uniform((0.0, 0.0, -0.02), (0.12, 0.1, 0.03)))
+    """A person riding a bicycle; about 1.76 x 0.6 x 1.74 m, with some air above as real labels have."""
+    ridden = bicycle(rng)
+    parts = [*ridden.parts, _rider(rng, ridden)]
+    return boxed("cyclist", parts, None, slack=rng.uniform((-0.02, -0.08, 0.02), (0.1, 0.14, 0.1)))
 
 
-def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
+def _rider(rng: Rng, ridden: Bicycle) -> TriMesh:
+    saddle, bar, crank = ridden.saddle, ridden.bar, ridden.crank
     top, trousers = _clothes(rng), _clothes(rng)
-    lean = rng.uniform(0.25, 0.75)
-    trunk = rng.uniform(0.50, 0.58)
-    girth = rng.uniform(1.0, 1.35)  # in what one wears outdoors
+    lean = rng.uniform(0.2, 0.75)
+    trunk = rng.uniform(0.45, 0.53)
+    girth = rng.uniform(1.05, 1.45)  # in what one wears outdoors
     shoulder = saddle + trunk * np.array([np.sin(lean), 0, np.cos(lean)])
-    head = shoulder + np.array([0.10, 0, 0.20])
+    head = shoulder + np.array([0.10, 0, 0.19])
     middle = (saddle + shoulder) / 2
     parts = [
         meshes.ellipsoid((0.11, 0.09, 0.13), head, Material.SKIN, (190, 150, 125)),
@@ -183,6 +162,10 @@ def _rider(rng: Rng, saddle: Array, bar: Array, crank: Array) -> TriMesh:
         meshes.tube(saddle, shoulder, 0.15 * girth, Material.CLOTH, top, end_radius=0.17),
         meshes.ellipsoid((0.17 * girth, 0.19 * girth, 0.2), middle, Material.CLOTH, top),
     ]
+    if rng.random() < 0.3:
+        behind = middle + rng.uniform(0.2, 0.26) * np.array([-np.cos(lean), 0, np.sin(lean)])
+        sack = rng.uniform((0.16, 0.26, 0.32), (0.28, 0.36, 0.48))
+        parts.append(meshes.box(sack, behind, Material.CLOTH, _clothes(rng)))
     phase = rng.uniform(0, 2 * np.pi)
     for side, turn in ((-1, phase), (1, phase + np.pi)):
         foot = crank + (0.17 * np.cos(turn), side * 0.1, 0.17 * np.sin(turn))

@@ -20,15 +20,15 @@ _ALONG = np.array([0.0, 0.15, 0.4, 0.7, 0.9, 1.0])  # places along a roof, from 
 def car(rng: Rng) -> Shape:
     """A passenger car: hatchback, saloon, estate, SUV or two-seater.
 
-    Sizes follow real boxes: 3.9 ± 0.42 x 1.63 ± 0.10 x 1.53 ± 0.13 m; of the 280 cars in KITTI's tracking
+    Sizes follow real boxes: 3.88 ± 0.42 x 1.63 ± 0.10 x 1.53 ± 0.13 m; of the 280 cars in KITTI's tracking
     labels 2 % are shorter than 3.1 m, down to 2.2 m. Bumpers are bent, flanks and roof arched as much as
     the points of real cars tell (docs/simulation.md).
     """
     kind = int(rng.choice(5, p=[0.41, 0.26, 0.19, 0.12, 0.02]))
     box = (
-        float(np.clip(rng.normal((3.65, 4.25, 4.25, 4.2, 2.55)[kind], 0.32), 2.2, 5.2)),
-        float(np.clip(rng.normal((1.60, 1.66, 1.66, 1.76, 1.54)[kind], 0.08), 1.42, 2.0)),
-        float(np.clip(rng.normal((1.51, 1.45, 1.50, 1.70, 1.55)[kind], 0.08), 1.28, 1.95)),
+        float(np.clip(rng.normal((3.60, 4.20, 4.20, 4.15, 2.55)[kind], 0.32), 2.2, 5.2)),
+        float(np.clip(rng.normal((1.59, 1.65, 1.65, 1.75, 1.54)[kind], 0.08), 1.42, 2.0)),
+        float(np.clip(rng.normal((1.52, 1.46, 1.51, 1.71, 1.55)[kind], 0.08), 1.28, 1.95)),
     )
     length, width, height = (float(v) for v in np.array(box) - _AIR_M)
     paint = PAINTS[rng.choice(len(PAINTS), p=PAINT_SHARES)] * rng.uniform(0.85, 1.1)

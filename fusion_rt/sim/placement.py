@@ -13,7 +13,8 @@ from fusion_rt.sim.roads import Road, draw_road, surface
 from fusion_rt.sim.shapes import Shape
 from fusion_rt.sim.streets import SHARES, STREETS
 
-VARIANTS = 300  # different shapes of a kind; each is drawn once a process, then stretched and turned
+# Different shapes of a kind; each is drawn once a process, then stretched and turned.
+USERS, THINGS = 1000, 300
 
 
 @lru_cache(maxsize=4096)
@@ -94,7 +95,7 @@ class Builder:
         margin: float = 0.25,
     ) -> bool:
         """Puts a road user down where there is room."""
-        shape = _shape(kind, int(self.rng.integers(VARIANTS)))
+        shape = _shape(kind, int(self.rng.integers(USERS)))
         stretch = np.clip(self.rng.normal(1.0, 0.025, 3), 0.92, 1.08)
         if not self._claim(s, d, yaw, shape.size[0] * stretch[0], shape.size[1] * stretch[1], margin):
             return False
@@ -109,7 +110,7 @@ class Builder:
         """Puts a piece of scenery down where there is room."""
         if not self._claim(s, d, yaw, length, width, margin):
             return False
-        mesh = _scenery(kind, int(self.rng.integers(VARIANTS)))
+        mesh = _scenery(kind, int(self.rng.integers(THINGS)))
         stretch = self.rng.uniform(0.85, 1.15, 3)
         T = self.road.upright(s, d, yaw)
         self.statics.append(mesh.scaled(stretch).moved(T))
@@ -300,7 +301,7 @@ class Builder:
         setback = rng.uniform(*street.setback)
         s = self.start
         while s < self.end:
-            mesh = _scenery("building", int(rng.integers(VARIANTS)))
+            mesh = _scenery("building", int(rng.integers(THINGS)))
             width = float(np.ptp(mesh.vertices[:, 0]))
             middle = s + width / 2
             s += width + (0.0 if rng.random() < 0.4 else rng.uniform(0.5, 10))
@@ -346,27 +347,29 @@ class Builder:
     def _furniture(self) -> None:
         rng, half = self.rng, self.road.half_width
         street = self.street
-        plan = (
-            ("pole", street.furniture * 0.6),
-            ("sign", street.furniture * 0.4),
-            ("clutter", street.clutter),
-            ("parked_bicycle", street.clutter * 0.3),
-            ("tree", street.trees),
-            ("bush", street.trees * 0.6),
+        plan = (  # kind, mean number for 100 m, the ground it takes, m
+            ("pole", street.furniture * 0.6, 0.3, 0.3),
+            ("sign", street.furniture * 0.4, 0.3, 0.3),
+            ("clutter", street.clutter, 1.2, 1.2),
+            ("parked_bicycle", street.clutter * 0.3, 0.8, 0.8),
+            ("bicycle_rack", street.clutter * 0.12, 3.6, 1.8),
+            ("bollards", street.clutter * 0.1, 8.0, 0.3),
+            ("tree", street.trees, 0.6, 0.6),
+            ("bush", street.trees * 0.6, 1.4, 1.4),
         )
-        for kind, mean in plan:
+        for kind, mean, length, width in plan:
             reach = 14.0 if kind in ("tree", "bush") else 4.0
             for _ in range(self._count(mean * rng.uniform(0.2, 1.8))):
-                d = rng.choice([-1, 1]) * (half + 0.35 + rng.exponential(reach / 2))
+                d = rng.choice([-1, 1]) * (half + 0.35 + width / 4 + rng.exponential(reach / 2))
                 s = self._somewhere()
-                if abs(d) < 65 and not self.road.in_crossing(s):
-                    yaw = (
-                        rng.uniform(-np.pi, np.pi)
-                        if kind in ("clutter", "parked_bicycle")
-                        else rng.choice([0, np.pi])
-                    )
-                    size = {"tree": 0.6, "bush": 1.4, "clutter": 1.2, "parked_bicycle": 0.8}.get(kind, 0.3)
-                    self._thing(kind, s, float(d), float(yaw), size, size, 0.05)
+                if abs(d) > 65 or self.road.in_crossing(s):
+                    continue
+                yaw = rng.choice([0, np.pi])
+                if kind in ("clutter", "parked_bicycle"):
+                    yaw = rng.uniform(-np.pi, np.pi)
+                elif kind == "bicycle_rack":
+                    yaw = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1)
+                self._thing(kind, s, float(d), float(yaw), length, width, 0.05)
 
     def _backdrop(self) -> None:
         """Trees, hedges and houses far from the road, so that its ends are not empty."""

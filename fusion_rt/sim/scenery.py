@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from fusion_rt.sim import meshes
+from fusion_rt.sim.bicycles import bicycle
 from fusion_rt.sim.raycast import Material, TriMesh, merge
-from fusion_rt.transforms import Array
+from fusion_rt.transforms import Array, from_translation_rpy
 
 Rng = np.random.Generator
 
@@ -122,13 +123,18 @@ def bush(rng: Rng) -> TriMesh:
 
 def tree(rng: Rng) -> TriMesh:
     """A trunk and a crown of loose leaves."""
-    height, radius = rng.uniform(4, 12), rng.uniform(0.07, 0.32)
+    height = rng.uniform(4, 12)
+    radius = rng.uniform(0.3, 0.55) if rng.random() < 0.12 else rng.uniform(0.07, 0.32)
     crown = np.array([1, 1, rng.uniform(0.8, 1.5)]) * rng.uniform(1.2, 3.2)
     bark = np.clip(np.array([95, 80, 65]) * rng.uniform(0.6, 1.3), 0, 255)
     top = max(height - crown[2], 2.0)
     lean = rng.normal(0, 0.25, 2)
     foot, fork = np.array([0, 0, -_SUNK]), np.array([lean[0], lean[1], top])
     parts = [meshes.tube(foot, fork, radius, Material.POLE, bark, end_radius=radius * 0.6)]
+    if rng.random() < 0.15:  # ivy, or shoots around the foot
+        reach = radius + rng.uniform(0.1, 0.45)
+        ivy = (reach, reach, rng.uniform(0.8, 2.0))
+        parts.append(meshes.leaves(ivy, (0, 0, ivy[2] * 0.7), 220, 0.1, rng, _green(rng)))
     for _ in range(4):
         tip = fork + rng.normal(0, 1, 3) * (crown[0] / 2, crown[0] / 2, 0.5) + (0, 0, crown[2] * 0.6)
         parts.append(meshes.tube(fork, tip, radius * 0.4, Material.POLE, bark, end_radius=0.02, around=5))
@@ -162,16 +168,34 @@ def pole(rng: Rng) -> TriMesh:
     return merge(parts)
 
 
+def bollards(rng: Rng) -> TriMesh:
+    """A row of short posts along x that keeps cars off a pavement."""
+    pitch, number = rng.uniform(1.1, 2.6), int(rng.integers(3, 9))
+    height, radius = rng.uniform(0.6, 1.2), rng.uniform(0.04, 0.1)
+    color = np.clip(rng.uniform(40, 160) + rng.normal(0, 12, 3), 0, 255)
+    places = (np.arange(number) - (number - 1) / 2) * pitch
+    return merge([meshes.tube((x, 0, -_SUNK), (x, 0, height), radius, Material.POLE, color) for x in places])
+
+
 def sign(rng: Rng) -> TriMesh:
-    """A traffic sign or light on its post, facing along x."""
+    """A traffic sign or light on its post, facing along x, or a post with a bin, letterbox or timetable,
+    which has a person's height."""
     height, plate = rng.uniform(1.8, 3.0), rng.uniform(0.4, 0.9)
     parts = [
         meshes.tube(
             (0, 0, -_SUNK), (0, 0, height + plate / 2), 0.035, Material.POLE, (130, 130, 132), around=6
         )
     ]
-    if rng.random() < 0.25:
+    kind = rng.choice(3, p=[0.22, 0.18, 0.6])
+    if kind == 0:
         parts.append(meshes.box((0.25, 0.3, 0.9), (-0.1, 0, height), Material.POLE, (30, 35, 32)))
+    elif kind == 1:
+        at = rng.uniform(0.6, 1.3)
+        for _ in range(int(rng.integers(1, 3))):
+            size = rng.uniform((0.15, 0.25, 0.3), (0.4, 0.5, 0.6))
+            color = rng.uniform(30, 220, 3)
+            parts.append(meshes.box(size, (-size[0] / 2, 0, at), Material.METAL, color))
+            at += size[2] + 0.05
     else:
         color = np.array([[200, 30, 30], [30, 60, 170], [235, 235, 235], [235, 200, 40]])[rng.integers(4)]
         parts.append(
@@ -208,30 +232,25 @@ def clutter(rng: Rng) -> TriMesh:
 
 def parked_bicycle(rng: Rng) -> TriMesh:
     """A bicycle without its rider: no cyclist."""
-    wheel, base = 0.34, rng.uniform(0.98, 1.1)
-    color = rng.uniform(20, 200, 3)
-    parts = [
-        meshes.ring((x, 0, wheel), wheel, wheel - 0.05, Material.TYRE, (30, 30, 30))
-        for x in (-base / 2, base / 2)
-    ]
-    crank, saddle, head = (
-        np.array([-0.05, 0, 0.3]),
-        np.array([-0.22, 0, 0.92]),
-        np.array([base / 2 - 0.15, 0, 0.95]),
-    )
-    for a, b in (
-        (crank, saddle),
-        (crank, head),
-        (saddle, head),
-        (head, (base / 2, 0, wheel)),
-        (crank, (-base / 2, 0, wheel)),
-    ):
-        parts.append(meshes.tube(a, b, 0.025, Material.METAL, color, around=5))
-    parts.append(
-        meshes.tube(
-            head - (0, 0.28, -0.1), head + (0, 0.28, 0.1), 0.02, Material.METAL, (50, 50, 50), around=5
-        )
-    )
+    return merge(bicycle(rng).parts)
+
+
+def bicycle_rack(rng: Rng) -> TriMesh:
+    """Bicycles side by side at their hoops, in a row along x: as large as a car, and hollow."""
+    kinds = [merge(bicycle(rng).parts) for _ in range(3)]
+    pitch, number = rng.uniform(0.4, 0.75), int(rng.integers(3, 9))
+    turned = rng.uniform(0.9, np.pi / 2)
+    parts = []
+    for k in range(number):
+        x = (k - (number - 1) / 2) * pitch
+        hoop = meshes.tube((x + 0.1, -0.4, 0), (x + 0.1, 0.4, 0.75), 0.025, Material.METAL, (120, 120, 122))
+        parts.append(hoop)
+        if rng.random() < 0.8:
+            yaw = turned + rng.normal(0, 0.06) + (np.pi if rng.random() < 0.2 else 0.0)
+            at = x, rng.normal(0, 0.12), 0.0
+            parts.append(
+                kinds[rng.integers(3)].moved(from_translation_rpy(at, (rng.normal(0, 0.06), 0, yaw)))
+            )
     return merge(parts)
 
 
@@ -243,5 +262,5 @@ def _green(rng: Rng) -> Array:
 MAKERS: dict[str, Callable[[Rng], TriMesh]] = {
     "building": building, "wall": wall, "fence": fence, "guard_rail": guard_rail, "hedge": hedge,
     "bush": bush, "tree": tree, "pole": pole, "sign": sign, "clutter": clutter,
-    "parked_bicycle": parked_bicycle,
+    "parked_bicycle": parked_bicycle, "bicycle_rack": bicycle_rack, "bollards": bollards,
 }  # fmt: skip

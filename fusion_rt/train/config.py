@@ -22,7 +22,7 @@ class TrainConfig:
     part   "all"; "camera": the image encoder by itself, on images alone; "points": the second look, on
            the points of jittered boxes alone; "look": the same on all that it is given, the rest held
     start  checkpoints whose averaged weights are begun with, or model packages by folder or name, one after
-           the other, where names and shapes fit; a narrower network takes the first channels of a wider one
+           the other, where names and shapes fit; of another width the channels that both have
     paste  share of the samples that objects of another scene are pasted into
     teacher  a checkpoint whose heatmap and boxes are learned from too, with part "all"
     int8   whether convolutions round as those of the INT8 files do: to end a training with

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from fusion_rt.errors import ConfigError, FusionError
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.models.presets import PRESETS
+from fusion_rt.train.begin import begun
 from fusion_rt.train.checkpoint import read_checkpoint, samples_of
 from fusion_rt.train.config import PARTS, TrainConfig
 from fusion_rt.train.distill import Teacher
@@ -178,16 +179,14 @@ class Trainer:
         self.step_count, self.samples, self.spent_s = data["step"], samples_of(data), data["spent_s"]
 
     def begin_with(self, path: str | Path) -> list[str]:
-        """Take the averaged weights of another training where their names and shapes fit, of a wider layer
-        its first channels; or the network of a model package, by folder or name. Returns the names that begin
-        anew. Raises ConfigError where none fits, LogError where a package finds no frames to go with."""
+        """Take the averaged weights of another training where their names and shapes fit, also of a wider or
+        narrower one (`begin.begun`); or the network of a model package, by folder or name. Returns the names
+        that begin anew. Raises ConfigError where none fits, LogError where a package finds no frames to go
+        with."""
         own = self.model.state_dict()
-        given = _averaged(Path(path)) if str(path).endswith(".pt") else self._packaged(str(path))
-        fitting = {
-            k: v[tuple(slice(n) for n in own[k].shape)]
-            for k, v in given.items()
-            if k in own and v.ndim == own[k].ndim and all(a >= b for a, b in zip(v.shape, own[k].shape))
-        }
+        fitting = begun(
+            own, _averaged(Path(path)) if str(path).endswith(".pt") else self._packaged(str(path))
+        )
         if not fitting:
             raise ConfigError(f"{path}: none of its weights fits preset {self.preset.name!r}")
         self.model.load_state_dict({**own, **fitting})

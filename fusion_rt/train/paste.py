@@ -98,7 +98,8 @@ def _on_the_ground(cutout: Cutout, frame: Frame, turn_rad: float) -> Cutout | No
         return None
     lift = float(np.median(ground))
     standing = turned.moved(from_translation_rpy((0, 0, lift), (0, 0, 0)))
-    local = in_box_frame(frame.points, standing.box)
+    near = frame.points[distance < np.hypot(*box[3:5]) / 2 + 2 * GAP_M]
+    local = in_box_frame(near, standing.box)
     within = (np.abs(local[:, :2]) < standing.box[3:5] / 2 + GAP_M).all(1)
     above = (local[:, 2] > GAP_M - box[5] / 2) & (local[:, 2] < box[5] / 2 + GAP_M)
     return None if (within & above).any() else standing
@@ -139,7 +140,8 @@ def _put(frame: Frame, cutout: Cutout, *, camera: bool) -> Frame | None:
             return None
         image, visible, share = shown
     lost = hidden(frame.points, cutout.points)
-    of_boxes = [(np.abs(in_box_frame(frame.points[lost], b)) <= b[3:6] / 2).all(1).sum() for b in frame.boxes]
+    gone = frame.points[lost]
+    of_boxes = [(np.abs(in_box_frame(gone, b)) <= b[3:6] / 2).all(1).sum() for b in frame.boxes]
     left = np.maximum(frame.npoints - np.array(of_boxes, np.int64), 0)
     return replace(
         frame,
@@ -162,8 +164,8 @@ def hidden(points: Array, by: Array) -> Array:
     first = theirs.min(0) - 1
     shape = theirs.max(0) - first + 2
     nearest = np.full(shape, np.inf, np.float32)
-    for offset in np.ndindex(3, 3):  # beams leave gaps of about a bin
-        np.minimum.at(nearest, tuple((theirs - first + np.array(offset) - 1).T), nearer)
+    np.minimum.at(nearest, tuple((theirs - first).T), nearer)
+    nearest = cv2.erode(nearest, np.ones((3, 3), np.uint8))  # beams leave gaps of about a bin
     cell = mine - first
     there = ((cell >= 0) & (cell < shape)).all(1)
     behind[there] = distance[there] > nearest[tuple(cell[there].T)] + BEHIND_M

@@ -136,7 +136,7 @@ def test_beginning_with_another_training(scenes, tmp_path):
     for name, value in second.model.state_dict().items():
         torch.testing.assert_close(value, data["average"][name])
     saved = torch.load(tmp_path / "whole.pt", weights_only=True)
-    saved["average"]["net.bev.seen.weight"] = torch.zeros(32, 1, 1, 1)  # of another shape
+    saved["average"]["net.bev.seen.weight"] = torch.zeros(32, 2, 3, 3)  # of another shape
     del saved["average"]["image_head.bias"]
     torch.save(saved, tmp_path / "older.pt")
     assert second.begin_with(tmp_path / "older.pt") == ["image_head.bias", "net.bev.seen.weight"]

@@ -277,6 +277,9 @@ def export(
         typer.Option(metavar="CAR PEDESTRIAN CYCLIST", help="Smallest score worth showing."),
     ] = (0.3, 0.3, 0.3),
     version: Annotated[str, typer.Option(help="Stands in every prediction's certificate.")] = "1",
+    mean_with: Annotated[
+        str | None, typer.Option(help="Take the weights halfway to this package's, that training began with.")
+    ] = None,
 ) -> None:
     """Make a model package of a checkpoint: ONNX in float and INT8, and model.yaml.
 
@@ -284,7 +287,9 @@ def export(
     """
     with extra("train"):
         from fusion_rt.train.write_package import write_package
-    package = write_package(checkpoint, frames, out, scenes=scenes, thresholds=thresholds, version=version)
+    package = write_package(
+        checkpoint, frames, out, scenes=scenes, thresholds=thresholds, version=version, mean_with=mean_with
+    )
     for precision, files in package.spec.precisions.items():
         size = sum((package.folder / name).stat().st_size for name in files.values())
         _say(f"{precision}: {size / 1e6:.1f} MB")
@@ -323,7 +328,7 @@ def adapt(
     folds: Annotated[
         int, typer.Option(min=0, help="Judge by cross-validation in so many parts; 0: do not judge.")
     ] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of frames.")] = 1,
     json: Json = False,
 ) -> None:

@@ -48,17 +48,51 @@ def packaged_net(package: ModelPackage) -> DrivingNet:
         "points.second.bias": _tensor(p.bias),
     }
     for conv, norm, module in _normalised(net):
-        n = module.num_features
-        state[f"{norm}.weight"] = torch.ones(n)
-        state[f"{norm}.bias"] = state.pop(f"{conv}.bias", torch.zeros(n))
-        state[f"{norm}.running_mean"] = torch.zeros(n)
-        state[f"{norm}.running_var"] = torch.full((n,), 1 - module.eps)
-        state[f"{norm}.num_batches_tracked"] = torch.tensor(0)
+        state |= _only_adds(norm, state.pop(f"{conv}.bias", torch.zeros(module.num_features)), module.eps)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
         raise ConfigError(f"{package.folder}: is not of preset {preset.name!r}: {error}") from error
     return net
+
+
+@torch.no_grad()
+def mean_net(net: DrivingNet, package: ModelPackage) -> DrivingNet:
+    """The network whose weights lie halfway between a network's and a package's. Where one began with the
+    other, it answers worlds like those that both learned from nearly as well as the better one, and others
+    often better than either (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+
+    Raises ConfigError where the package is of another preset."""
+    theirs = packaged_net(package)
+    if theirs.preset != net.preset:
+        raise ConfigError(f"{package.folder}: preset {theirs.preset.name!r}, not {net.preset.name!r}")
+    folded = net.state_dict()
+    for conv, norm, module in _normalised(net):
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        scale = module.weight / torch.sqrt(module.running_var + module.eps)
+        folded[f"{conv}.weight"] = folded[f"{conv}.weight"] * scale[:, None, None, None]
+        folded |= _only_adds(norm, module.bias - scale * module.running_mean, module.eps)
+    given = theirs.state_dict()
+    theirs.load_state_dict(
+        {
+            name: value.lerp(given[name], 0.5) if value.dtype.is_floating_point else value
+            for name, value in folded.items()
+        }
+    )
+    return theirs.eval()
+
+
+def _only_adds(norm: str, bias: Tensor, eps: float) -> dict[str, Tensor]:
+    """The tensors of a normalisation that adds a bias to its inputs and changes nothing else."""
+    n = len(bias)
+    return {
+        f"{norm}.weight": torch.ones(n),
+        f"{norm}.bias": bias,
+        f"{norm}.running_mean": torch.zeros(n),
+        f"{norm}.running_var": torch.full((n,), 1 - eps),
+        f"{norm}.num_batches_tracked": torch.tensor(0),
+    }
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from fusion_rt.train.checkpoint import load_average, read_checkpoint, samples_of
 from fusion_rt.train.export import MAX_OBJECTS, export_float, tensor_shapes
 from fusion_rt.train.geometry import MOST_POINTS, NEAR_M
 from fusion_rt.train.half import write_half
+from fusion_rt.train.packaged import mean_net
 from fusion_rt.train.predict import DECODE_THRESHOLD, NMS_IOU
 from fusion_rt.train.quantize import QUANTISED, Feed, part_inputs, quantize_part
 from fusion_rt.train.samples import Use, collate, list_scenes, make_sample
@@ -89,13 +90,24 @@ DELTAS = (
 
 
 def write_package(
-    checkpoint: Path, frames: Path, out: Path, *, scenes: int, thresholds: Sequence[float], version: str
+    checkpoint: Path,
+    frames: Path,
+    out: Path,
+    *,
+    scenes: int,
+    thresholds: Sequence[float],
+    version: str,
+    mean_with: str | None = None,
 ) -> ModelPackage:
     """Export a checkpoint's averaged weights and calibrate INT8 on the first `scenes` scenes.
 
-    thresholds: smallest score worth showing, one a class. Raises ConfigError for those or the checkpoint,
-    LogError for the frames."""
-    model = load_average(checkpoint)
+    thresholds: smallest score worth showing, one a class. mean_with: a package, by folder or name, halfway to
+    which the weights are taken. Raises ConfigError for those or the checkpoint, LogError for the frames."""
+    model, trained_with = load_average(checkpoint), _trained_with(checkpoint)
+    if mean_with is not None:
+        other = ModelPackage.load(mean_with)
+        model.net = mean_net(model.net, other)
+        trained_with += f"; the mean with {other.identity}"
     classes = model.preset.classes
     if len(thresholds) != len(classes) or not all(0 <= t <= 1 for t in thresholds):
         raise ConfigError(f"thresholds {tuple(thresholds)}: must be 0..1 for each of {', '.join(classes)}")
@@ -107,7 +119,7 @@ def write_package(
         quantize_part(
             part, out / f"{part}.onnx", out / f"{part}.int8.onnx", calibration(model, part, frames, scenes)
         )
-    spec = describe(model.preset, out, dict(zip(classes, thresholds)), version, _trained_with(checkpoint))
+    spec = describe(model.preset, out, dict(zip(classes, thresholds)), version, trained_with)
     return ModelPackage.described(out, spec)
 
 

@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.package import ModelPackage
+from fusion_rt.models.presets import DRIVING_M
 from fusion_rt.train.export import export_float
 from fusion_rt.train.loop import TrainConfig, Trainer
-from fusion_rt.train.packaged import normalise, packaged_net
+from fusion_rt.train.packaged import mean_net, normalise, packaged_net
 from fusion_rt.train.samples import SceneBatches
 from fusion_rt.train.step import TrainingNet
 
@@ -44,6 +45,24 @@ def test_a_package_comes_back_as_it_was(bundled, tmp_path):
         assert was.keys() == now.keys()
         for name, values in was.items():
             np.testing.assert_allclose(now[name], values, rtol=1e-6, atol=1e-7)
+
+
+def test_the_mean_of_a_network_and_the_package_it_began_with(bundled, batches, tmp_path):
+    package = ModelPackage.load("driving-s")
+    normalise(bundled, batches[:1])  # its normalisations do something now; its answers are the package's
+    mean = mean_net(bundled.net, package)
+    given = packaged_net(package).state_dict()
+    for name, value in mean.state_dict().items():
+        torch.testing.assert_close(value, given[name], rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        for value in bundled.net.parameters():
+            value.mul_(1.2)
+    moved = mean_net(bundled.net, package).state_dict()
+    torch.testing.assert_close(moved["bev.heatmap.weight"], given["bev.heatmap.weight"] * 1.1)
+    folded = "bev.block2.first.0.weight"  # of 1.2 times the convolution and 1.2 times the normalisation
+    torch.testing.assert_close(moved[folded], given[folded] * (1 + 1.44) / 2, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ConfigError, match="preset 'driving-s', not 'driving-m'"):
+        mean_net(TrainingNet(DRIVING_M).net, package)
 
 
 def test_normalising_changes_no_answer(bundled, batches):

@@ -26,7 +26,7 @@ class Bicycle(Struct, frozen=True):
 def bicycle(rng: Rng) -> Bicycle:
     """A frame on two wheels; most have mudguards and a carrier, some have bags or a basket."""
     wheel, base = rng.uniform(0.32, 0.36), rng.uniform(0.98, 1.10)
-    paint = np.clip(PAINTS[rng.integers(len(PAINTS))] * 1.0, 0, 255)
+    paint = PAINTS[rng.integers(len(PAINTS))]
     front, rear = np.array([base / 2, 0, wheel]), np.array([-base / 2, 0, wheel])
     parts = [part for hub in (front, rear) for part in _wheel(rng, hub, wheel)]
     crank, saddle = np.array([-0.05, 0, 0.30]), np.array([-0.22, 0, rng.uniform(0.84, 0.96)])

@@ -237,7 +237,7 @@ def parked_bicycle(rng: Rng) -> TriMesh:
 
 def bicycle_rack(rng: Rng) -> TriMesh:
     """Bicycles side by side at their hoops, in a row along x: as large as a car, and hollow."""
-    kinds = [merge(bicycle(rng).parts) for _ in range(3)]
+    kinds = [parked_bicycle(rng) for _ in range(3)]
     pitch, number = rng.uniform(0.4, 0.75), int(rng.integers(3, 9))
     turned = rng.uniform(0.9, np.pi / 2)
     parts = []

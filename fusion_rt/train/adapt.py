@@ -39,7 +39,7 @@ DRAWS, DECODED, JITTERED = 16, 48, 24  # of each frame; boxes in each, of the be
 class AdaptConfig:
     """steps of `batch` frames each; hold: how strongly the biases are held to where they were."""
 
-    steps: int = 150
+    steps: int
     batch: int = 6
     learning_rate: float = 2e-3
     hold: float = 0.02

@@ -10,6 +10,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.package import ModelPackage
@@ -68,11 +69,12 @@ def mean_net(net: DrivingNet, package: ModelPackage) -> DrivingNet:
         raise ConfigError(f"{package.folder}: preset {theirs.preset.name!r}, not {net.preset.name!r}")
     folded = net.state_dict()
     for conv, norm, module in _normalised(net):
-        assert module.running_mean is not None
-        assert module.running_var is not None
-        scale = module.weight / torch.sqrt(module.running_var + module.eps)
-        folded[f"{conv}.weight"] = folded[f"{conv}.weight"] * scale[:, None, None, None]
-        folded |= _only_adds(norm, module.bias - scale * module.running_mean, module.eps)
+        convolution = net.get_submodule(conv)
+        assert isinstance(convolution, nn.Conv2d)
+        fused = fuse_conv_bn_eval(convolution, module)
+        assert fused.bias is not None
+        folded[f"{conv}.weight"] = fused.weight
+        folded |= _only_adds(norm, fused.bias, module.eps)
     given = theirs.state_dict()
     theirs.load_state_dict(
         {

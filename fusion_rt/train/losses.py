@@ -161,6 +161,8 @@ def look_losses(
     truth: of so many first answers and of so many boxes beside the truth in each sample."""
     heatmap, regression, features = outputs[:3]
     rows = decode(heatmap.detach(), regression.detach(), net.preset, k=decoded)
+    if not bool(rows.isfinite().all()):  # what diverges has no boxes to look at; its loss says so
+        return {"score": rows.new_tensor(float("nan"))}
     rows, truth, weight = proposals(rows, batch.gt, rng, jittered=jittered)
     answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
     refined = refine(rows, answer).detach()

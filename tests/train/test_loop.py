@@ -53,6 +53,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(scenes, tmp_pa
     assert all(torch.equal(a, b) for a, b in zip(weights, trainer.model.parameters()))
 
 
+def test_a_network_that_diverged_is_said_as_well(scenes, tmp_path):
+    trainer = Trainer(config(scenes, tmp_path))
+    with torch.no_grad():
+        trainer.model.net.bev.boxes.bias[3:6] = float("nan")
+    with pytest.raises(FusionError, match=r"loss became nan at step 0.*lower the learning rate"):
+        trainer.step(first_batch(scenes, trainer.preset))
+
+
 def test_the_rate_rises_and_falls():
     rates = [learning_rate(p, 1.0) for p in (0, 0.03, 0.06, 0.5, 1.0, 1.5)]
     assert rates == pytest.approx([0.1, 0.55, 1.0, learning_rate(0.5, 1.0), 0.01, 0.01])

@@ -16,6 +16,7 @@ from fusion_rt import engine
 from fusion_rt.device import Device, load_engine
 from fusion_rt.device.cpu_decoder import CLASS, SCORE, cells_under, shares_at
 from fusion_rt.device.protocol import Answer
+from fusion_rt.errors import EngineError
 from fusion_rt.images import camera_pixels, network_intrinsics
 from fusion_rt.kernels.box_launchers import Grouped
 from fusion_rt.messages import Image
@@ -31,6 +32,7 @@ _KERNELS = ("image", "deskew", "pillars", "lift", "bev_warp")
 # What the network is given of each modality, and which slots of the context tell of it.
 _CANVASES = {"lidar": ("pillars",), "camera": ("camera_bev", "camera_depth"), "memory": ("state",)}
 _CONTEXT = {"lidar": (4,), "camera": (5,), "memory": (6, 7)}
+_LOOK = ("roi", "view", "box", "points")  # what the second look is given
 SIGMA = slice(11, 16)  # columns of a decoded row
 
 Lap = Callable[[str], None]
@@ -42,7 +44,7 @@ class Perception:
     lap     is told the name of each stage as it ends, for those who keep time
     record  put what is the same for every answer on a card at one stroke, where the engines allow it; the
             stages from "fuse" on are then one
-    Raises EngineError when a model file does not load."""
+    Raises EngineError when a model file does not load, or is of a version with another second look."""
 
     def __init__(
         self,
@@ -55,6 +57,12 @@ class Perception:
         record: bool = True,
     ) -> None:
         self.package, self.spec, self._lap = package, package.spec, lap
+        if tuple(self.spec.tensors["refine"].inputs) != _LOOK:
+            raise EngineError(
+                f"{package.folder}: its second look is given {', '.join(self.spec.tensors['refine'].inputs)};"
+                f" from here it is {', '.join(_LOOK)}. The package is of another version: go on with"
+                " it by `fusion-rt train --start`, and export that"
+            )
         self.precision, self._device = precision or self.spec.precision, device
         self._camera, self._bev, self._refine = (
             self._load(part, runtime, device) for part in ("camera", "bev", "refine")
@@ -72,6 +80,9 @@ class Perception:
         self._motion: Motion | None = None  # for which the memory is being warped
         self._recalled = False
         self._looked = False  # before the first answer there is nothing to remember
+        # What the cameras see and where they look, one after the other; a P of zero looks nowhere.
+        self._views = device.empty(self._camera.outputs["features"].shape, np.float32)
+        self._where = device.empty((1, 3, 4), np.float32)
         # What lies on the camera's canvas, and by which P.
         self._lifted: tuple[list[ImageFeatures], bytes] | None = None
         self._in_step = False  # whether the last answer was for the very time of its only image
@@ -163,7 +174,7 @@ class Perception:
         self._lap("warp")
         context = self._context(motion, bool(sweeps), bool(views))
         self._device.upload(context, self._bev.inputs["context"][0])
-        self._looks(self._look_twice, self._kernels["pillars"].grouped)
+        self._looks(self._look_twice, self._views, self._where, self._kernels["pillars"].grouped)
         found = self._decoder.answer()
         self._lap("decode")
         counts, dropped = self._decoder.counts, self._kernels["pillars"].counts
@@ -182,13 +193,14 @@ class Perception:
     @property
     def first_look(self) -> FirstLook:
         """Copies of what the last second look was given."""
-        features, camera_bev = self._bev.outputs["features"], self._bev.inputs["camera_bev"]
+        features = self._bev.outputs["features"]
         xyz, intensity = self._points
         with self._device.on("main"):
             return FirstLook(
                 rows=self._decoder.rows,
                 features=self._device.fetch(features[0]),
-                camera_bev=self._device.fetch(camera_bev[0]),
+                views=self._device.fetch(self._views),
+                P=self._device.fetch(self._where),
                 xyz=self._device.fetch(xyz),
                 intensity=intensity.copy(),
             )
@@ -260,6 +272,7 @@ class Perception:
         if not views:
             self._device.zero(self._bev.inputs["camera_bev"])
             self._device.zero(self._bev.inputs["camera_depth"])
+            self._device.zero(self._where)
             self._lifted = None
             return
         images, P = [v.image for v in views], np.empty((len(views), 3, 4), np.float32)
@@ -271,9 +284,16 @@ class Perception:
 
     def _lift(self, images: list[ImageFeatures], P: Array) -> None:
         """Onto the camera's canvas; P (n, 3, 4) ego frame at the answer -> feature pixel."""
-        features = self._device.stack([i.features for i in images])
-        canvas = self._bev.inputs["camera_bev"][0]
-        self._kernels["lift"](features, P, self.spec.head, self.spec.z_levels, canvas, self._depth)
+        if len(images) > len(self._views):  # rare: more cameras than ever before
+            self._views = self._device.empty((len(images), *self._views.shape[1:]), np.float32)
+            self._where = self._device.empty(P.shape, np.float32)
+        for k, image in enumerate(images):
+            self._device.copy(image.features, self._views[k])
+        where = np.zeros(self._where.shape, np.float32)
+        where[: len(P)] = P
+        self._device.upload(where, self._where)
+        views, canvas = self._views[: len(images)], self._bev.inputs["camera_bev"][0]
+        self._kernels["lift"](views, P, self.spec.head, self.spec.z_levels, canvas, self._depth)
         self._lifted = images, P.tobytes()
         self._lap("lift")
 
@@ -312,13 +332,12 @@ class Perception:
         )
         return out
 
-    def _look_twice(self, grouped: Grouped) -> None:
-        """h(E, D(E)): the features around each first answer, and the points in it, correct it."""
+    def _look_twice(self, views: Any, where: Any, grouped: Grouped) -> None:
+        """h(E, D(E)): the features around each first answer, what cameras see of it, and the points in it,
+        correct it."""
         self._run("bev", self._bev)
         self._lap("fuse")
-        something = self._decoder.first_look(
-            self._bev.outputs, self._bev.inputs["camera_bev"], grouped, self._refine.inputs
-        )
+        something = self._decoder.first_look(self._bev.outputs, views, where, grouped, self._refine.inputs)
         if something:
             self._lap("decode")
             self._run("refine", self._refine)

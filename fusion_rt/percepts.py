@@ -61,12 +61,14 @@ class Motion(Struct, frozen=True, kw_only=True):
 
 class FirstLook(Struct, frozen=True):
     """What the second look is given, for whoever wants to teach it: rows (n, 16) as decoded, the fused
-    features (ny, nx, F) and the camera's (ny, nx, C), and the points (N, 3) with their intensity (N,), all
-    float32 in the ego frame."""
+    features (ny, nx, F), those of images (cameras, h, w, C) and their P (cameras, 3, 4), ego m -> feature px,
+    zero where there is none, and the points (N, 3) with their intensity (N,), all float32 in the ego frame.
+    """
 
     rows: Array
     features: Array
-    camera_bev: Array
+    views: Array
+    P: Array
     xyz: Array
     intensity: Array
 

@@ -285,6 +285,17 @@ def test_a_model_file_of_another_precision_is_refused(model_package, tmp_path):
         Perception(ModelPackage(tmp_path, spec, model_package.pillars, model_package.points), CpuDevice(1))
 
 
+def test_a_package_with_another_second_look_is_refused(model_package):
+    refine = model_package.spec.tensors["refine"]
+    earlier = replace(refine, inputs={"roi": (128, 160), "camera_roi": (128, 160)})
+    spec = replace(model_package.spec, tensors=model_package.spec.tensors | {"refine": earlier})
+    with pytest.raises(EngineError, match=r"given roi, camera_roi; from here it is roi, view, box, points\."):
+        Perception(
+            ModelPackage(model_package.folder, spec, model_package.pillars, model_package.points),
+            CpuDevice(1),
+        )
+
+
 @pytest.mark.parametrize(
     ("size", "cy", "expected_cy"),
     [

@@ -136,12 +136,8 @@ def _pillars(package: ModelPackage, xyz: Array, intensity: Array) -> KernelCase:
 
 def _canvases(package: ModelPackage, rig: Rig) -> Iterator[KernelCase]:
     spec, rng = package.spec, np.random.default_rng(0)
-    camera = next(iter(rig.cameras.values()))
-    K = network_intrinsics(camera, spec.image.width, spec.image.height)
     (shape,) = spec.tensors["camera"].outputs.values()
-    features = rng.random(shape, dtype=np.float32)
-    at = np.diag([1 / spec.image.stride, 1 / spec.image.stride, 1.0]) @ K
-    P = (at @ camera.T_camera_ego[:3]).astype(np.float32)[None]
+    features, P = rng.random(shape, dtype=np.float32), _projection(package, rig)
     lifted = Large(np.zeros((spec.head.ny, spec.head.nx, shape[-1]), np.float32), True)
     depth = Large(np.zeros((spec.head.ny, spec.head.nx), np.float32), True)
     yield KernelCase("lift", "lift", (Large(features), P, spec.head, spec.z_levels, lifted, depth))
@@ -150,6 +146,14 @@ def _canvases(package: ModelPackage, rig: Rig) -> Iterator[KernelCase]:
     turn = np.array([[0.999, -0.04, 1.0], [0.04, 0.999, 0.2]], np.float32)
     warped = Large(np.zeros_like(state), True)
     yield KernelCase("bev_warp", "bev_warp", (Large(state), turn, spec.head, warped))
+
+
+def _projection(package: ModelPackage, rig: Rig) -> Array:
+    """(1, 3, 4) float32: the ego frame (m) -> feature pixels of the rig's first camera."""
+    image, camera = package.spec.image, next(iter(rig.cameras.values()))
+    at = np.diag([1 / image.stride, 1 / image.stride, 1.0])
+    P = at @ network_intrinsics(camera, image.width, image.height) @ camera.T_camera_ego[:3]
+    return P.astype(np.float32)[None]
 
 
 def _boxes(package: ModelPackage, rig: Rig, frame: Frame) -> Iterator[KernelCase]:
@@ -173,6 +177,14 @@ def _boxes(package: ModelPackage, rig: Rig, frame: Frame) -> Iterator[KernelCase
     sampled = Large(np.zeros((room, 5 * features.shape[2]), np.float32), True)
     yield KernelCase(
         "roi_sample", "roi_sample", (Large(features), Large(boxes), grid, sampled), tolerance=CLOSE
+    )
+
+    image = spec.tensors["camera"].outputs["features"]
+    seen = rng.standard_normal(image, dtype=np.float32)
+    looked = Large(np.zeros((room, 9 * image[3]), np.float32), True)
+    where = _projection(package, rig)
+    yield KernelCase(
+        "view_sample", "view_sample", (Large(seen), where, Large(boxes), looked), tolerance=CLOSE
     )
 
     T = next(iter(rig.lidars.values())).T_ego_lidar

@@ -64,10 +64,6 @@ class CpuDevice:
         """A copy."""
         return buffer.copy()
 
-    def stack(self, buffers: list[NDArray[Any]]) -> NDArray[Any]:
-        """Along a new first axis; of a single one a view."""
-        return buffers[0][None] if len(buffers) == 1 else np.stack(buffers)
-
     def on(self, stream: str) -> AbstractContextManager[None]:
         """Everything is done at once, in the order of asking."""
         return _NOW

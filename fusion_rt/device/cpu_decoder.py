@@ -42,7 +42,7 @@ class CpuDecoder:
         self._fits = np.array([(fit.gain, fit.offset) for fit in fits], np.float32)
         self._nms_iou = [spec.nms_iou[label] for label in spec.classes]
         self._second: SecondLookKernel | None = None  # once it is known what there is to look at
-        self._looked_at: tuple[Any, ...] = (None,) * 4
+        self._looked_at: tuple[Any, ...] = (None,) * 5
         self._outputs: Mapping[str, Any] = {}
         self._refined: Mapping[str, Any] = {}
         self._decoded = 0
@@ -56,10 +56,15 @@ class CpuDecoder:
         return self._first.counts
 
     def first_look(
-        self, outputs: Mapping[str, Any], camera_bev: Array, grouped: Grouped, inputs: Mapping[str, Any]
+        self,
+        outputs: Mapping[str, Any],
+        views: Array,
+        where: Array,
+        grouped: Grouped,
+        inputs: Mapping[str, Any],
     ) -> bool:
-        given = outputs, camera_bev, grouped, inputs
-        if not all(map(is_, given, self._looked_at)):  # rare: a denser cloud
+        given = outputs, views, where, grouped, inputs
+        if not all(map(is_, given, self._looked_at)):  # rare: a denser cloud, another camera
             self._first.bind(*given)
             if outputs is not self._outputs:
                 self._outputs, self._second = outputs, None

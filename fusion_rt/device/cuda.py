@@ -163,16 +163,6 @@ class CudaDevice:
         self.copy(buffer, out)
         return out
 
-    def stack(self, buffers: list[DeviceBuffer]) -> DeviceBuffer:
-        """Of one shape, along a new first axis; of a single one it is a view."""
-        first = buffers[0]
-        if len(buffers) == 1:
-            return first.reshape(1, *first.shape)
-        out = self._buffer((len(buffers), *first.shape), first.dtype, None)
-        for k, buffer in enumerate(buffers):
-            self.copy(buffer, out[k])
-        return out
-
     def kernel(self, name: str) -> Callable[..., Any]:
         """A launcher of cuda_kernels.py or cuda_box_kernels.py, with memory of its own."""
         from fusion_rt.device.cuda_box_kernels import BOX_KERNELS

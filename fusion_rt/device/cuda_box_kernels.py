@@ -20,6 +20,7 @@ from fusion_rt.kernels import native
 from fusion_rt.kernels.box_launchers import (
     ROI_HIDDEN,
     Grouped,
+    check_extents,
     check_iou,
     check_roi,
     check_slack,
@@ -170,6 +171,38 @@ class RoiSampleKernel(BoxKernel):
         self.moved_bytes = 28 * n + 5 * out.nbytes
 
 
+class ViewSampleKernel(BoxKernel):
+    """box_launchers.ViewSampleKernel; the boxes may be rows (n, 16) as well."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        super().__init__(device)
+        self._P = Given(device, keep=True)
+
+    def __call__(
+        self,
+        features: DeviceBuffer,
+        P: Any,
+        boxes: DeviceBuffer,
+        out: DeviceBuffer,
+        *,
+        held: DeviceBuffer | None = None,
+    ) -> None:
+        expect("features", features, np.float32, (None, None, None, None))
+        cameras, h, w, channels = features.shape
+        check_extents(h, w)
+        where = self._P("P", P, np.float32, (cameras, 3, 4))
+        expect("boxes", boxes, np.float32, (None, None))
+        n, stride = boxes.shape
+        if stride < 7:
+            raise DeviceError(f"boxes has {stride} columns, expected 7 or more")
+        expect("out", out, np.float32, (n, 9 * channels))
+        self._device.launch(
+            "view_sample", features, cameras, channels, h, w, where, boxes, stride, self.rows(n, held), n,
+            out, items=n, team=True, threads=lanes(channels),
+        )  # fmt: skip
+        self.moved_bytes = 28 * n + 5 * out.nbytes
+
+
 class RoiPointsKernel(BoxKernel):
     """box_launchers.RoiPointsKernel."""
 
@@ -273,6 +306,7 @@ BOX_KERNELS: dict[str, type[Any]] = {
     "decode": DecodeKernel,
     "nms": NmsKernel,
     "roi_sample": RoiSampleKernel,
+    "view_sample": ViewSampleKernel,
     "roi_points": RoiPointsKernel,
     "box_context": BoxContextKernel,
     "box_refine": BoxRefineKernel,

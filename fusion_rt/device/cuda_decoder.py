@@ -27,9 +27,8 @@ class CudaDecoder:
     def __init__(self, device: CudaDevice, package: ModelPackage) -> None:
         self._device, self._package = device, package
         spec = self._spec = package.spec
-        names = ("decode", "roi_sample", "roi_points", "box_context", "box_refine", "nms")
+        names = ("decode", "roi_sample", "view_sample", "roi_points", "box_context", "box_refine", "nms")
         self._kernels: dict[str, Any] = {name: device.kernel(name) for name in names}
-        self._camera_sample = device.kernel("roi_sample")
         room, classes = spec.max_objects, len(spec.classes)
         self._rows, self._refined, self._ordered = (device.empty((room, ROW), np.float32) for _ in range(3))
         self._boxes = device.empty((room, 7), np.float32)
@@ -54,7 +53,12 @@ class CudaDecoder:
         return counts
 
     def first_look(
-        self, outputs: Mapping[str, Any], camera_bev: Any, grouped: Grouped, inputs: Mapping[str, Any]
+        self,
+        outputs: Mapping[str, Any],
+        views: Any,
+        where: Any,
+        grouped: Grouped,
+        inputs: Mapping[str, Any],
     ) -> bool:
         spec, kernels, rows = self._spec, self._kernels, self._rows
         self._outputs = outputs
@@ -75,7 +79,7 @@ class CudaDecoder:
         for given in inputs.values():  # of those that are no rows nothing must be left
             self._device.zero(given)
         kernels["roi_sample"](outputs["features"][0], rows, spec.head, inputs["roi"], held=held)
-        self._camera_sample(camera_bev[0], rows, spec.head, inputs["camera_roi"], held=held)
+        kernels["view_sample"](views, where, rows, inputs["view"], held=held)
         kernels["roi_points"](
             grouped,
             rows,

@@ -49,10 +49,6 @@ class Device(Protocol):
         """A copy that stands while the buffer is used for something else."""
         ...
 
-    def stack(self, buffers: list[Any]) -> Any:
-        """Buffers of one shape along a new first axis; of a single one it may be a view."""
-        ...
-
     def on(self, stream: str) -> AbstractContextManager[None]:
         """Where the work of a block goes: "main" or "camera"."""
         ...
@@ -109,11 +105,12 @@ class Decoder(Protocol):
     """Both looks at a network's outputs. One answer is made of both, in turn."""
 
     def first_look(
-        self, outputs: Mapping[str, Any], camera_bev: Any, grouped: Any, inputs: Mapping[str, Any]
+        self, outputs: Mapping[str, Any], views: Any, where: Any, grouped: Any, inputs: Mapping[str, Any]
     ) -> bool:
         """The best maxima of the heatmap as rows, and what a second look at each is given: `outputs` of the
-        fusing part, its `camera_bev` (1, ny, nx, C) and the points by cell -> `inputs` of the refining part.
-        False where there is surely nothing to look at."""
+        fusing part, the image features of `views` (cameras, h, w, C) and `where` (cameras, 3, 4) they look,
+        and the points by cell -> `inputs` of the refining part. False where there is surely nothing to look
+        at."""
         ...
 
     def second_look(self, outputs: Mapping[str, Any] | None) -> None:

@@ -151,6 +151,38 @@ class RoiSampleKernel(Kernel):
         )
 
 
+class ViewSampleKernel(Kernel):
+    """What cameras see of each box: their features in 3 x 3 equal parts of its outline."""
+
+    def __call__(self, features: Array, P: Array, boxes: Array, out: Array) -> None:
+        """features (cameras, h, w, C), P (cameras, 3, 4) ego m -> feature px, boxes (n, 7) -> out (n, 9 * C):
+        bilinear in the middle of each part, rows of parts from above, the mean over the cameras that see the
+        box. Its outline is the upright rectangle around its corners, as far as it lies in the image. A camera
+        does not see a box whose centre is not more than 0.1 m before it, nor does one whose P is zero; what
+        none sees is zero."""
+        cameras, h, w, channels = check_views(features, P)
+        check("boxes", boxes, np.float32, (None, 7))
+        check("out", out, np.float32, (len(boxes), 9 * channels), written=True)
+        self.library.frt_view_sample(
+            self.threads, ptr(features), cameras, channels, h, w, ptr(P), ptr(boxes), len(boxes), ptr(out)
+        )
+
+
+def check_views(features: Array, P: Array) -> tuple[int, int, int, int]:
+    """The shape of the features of cameras. Raises DeviceError for such as the kernel cannot work with."""
+    check("features", features, np.float32, (None, None, None, None))
+    cameras, h, w, channels = features.shape
+    check("P", P, np.float32, (cameras, 3, 4))
+    check_extents(h, w)
+    return cameras, h, w, channels
+
+
+def check_extents(h: int, w: int) -> None:
+    """Raises DeviceError where an image has no pixel, or too many to count them in float."""
+    if not (min(h, w) >= 1 and max(h, w) <= native.MAX_EXTENT):
+        raise DeviceError(f"features has {h} rows of {w}, expected 1 to {native.MAX_EXTENT} of each")
+
+
 ROI_HIDDEN, ROI_BLOCK = 16, 64  # roi_points.cu's first layer, and what the second is a multiple of
 
 

@@ -1,4 +1,5 @@
-// Onto and off the canvas: lift camera features, warp the memory, look at the features around a box.
+// Onto and off the canvas: lift camera features, warp the memory, look at the features around a box and at what
+// cameras see of it.
 #include "frt.h"
 
 // The features of up to four places and their weights.
@@ -105,5 +106,67 @@ FRT_KERNEL(roi_sample)(const float* features, int channels, const float* boxes, 
     const float across = which == 3 ? 0.5f : (which == 4 ? -0.5f : 0.0f);
     const float s = sinf(box[6]), c0 = cosf(box[6]), l = along * box[3], w = across * box[4];
     sample(features, channels, g, box[0] + c0 * l - s * w, box[1] + s * l + c0 * w, out + (long long)i * channels);
+  }
+}
+
+// Of a box in an image of h x w feature pixels, the upright rectangle around its eight corners, as far as it lies in
+// the image. Not seen: the box's centre is not before the camera, or nothing of it is in the image, or it is not finite.
+struct Outline {
+  bool seen;
+  float left, top, right, bottom;
+};
+
+FRT_DEVICE Outline outline_of(const float* box, const float* m, int h, int w) {
+  constexpr float NEAREST = 0.1f;  // m along the optical axis
+  const float c = cosf(box[6]), s = sinf(box[6]);
+  Outline o = {m[8] * box[0] + m[9] * box[1] + m[10] * box[2] + m[11] > NEAREST, INFINITY, INFINITY, -INFINITY,
+               -INFINITY};
+  for (int k = 0; k < 8; ++k) {
+    const float along = (k & 1 ? 0.5f : -0.5f) * box[3], across = (k & 2 ? 0.5f : -0.5f) * box[4];
+    const float x = box[0] + c * along - s * across, y = box[1] + s * along + c * across;
+    const float z = box[2] + (k & 4 ? 0.5f : -0.5f) * box[5];
+    const float d = m[8] * x + m[9] * y + m[10] * z + m[11];
+    const float scale = 1.0f / (d > NEAREST ? d : NEAREST);
+    const float u = (m[0] * x + m[1] * y + m[2] * z + m[3]) * scale;
+    const float v = (m[4] * x + m[5] * y + m[6] * z + m[7]) * scale;
+    o.left = u < o.left ? u : o.left;
+    o.right = u > o.right ? u : o.right;
+    o.top = v < o.top ? v : o.top;
+    o.bottom = v > o.bottom ? v : o.bottom;
+  }
+  o.left = frt_hold(o.left, 0.0f, float(w));
+  o.right = frt_hold(o.right, 0.0f, float(w));
+  o.top = frt_hold(o.top, 0.0f, float(h));
+  o.bottom = frt_hold(o.bottom, 0.0f, float(h));
+  o.seen = o.seen && o.right > o.left && o.bottom > o.top;
+  return o;
+}
+
+// Image features in the middles of 3 x 3 equal parts of a box's outline, bilinear; the mean over the cameras that see
+// it, zero where none does: (n, 9, channels), rows of parts from above. features and P as those of lift; a camera
+// whose P is zero sees nothing.
+FRT_KERNEL(view_sample)(const float* features, int cameras, int channels, int h, int w, const float* P,
+                        const float* boxes, int stride, const int* rows, int room, float* out) {
+  constexpr int SIDE = 3, PARTS = SIDE * SIDE;
+  FRT_FOR_TEAM(i, frt_held(rows, room)) {
+    const float* box = boxes + (long long)stride * i;
+    float* told = out + (long long)i * PARTS * channels;
+    FRT_LANES(c, 0, channels)
+      for (int part = 0; part < PARTS; ++part) told[part * channels + c] = 0.0f;
+    int seen = 0;
+    for (int k = 0; k < cameras; ++k) {
+      const Outline o = outline_of(box, P + 12 * k, h, w);
+      if (!o.seen) continue;
+      const float* map = features + (long long)k * h * w * channels;
+      for (int part = 0; part < PARTS; ++part) {
+        const float u = o.left + (float(part % SIDE) + 0.5f) / SIDE * (o.right - o.left);
+        const float v = o.top + (float(part / SIDE) + 0.5f) / SIDE * (o.bottom - o.top);
+        add_taps(image_taps(map, h, w, channels, u, v), channels, told + part * channels);
+      }
+      ++seen;
+    }
+    const float share = seen ? 1.0f / float(seen) : 0.0f;
+    FRT_LANES(c, 0, channels)
+      for (int part = 0; part < PARTS; ++part) told[part * channels + c] *= share;
   }
 }

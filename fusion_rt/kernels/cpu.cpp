@@ -219,6 +219,12 @@ FRT_EXPORT void frt_roi_sample(int threads, const float* features, int channels,
   launch.alone([&] { roi_sample(features, channels, boxes, 7, &n, n, grid, out); });
 }
 
+FRT_EXPORT void frt_view_sample(int threads, const float* features, int cameras, int channels, int h, int w,
+                                const float* P, const float* boxes, int n, float* out) {
+  Launch launch(threads);
+  launch([&] { view_sample(features, cameras, channels, h, w, P, boxes, 7, &n, n, out); });
+}
+
 FRT_EXPORT void frt_box_context(int threads, const float* rows, int n, float* out) {
   Launch launch(threads);
   launch.alone([&] { box_context(rows, &n, n, out); });
@@ -233,8 +239,11 @@ FRT_EXPORT void frt_box_refine(int threads, const float* rows, int n, const floa
 // What a look works on; see looks.py. All memory stays where it is from call to call.
 struct FirstLook {
   // of the fusing part
-  const float *heatmap, *regression, *features, *camera_bev;
-  int classes, feature_channels, camera_channels;
+  const float *heatmap, *regression, *features;
+  int classes, feature_channels;
+  // of the cameras' part, and where they look
+  const float *views, *where;
+  int cameras, view_rows, view_columns, camera_channels;
   Grid head;
   float threshold_logit, slack;
   int room, *candidate, *counters;
@@ -249,7 +258,7 @@ struct FirstLook {
   const float *at, *size, *kind, *second, *bias;
   int channels, *inside;
   // for the refining part, room rows each
-  float *roi, *camera_roi, *points, *box;
+  float *roi, *view, *points, *box;
 };
 
 // Peaks as rows, and what a second look at each is given; of those that are no rows nothing is left. Returns the rows.
@@ -263,12 +272,13 @@ FRT_EXPORT int frt_first_look(int threads, const FirstLook* look) {
     roi_points(l.grouped, l.start, l.count, l.layers, l.cells, l.rows, &n, n, l.margin, l.most, l.at, l.size, l.kind,
                l.second, l.bias, l.channels, l.inside, l.points);
     roi_sample(l.features, l.feature_channels, l.rows, FRT_ROW, &n, n, l.head, l.roi);
-    roi_sample(l.camera_bev, l.camera_channels, l.rows, FRT_ROW, &n, n, l.head, l.camera_roi);
+    view_sample(l.views, l.cameras, l.camera_channels, l.view_rows, l.view_columns, l.where, l.rows, FRT_ROW, &n, n,
+                l.view);
     box_context(l.rows, &n, n, l.box);
   });
   const auto end = [&](float* given, int width) { std::fill(given + n * width, given + l.room * width, 0.0f); };
   end(l.roi, 5 * l.feature_channels);
-  end(l.camera_roi, 5 * l.camera_channels);
+  end(l.view, 9 * l.camera_channels);
   end(l.points, l.channels + 1);
   end(l.box, FRT_ROW);
   return n;

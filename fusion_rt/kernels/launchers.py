@@ -25,6 +25,7 @@ from fusion_rt.kernels.box_launchers import (
     NmsKernel,
     RoiPointsKernel,
     RoiSampleKernel,
+    ViewSampleKernel,
 )
 from fusion_rt.kernels.native import Array, GridLike, Kernel, address, check, check_grid, floats, ptr
 
@@ -341,6 +342,7 @@ KERNELS: dict[str, type[Kernel]] = {
     "decode": DecodeKernel,
     "nms": NmsKernel,
     "roi_sample": RoiSampleKernel,
+    "view_sample": ViewSampleKernel,
     "roi_points": RoiPointsKernel,
     "box_context": BoxContextKernel,
     "box_refine": BoxRefineKernel,

@@ -20,6 +20,7 @@ from fusion_rt.kernels.box_launchers import (
     check_roi,
     check_slack,
     check_threshold,
+    check_views,
 )
 from fusion_rt.kernels.native import Array, GridLike, Kernel, address, check, check_grid
 
@@ -31,8 +32,10 @@ class _FirstLook(ctypes.Structure):
     """`struct FirstLook` of cpu.cpp."""
 
     _fields_ = [
-        *((name, c_void_p) for name in ("heatmap", "boxes", "features", "camera_bev")),
-        *((name, c_int) for name in ("classes", "feature_channels", "camera_channels")),
+        *((name, c_void_p) for name in ("heatmap", "boxes", "features")),
+        *((name, c_int) for name in ("classes", "feature_channels")),
+        *((name, c_void_p) for name in ("views", "where")),
+        *((name, c_int) for name in ("cameras", "view_rows", "view_columns", "camera_channels")),
         ("head", native.Grid),
         ("threshold_logit", c_float),
         ("slack", c_float),
@@ -44,7 +47,7 @@ class _FirstLook(ctypes.Structure):
         ("most", c_int),
         *((name, c_void_p) for name in ("at", "size", "kind", "second", "bias")),
         ("channels", c_int),
-        *((name, c_void_p) for name in ("inside", "roi", "camera_roi", "points", "box")),
+        *((name, c_void_p) for name in ("inside", "roi", "view", "points", "box")),
     ]
 
 
@@ -62,7 +65,7 @@ class _SecondLook(ctypes.Structure):
 
 
 class FirstLookKernel(Kernel):
-    """Peaks as rows, and what a second look at each is given: decode, roi_sample twice, roi_points,
+    """Peaks as rows, and what a second look at each is given: decode, roi_sample, view_sample, roi_points,
     box_context.
 
     rows    (room, 16): after a call those that it returned are the decode kernel's
@@ -109,20 +112,25 @@ class FirstLookKernel(Kernel):
         self._found = 0
 
     def bind(
-        self, outputs: Mapping[str, Array], camera_bev: Array, grouped: Grouped, inputs: Mapping[str, Array]
+        self,
+        outputs: Mapping[str, Array],
+        views: Array,
+        where: Array,
+        grouped: Grouped,
+        inputs: Mapping[str, Array],
     ) -> None:
-        """What the calls from now on read and write, each with a first axis of 1: outputs "heatmap", "boxes"
-        and "features" of the fusing part, its camera_bev -> inputs "roi", "camera_roi", "points" and "box" of
-        the refining part, room rows. Raises DeviceError for arrays of another shape, dtype or layout."""
+        """What the calls from now on read and write: outputs "heatmap", "boxes" and "features" of the fusing
+        part, each with a first axis of 1, the features of views (cameras, h, w, C) and where (cameras, 3, 4)
+        they look, as view_sample takes them -> inputs "roi", "view", "points" and "box" of the refining
+        part, room rows. Raises DeviceError for arrays of another shape, dtype or layout."""
         ny, nx, room = self._grid.ny, self._grid.nx, self._room
         planes = {name: outputs[name][0] for name in ("heatmap", "boxes", "features")}
-        planes["camera_bev"] = camera_bev[0]
         check("heatmap", planes["heatmap"], np.float32, (self._classes, ny, nx))
         check("boxes", planes["boxes"], np.float32, (ny, nx, 15))
         check("features", planes["features"], np.float32, (ny, nx, None))
-        check("camera_bev", planes["camera_bev"], np.float32, (ny, nx, None))
-        features, camera = planes["features"].shape[2], planes["camera_bev"].shape[2]
-        widths = {"roi": 5 * features, "camera_roi": 5 * camera, "points": self._channels + 1, "box": ROW}
+        cameras, rows, columns, channels = check_views(views, where)
+        features = planes["features"].shape[2]
+        widths = {"roi": 5 * features, "view": 9 * channels, "points": self._channels + 1, "box": ROW}
         for name, width in widths.items():
             check(name, inputs[name], np.float32, (room, width), written=True)
         workers, cells = len(grouped.count), grouped.grid.nx * grouped.grid.ny
@@ -130,11 +138,15 @@ class FirstLookKernel(Kernel):
         check("grouped.start", grouped.start, np.int32, (workers, cells))
         check("grouped.count", grouped.count, np.int32, (workers, cells))
         points = {"grouped": grouped.points, "start": grouped.start, "count": grouped.count}
+        seen = {"views": views, "where": where}
         candidate = np.empty(max(planes["heatmap"].size, 1), np.int32)
         given = {name: inputs[name] for name in widths}
-        self._held |= {**planes, **points, **given, "candidate": candidate}
+        self._held |= {**planes, **points, **seen, **given, "candidate": candidate}
         look = self._look
-        look.classes, look.feature_channels, look.camera_channels = self._classes, features, camera
+        look.classes, look.feature_channels = self._classes, features
+        look.cameras, look.view_rows, look.view_columns, look.camera_channels = (
+            cameras, rows, columns, channels
+        )  # fmt: skip
         look.layers, look.cells = workers, check_grid(grouped.grid)
         self._point(self._held)
 

@@ -45,9 +45,13 @@ class Actor(Struct, frozen=True):
 
 
 def _clothes(rng: Rng) -> Array:
-    color: Array = np.clip(
-        rng.choice([35, 70, 110, 170], p=[0.4, 0.3, 0.2, 0.1]) + rng.normal(0, 25, 3), 5, 240
-    )
+    level = rng.choice([35, 70, 110, 170, 228], p=[0.36, 0.27, 0.17, 0.1, 0.1])
+    color: Array = np.clip(level + rng.normal(0, 25, 3), 5, 250)
+    return color
+
+
+def _skin(rng: Rng) -> Array:
+    color: Array = np.array([205, 160, 132]) * rng.uniform(0.35, 1.1)
     return color
 
 
@@ -95,13 +99,11 @@ def _luggage(rng: Rng, height: float, girth: float) -> list[TriMesh]:
 def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], lean: float) -> TriMesh:
     """Head, trunk, arms and legs; swing is each leg's angle forward in rad."""
     h = height
-    top, trousers = _clothes(rng), _clothes(rng)
+    top, trousers, skin = _clothes(rng), _clothes(rng), _skin(rng)
     thigh, calf = rng.uniform((0.085, 0.06), (0.12, 0.085)) * girth  # in trousers
     hip, shoulder = np.array([0.0, 0.0, 0.50 * h]), np.array([lean * h, 0.0, 0.82 * h])
     parts = [
-        meshes.ellipsoid(
-            (0.10, 0.085, 0.125), (lean * h * 1.1, 0, h - 0.125), Material.SKIN, (190, 150, 125)
-        ),
+        meshes.ellipsoid((0.10, 0.085, 0.125), (lean * h * 1.1, 0, h - 0.125), Material.SKIN, skin),
         meshes.ellipsoid(
             (0.115, 0.10, 0.10),
             (lean * h * 1.1 - 0.015, 0, h - 0.10),
@@ -134,7 +136,7 @@ def _person(rng: Rng, height: float, girth: float, swing: tuple[float, float], l
         )  # as one who holds a telephone
         hand = elbow + 0.16 * h * np.array([np.sin(bent), 0, -np.cos(bent)])
         parts.append(meshes.tube(arm, elbow, 0.05 * girth, Material.CLOTH, top, around=6))
-        parts.append(meshes.tube(elbow, hand, 0.04, Material.SKIN, (190, 150, 125), around=6))
+        parts.append(meshes.tube(elbow, hand, 0.04, Material.SKIN, skin, around=6))
     return merge(parts)
 
 
@@ -147,7 +149,7 @@ def cyclist(rng: Rng) -> Shape:
 
 def _rider(rng: Rng, ridden: Bicycle) -> TriMesh:
     saddle, bar, crank = ridden.saddle, ridden.bar, ridden.crank
-    top, trousers = _clothes(rng), _clothes(rng)
+    top, trousers, skin = _clothes(rng), _clothes(rng), _skin(rng)
     lean = rng.uniform(0.2, 0.75)
     trunk = rng.uniform(0.45, 0.53)
     girth = rng.uniform(1.05, 1.45)  # in what one wears outdoors
@@ -155,7 +157,7 @@ def _rider(rng: Rng, ridden: Bicycle) -> TriMesh:
     head = shoulder + np.array([0.10, 0, 0.19])
     middle = (saddle + shoulder) / 2
     parts = [
-        meshes.ellipsoid((0.11, 0.09, 0.13), head, Material.SKIN, (190, 150, 125)),
+        meshes.ellipsoid((0.11, 0.09, 0.13), head, Material.SKIN, skin),
         meshes.ellipsoid(
             (0.14, 0.12, 0.09), head + (-0.01, 0, 0.07), Material.CLOTH, rng.uniform(20, 230, 3)
         ),
@@ -178,7 +180,7 @@ def _rider(rng: Rng, ridden: Bicycle) -> TriMesh:
         parts.append(
             meshes.tube(shoulder + (0, side * 0.17, 0), elbow, 0.055 * girth, Material.CLOTH, top, around=6)
         )
-        parts.append(meshes.tube(elbow, hand, 0.045, Material.SKIN, (190, 150, 125), around=6))
+        parts.append(meshes.tube(elbow, hand, 0.045, Material.SKIN, skin, around=6))
     return merge(parts)
 
 

@@ -24,7 +24,7 @@ from fusion_rt.models.presets import Preset
 from fusion_rt.percepts import FirstLook
 from fusion_rt.train.boxes import Surroundings, refine, second_look, surroundings
 from fusion_rt.train.export import export_part, export_points
-from fusion_rt.train.geometry import Blocks, positions
+from fusion_rt.train.geometry import Blocks, Sight, positions
 from fusion_rt.train.half import write_half
 from fusion_rt.train.losses import answer_losses, proposals, score_loss, weighted
 from fusion_rt.train.network import DrivingNet
@@ -82,12 +82,14 @@ def example(
     seen = np.array([mask.sum() >= FEWEST_POINTS for mask in inside], bool)
     still = np.zeros((int(seen.sum()), 2))  # labels of single frames know no velocity
     gt = np.concatenate([boxes[seen], still], axis=1).astype(np.float32), cls[seen]
-    features, camera = (torch.from_numpy(c).permute(2, 0, 1)[None] for c in (look.features, look.camera_bev))
+    features = torch.from_numpy(look.features).permute(2, 0, 1)[None]
+    images, P = (torch.from_numpy(a[look.P.any(axis=(1, 2))]) for a in (look.views, look.P))
+    sight = Sight(images.permute(0, 3, 1, 2), P, torch.zeros(len(P), dtype=torch.int64))
     best = torch.from_numpy(look.rows[:DECODED])[None]
     blocks, rng, draws = Blocks(points), np.random.default_rng(seed), []
     for _ in range(DRAWS):
         rows, truth, weight = proposals(best, [gt], rng, jittered=JITTERED)
-        draws.append(Draw(rows, truth, weight, surroundings(rows, features, camera, [blocks], preset)))
+        draws.append(Draw(rows, truth, weight, surroundings(rows, features, sight, [blocks], preset)))
     # Beside the truth there are boxes to judge only where there is a truth.
     beside = np.full(JITTERED, bool(seen.any()))
     return Example(*gt, tuple(draws), torch.from_numpy(np.concatenate([judged[:DECODED], beside]))[None])

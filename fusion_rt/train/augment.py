@@ -107,7 +107,11 @@ def change_lidar(frame: Frame, change: LidarChange, rng: Rng) -> Frame:
 def change_image(frame: Frame, rng: Rng) -> Frame:
     """Another camera, another light: zoom, tone, colour, blur, noise, patches lost."""
     image, K = _zoom(frame.image, frame.K, rng) if rng.random() < 0.5 else (frame.image, frame.K)
+    if rng.random() < 0.4:
+        image = _light(image, _outlines(frame, K), rng)
     image = _tone(image, rng)
+    if rng.random() < 0.2:
+        image = _grain(image, rng)
     if rng.random() < 0.5:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None].repeat(3, axis=2)
         colour = 0.0 if rng.random() < 0.3 else float(rng.uniform(0.2, 1.6))
@@ -140,6 +144,44 @@ def _zoom(image: Array, K: Array, rng: Rng) -> tuple[Array, Array]:
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
     W = np.linalg.inv(half) @ M @ half
     return cv2.warpAffine(image, W[:2], (w, h), flags=cv2.INTER_LINEAR), M @ K
+
+
+def _outlines(frame: Frame, K: Array) -> Array:
+    """(n, 4) int: left, top, right, bottom of the boxes in front of the camera, px."""
+    boxes = frame.boxes
+    P = K @ frame.T_camera_ego[:3]
+    u, v, depth = P[:, :3] @ boxes[:, :3].T + P[:, 3:]
+    near = depth > 2.0
+    u, v, depth = u[near] / depth[near], v[near] / depth[near], depth[near]
+    half_width = 0.5 * K[1, 1] * boxes[near, 3:5].mean(1) / depth
+    half_height = 0.5 * K[1, 1] * boxes[near, 5] / depth
+    return np.stack([u - half_width, v - half_height, u + half_width, v + half_height], axis=1).astype(int)
+
+
+def _light(image: Array, outlines: Array, rng: Rng) -> Array:
+    """Light that differs from place to place, and objects much brighter or darker than what is around them:
+    a white shirt in the sun, a face in a shadow."""
+    h, w = image.shape[:2]
+    coarse = np.exp(rng.normal(0, rng.uniform(0, 0.4), (3, 8))).astype(np.float32)
+    gain = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR)
+    for left, top, right, bottom in outlines[rng.random(len(outlines)) < 0.3]:
+        cut = top + int((bottom - top) * rng.uniform(0.3, 1.0))  # the upper part, or all of it
+        gain[max(top, 0) : max(cut, 0), max(left, 0) : max(right, 0)] *= np.exp(rng.uniform(-0.9, 0.9))
+    gain = cv2.GaussianBlur(gain, (0, 0), float(rng.uniform(0.6, 2.5)))
+    return cv2.multiply(image, cv2.merge([gain, gain, gain]), dtype=cv2.CV_8U)
+
+
+def _grain(image: Array, rng: Rng) -> Array:
+    """The texture and the colours of another world: partly what a random convolution makes of the image (Xu
+    et al. 2021, "Robust and generalizable visual representation learning via random convolutions")."""
+    side = int(rng.choice([1, 3, 5]))
+    kernel = rng.normal(0, 1, (side, side))
+    mixed = cv2.filter2D(image, cv2.CV_32F, kernel / max(np.abs(kernel).sum(), 1e-6))
+    mixed = cv2.transform(mixed, rng.normal(0, 1, (3, 3)) / 1.7)
+    low, high = np.percentile(mixed[::8, ::8], [1, 99])
+    other = np.clip((mixed - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
+    share = float(rng.uniform(0.1, 0.6))
+    return cv2.addWeighted(image, 1 - share, other, share, 0)
 
 
 def _tone(image: Array, rng: Rng) -> Array:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fusion_rt.models.presets import Preset
-from fusion_rt.train.geometry import Blocks, near_boxes, roi_sample
+from fusion_rt.train.geometry import Blocks, Sight, near_boxes, roi_sample, view_sample
 from fusion_rt.train.network import DrivingNet
 
 LOG_SIZE_LIMIT = (-2.0, 3.0)
@@ -89,11 +89,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the second look is given of n boxes: roi (n, 5 * F), camera_roi (n, 5 * C), box (n, 16), points
-    (N, 3) each in the frame of its box `which` (N,), counts (n,), sizes (n, 3) m, kinds (n,)."""
+    """What the second look is given of n boxes: roi (n, 5 * F), view (n, 9 * C), box (n, 16), points (N, 3)
+    each in the frame of its box `which` (N,), counts (n,), sizes (n, 3) m, kinds (n,)."""
 
     roi: Tensor
-    camera_roi: Tensor
+    view: Tensor
     box: Tensor
     points: Tensor
     which: Tensor
@@ -103,15 +103,15 @@ class Surroundings:
 
 
 def surroundings(
-    rows: Tensor, features: Tensor, camera_bev: Tensor, points: Sequence[Blocks], preset: Preset
+    rows: Tensor, features: Tensor, sight: Sight, points: Sequence[Blocks], preset: Preset
 ) -> Surroundings:
-    """Of rows (B, k, 16): the features (B, F, ny, nx) and (B, C, ny, nx) around each, and the points of its
-    sample that lie in it."""
+    """Of rows (B, k, 16): the features (B, F, ny, nx) around each, what cameras see in its outline, and the
+    points of its sample that lie in it."""
     boxes = rows[..., :7]
     near, which, counts = near_boxes(points, boxes)
     return Surroundings(
         roi=roi_sample(features, boxes, preset).flatten(0, 1),
-        camera_roi=roi_sample(camera_bev, boxes, preset).flatten(0, 1),
+        view=view_sample(sight, boxes).flatten(0, 1),
         box=box_context(rows).flatten(0, 1),
         points=near,
         which=which,
@@ -124,15 +124,15 @@ def surroundings(
 def second_look(net: DrivingNet, rows: Tensor, given: Surroundings) -> Answer:
     """h(E, D(E)) of rows (B, k, 16) and what is around them."""
     seen = net.points(given.points, given.which, given.counts, given.sizes, given.kinds)
-    out = net.refine(given.roi, given.camera_roi, given.box, seen)
+    out = net.refine(given.roi, given.view, given.box, seen)
     return Answer(*(t.reshape(*rows.shape[:2], -1) for t in out))
 
 
 def look_again(
-    net: DrivingNet, rows: Tensor, features: Tensor, camera_bev: Tensor, points: Sequence[Blocks]
+    net: DrivingNet, rows: Tensor, features: Tensor, sight: Sight, points: Sequence[Blocks]
 ) -> Answer:
     """The second look at rows (B, k, 16) of a batch."""
-    return second_look(net, rows, surroundings(rows, features, camera_bev, points, net.preset))
+    return second_look(net, rows, surroundings(rows, features, sight, points, net.preset))
 
 
 def refine(rows: Tensor, answer: Answer) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion_rt.models.presets import Preset
+from fusion_rt.train.geometry import VIEW_SIDE
 from fusion_rt.train.network import ANSWER, SPARSE, DrivingNet
 from fusion_rt.train.onnx_file import export_onnx
 
@@ -61,7 +62,7 @@ def tensor_shapes(preset: Preset) -> dict[str, tuple[dict[str, tuple[int, ...]],
         "refine": (
             {
                 "roi": (MAX_OBJECTS, 5 * p.feature_channels),
-                "camera_roi": (MAX_OBJECTS, 5 * p.canvas_channels),
+                "view": (MAX_OBJECTS, VIEW_SIDE**2 * p.canvas_channels),
                 "box": (MAX_OBJECTS, p.box_context),
                 "points": (MAX_OBJECTS, p.point_widths[1] + 1),
             },

@@ -1,5 +1,5 @@
-"""Torch mirrors of the kernels the network trains through: pillars' scatter, lift, warp, roi_sample, and
-which points lie near a box.
+"""Torch mirrors of the kernels the network trains through: pillars' scatter, lift, warp, roi_sample,
+view_sample, and which points lie near a box.
 
 Conventions are the kernels': cell (iy, ix) has its centre at min + (i + 0.5) * cell, the centre of
 feature pixel i lies at i + 0.5, canvases are (C, ny, nx) with rows along y.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +23,18 @@ from fusion_rt.transforms import Array
 
 NEAR_M = 0.5  # so far outside of a box's faces its points are looked at: first answers err by less
 MOST_POINTS = 256  # of a box with more, about so many: a near car has thousands, its faces are clear of fewer
+VIEW_SIDE = 3  # a box's outline in an image is looked at in so many rows and columns
+NEAREST_M = 0.1  # along the optical axis: what is nearer is not seen
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What cameras see: features (V, C, h, w), P (V, 3, 4) ego metres to feature pixels, and which of a
+    batch's samples each image belongs to (V,) int64."""
+
+    features: Tensor
+    P: Tensor
+    index: Tensor
 
 
 def scatter_max(values: Tensor, pillar: Tensor, pillars: int) -> Tensor:
@@ -123,6 +136,47 @@ def roi_sample(features: Tensor, boxes: Tensor, preset: Preset) -> Tensor:
     grid = _normalised(box_points(boxes), preset)
     sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.permute(0, 2, 3, 1).reshape(batch, k, -1)
+
+
+def view_sample(sight: Sight, boxes: Tensor) -> Tensor:
+    """Image features in the outline of each box: the mean, over the images that see it, of bilinear samples
+    in the middles of 3 x 3 equal parts of that part of the outline that lies in the image. Zero where no
+    image sees the box.
+
+    boxes: (B, k, 7). Returns (B, k, 9 * C), rows of parts from above, each from the left, part-major."""
+    batch, k = boxes.shape[:2]
+    _, channels, h, w = sight.features.shape
+    with torch.no_grad():
+        low, high, seen = outlines(sight.P, boxes[sight.index], (w, h))
+        steps = (torch.arange(VIEW_SIDE, device=boxes.device) + 0.5) / VIEW_SIDE
+        v, u = torch.meshgrid(steps, steps, indexing="ij")
+        parts = torch.stack([u.reshape(-1), v.reshape(-1)], dim=1)
+        at = low[:, :, None] + parts * (high - low)[:, :, None]
+        grid = 2 * at / at.new_tensor([w, h]) - 1
+    sampled = F.grid_sample(sight.features, grid, padding_mode="border", align_corners=False)
+    told = sampled.permute(0, 2, 3, 1).reshape(-1, k, len(parts) * channels) * seen[..., None]
+    images = seen.new_zeros(batch, k).index_add(0, sight.index, seen)
+    zeros = told.new_zeros(batch, k, told.shape[2])
+    return zeros.index_add(0, sight.index, told) / images.clamp(min=1)[..., None]
+
+
+def outlines(P: Tensor, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The upright rectangle around each box in an image (width, height), as far as it lies in the image.
+
+    P: (V, 3, 4), boxes: (V, k, 7). Returns its low and high corner (V, k, 2) in pixels and whether the box is
+    seen (V, k), 0 or 1: where the box's centre lies behind the camera or nothing is in the image, it is not.
+    """
+    sides = torch.tensor(list(itertools.product((-0.5, 0.5), repeat=3)), device=boxes.device)
+    along, across, up = (sides * boxes[..., None, 3:6]).unbind(-1)
+    cos, sin = torch.cos(boxes[..., 6:7]), torch.sin(boxes[..., 6:7])
+    x, y, z = boxes[..., :3, None].unbind(-2)
+    corners = torch.stack([x + cos * along - sin * across, y + sin * along + cos * across, z + up], dim=-1)
+    uvd = torch.einsum("vij,vkcj->vkci", P[..., :3], corners) + P[:, None, None, :, 3]
+    uv = uvd[..., :2] / uvd[..., 2:].clamp(min=NEAREST_M)
+    depth = torch.einsum("vj,vkj->vk", P[:, 2, :3], boxes[..., :3]) + P[:, None, 2, 3]
+    limit = uv.new_tensor(size)
+    low, high = (torch.minimum(f.clamp(min=0), limit) for f in (uv.amin(2), uv.amax(2)))
+    return low, high, ((depth > NEAREST_M) & (high > low).all(-1)).to(boxes.dtype)
 
 
 def point_blocks(inputs: Inputs, preset: Preset) -> list[Blocks]:

@@ -125,12 +125,10 @@ class Trainer:
             return weighted(point_losses(self.model.net, batch, rng))
         if self.config.part == "look":
             with torch.no_grad():
-                outputs, camera_bev, _ = self.model(batch)
-            return weighted(
-                look_losses(outputs, camera_bev, self.model.net, batch, rng, decoded=48, jittered=32)
-            )
-        outputs, camera_bev, image = self.model(batch)
-        total, parts = total_loss(outputs, camera_bev, image, self.model.net, batch, rng)
+                outputs, sight, _ = self.model(batch)
+            return weighted(look_losses(outputs, sight, self.model.net, batch, rng, decoded=48, jittered=32))
+        outputs, sight, image = self.model(batch)
+        total, parts = total_loss(outputs, sight, image, self.model.net, batch, rng)
         if self.teacher is None:
             return total, parts
         soft, told = weighted(self.teacher.losses(outputs[0], outputs[1], batch))

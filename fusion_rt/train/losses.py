@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.train.boxes import LOG_SIGMA_LIMIT, Answer, decode, look_again, refine
-from fusion_rt.train.geometry import point_blocks
+from fusion_rt.train.geometry import Sight, point_blocks
 from fusion_rt.train.image_targets import UNKNOWN
 from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.samples import Batch
@@ -149,7 +149,7 @@ def _deltas(rows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 def look_losses(
     outputs: tuple[Tensor, ...],
-    camera_bev: Tensor,
+    sight: Sight,
     net: DrivingNet,
     batch: Batch,
     rng: np.random.Generator,
@@ -164,7 +164,7 @@ def look_losses(
     if not bool(rows.isfinite().all()):  # what diverges has no boxes to look at; its loss says so
         return {"score": rows.new_tensor(float("nan"))}
     rows, truth, weight = proposals(rows, batch.gt, rng, jittered=jittered)
-    answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
+    answer = look_again(net, rows, features, sight, point_blocks(batch.now, net.preset))
     refined = refine(rows, answer).detach()
     judged = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
     score = score_loss(rows, answer, refined, batch.gt, judged)
@@ -186,10 +186,9 @@ def point_losses(net: DrivingNet, batch: Batch, rng: np.random.Generator) -> dic
     batches, p = batch.now.counts.shape[0], net.preset
     zeros = batch.now.counts.new_zeros
     rows, truth, weight = proposals(zeros(batches, 0, 16), batch.gt, rng, jittered=64)
-    features, camera_bev = (
-        zeros(batches, channels, 1, 1) for channels in (p.feature_channels, p.canvas_channels)
-    )
-    answer = look_again(net, rows, features, camera_bev, point_blocks(batch.now, net.preset))
+    nothing = Sight(zeros(0, p.canvas_channels, 1, 1), batch.now.P[:0], batch.now.image_index[:0])
+    features = zeros(batches, p.feature_channels, 1, 1)
+    answer = look_again(net, rows, features, nothing, point_blocks(batch.now, net.preset))
     return answer_losses(rows, answer, refine(rows, answer).detach(), truth, weight)
 
 
@@ -260,7 +259,7 @@ def weighted(parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
 
 def total_loss(
     outputs: tuple[Tensor, ...],
-    camera_bev: Tensor,
+    sight: Sight,
     image_output: Tensor | None,
     net: DrivingNet,
     batch: Batch,
@@ -273,7 +272,7 @@ def total_loss(
     parts["box"], parts["velocity"], parts["sigma"] = box_losses(
         at_cells, batch.box, batch.box_weight, batch.has_memory, net.preset.head_cell_m
     )
-    parts |= look_losses(outputs, camera_bev, net, batch, rng)
+    parts |= look_losses(outputs, sight, net, batch, rng)
     if image_output is not None:
         parts |= image_losses(image_output, batch)
     return weighted(parts)

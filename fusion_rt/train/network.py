@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusion_rt.models.presets import Preset
-from fusion_rt.train.geometry import scatter_max
+from fusion_rt.train.geometry import VIEW_SIDE, scatter_max
 
 LIDAR_PRESENT = 4  # index into the context vector
 SPARSE = 2  # the contribution is computed in every SPARSE-th cell
@@ -203,17 +203,18 @@ class PointEncoder(nn.Module):
 class Refiner(nn.Module):
     """h(E, D(E)): looks again at the features around each decoded box and at the points in it.
 
-    roi (n, 5 * F), camera_roi (n, 5 * C), box (n, 16), points (n, P + 1) -> score logit delta (n, 1); box
+    roi (n, 5 * F), view (n, 9 * C), box (n, 16), points (n, P + 1) -> score logit delta (n, 1); box
     deltas (n, 8): along the box (m), across (m), z (m), log l, log w, log h, and of twice the turn the sine
     and the cosine less one, so that none is left or right of a quarter turn; the logit of facing the other
-    way (n, 1); changes of the log standard deviations (n, 5). The camera's own features come in
-    beside the fused ones, in which the lidar speaks louder.
+    way (n, 1); changes of the log standard deviations (n, 5). What the camera sees in the box's outline comes
+    in beside the fused features, whose cells are as wide as a person.
     """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         a, b = preset.refine_widths
-        inputs = 5 * (preset.feature_channels + preset.canvas_channels) + preset.box_context
+        self.canvases = 5 * preset.feature_channels + VIEW_SIDE**2 * preset.canvas_channels
+        inputs = self.canvases + preset.box_context
         self.layers = nn.Sequential(
             nn.Linear(inputs + preset.point_widths[1] + 1, a),
             nn.ReLU(),
@@ -223,7 +224,6 @@ class Refiner(nn.Module):
         )
         nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.layers[-1].bias)  # type: ignore[arg-type]
-        self.canvases = 5 * (preset.feature_channels + preset.canvas_channels)
 
     def forget_canvases(self) -> None:
         """Look at box and points alone, until training says otherwise."""
@@ -231,8 +231,8 @@ class Refiner(nn.Module):
         assert isinstance(first, nn.Linear)
         nn.init.zeros_(first.weight[:, : self.canvases])
 
-    def forward(self, roi: Tensor, camera_roi: Tensor, box: Tensor, points: Tensor) -> tuple[Tensor, ...]:
-        return self.layers(torch.cat([roi, camera_roi, box, points], dim=1)).split(ANSWER, dim=1)
+    def forward(self, roi: Tensor, view: Tensor, box: Tensor, points: Tensor) -> tuple[Tensor, ...]:
+        return self.layers(torch.cat([roi, view, box, points], dim=1)).split(ANSWER, dim=1)
 
 
 class DrivingNet(nn.Module):

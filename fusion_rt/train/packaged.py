@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fusion_rt.errors import ConfigError
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.models.presets import PRESETS, Preset
+from fusion_rt.train.export import tensor_shapes
 from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.samples import Batch
 from fusion_rt.train.step import TrainingNet
@@ -30,13 +31,16 @@ def preset_of(package: ModelPackage) -> Preset:
 
 def packaged_net(package: ModelPackage) -> DrivingNet:
     """A network that answers as the package's float32 files do. Its normalisations change nothing yet:
-    `normalise` gives them something to do before it is trained on.
+    `normalise` gives them something to do before it is trained on. To inputs of the second look that the
+    package's had not, or had otherwise, it does not listen yet.
 
     Raises ConfigError where the package was not made from a preset of ours."""
     preset = preset_of(package)
     net = DrivingNet(preset)
     parts = {name: _initializers(package.path(name, "f32")) for name in ("camera", "bev", "refine")}
     state = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    first = "refine.layers.0.weight"
+    state[first] = _columns(state[first], package.spec.tensors["refine"].inputs, preset)
     W, b = package.pillars
     p = package.points
     state |= {
@@ -55,6 +59,18 @@ def packaged_net(package: ModelPackage) -> DrivingNet:
     except RuntimeError as error:
         raise ConfigError(f"{package.folder}: is not of preset {preset.name!r}: {error}") from error
     return net
+
+
+def _columns(weight: Tensor, theirs: Mapping[str, tuple[int, ...]], preset: Preset) -> Tensor:
+    """The second look's first layer, for the inputs that ours has: those of the same name and width."""
+    widths = {name: shape[-1] for name, shape in theirs.items()}
+    given = dict(zip(widths, weight.split(list(widths.values()), dim=1)))
+    ours = tensor_shapes(preset)["refine"][0]
+    columns = [
+        given[name] if widths.get(name) == shape[-1] else weight.new_zeros(len(weight), shape[-1])
+        for name, shape in ours.items()
+    ]
+    return torch.cat(columns, dim=1)
 
 
 @torch.no_grad()

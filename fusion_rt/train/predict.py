@@ -46,10 +46,10 @@ def answer(
     """What the model finds given its inputs and the warped state."""
     p = model.preset
     camera = model.see(inputs.image)
-    outputs, camera_bev = model.fuse(inputs, camera, state)
-    heatmap, regression, features, _, contribution = outputs
+    heatmap, regression, features, _, contribution = model.fuse(inputs, camera, state)
     rows = decode(heatmap, regression, p, k=k)
-    refined = refine(rows, look_again(model.net, rows, features, camera_bev, point_blocks(inputs, p)))
+    sight, points = model.sight(inputs, camera), point_blocks(inputs, p)
+    refined = refine(rows, look_again(model.net, rows, features, sight, points))
     out = []
     for i in range(len(rows)):
         kept = refined[i][rows[i, :, 9] >= threshold].cpu().numpy()

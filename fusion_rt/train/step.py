@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion_rt.models.presets import Preset
-from fusion_rt.train.geometry import bev_warp, lift
+from fusion_rt.train.geometry import Sight, bev_warp, lift
 from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.samples import Batch, Inputs
 
@@ -36,13 +36,19 @@ class TrainingNet(nn.Module):
         nn.init.constant_(bias[:classes], -4.6)
         nn.init.zeros_(bias[classes:])
 
-    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
-        """(heatmap, boxes, features, state, contribution) of the present frame, its lifted image features,
-        and the image head's output where a sample has a camera."""
+    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], Sight, Tensor | None]:
+        """(heatmap, boxes, features, state, contribution) of the present frame, what its cameras see, and the
+        image head's output where a sample has a camera."""
         state = self.remember(batch)
         camera = self.see(batch.now.image)
-        outputs, camera_bev = self.fuse(batch.now, camera, state)
-        return outputs, camera_bev, None if camera is None else self.image_head(camera)
+        outputs = self.fuse(batch.now, camera, state)
+        return outputs, self.sight(batch.now, camera), None if camera is None else self.image_head(camera)
+
+    def sight(self, inputs: Inputs, camera: Tensor | None) -> Sight:
+        """The features of a moment's images, and where they look."""
+        if camera is None:
+            camera = inputs.image.new_zeros(0, self.preset.canvas_channels, 1, 1)
+        return Sight(camera, inputs.P, inputs.image_index)
 
     def see(self, image: Tensor) -> Tensor | None:
         """The features of images (B', 3, h, w); None where there is none."""
@@ -57,12 +63,12 @@ class TrainingNet(nn.Module):
         output: Tensor = self.image_head(self.see(batch.now.image))
         return output
 
-    def fuse(self, inputs: Inputs, camera: Tensor | None, state: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """All outputs for a moment, its image features and the warped state; and the features lifted."""
+    def fuse(self, inputs: Inputs, camera: Tensor | None, state: Tensor) -> tuple[Tensor, ...]:
+        """All outputs for a moment, its image features and the warped state."""
         pillars, canvas, depth = self.canvases(inputs, camera)
         with self._arithmetic(canvas):
             outputs = self.net.bev(pillars, canvas, depth, state, inputs.context)
-        return tuple(t.float() for t in outputs), canvas
+        return tuple(t.float() for t in outputs)
 
     def _arithmetic(self, given: Tensor) -> torch.autocast:
         # Of no samples, SyncBatchNorm tells the others its statistics in the type of its input, and they tell
@@ -95,7 +101,7 @@ class TrainingNet(nn.Module):
         for age in range(self.most(len(batch.past)), 0, -1):
             past = batch.past[-age] if age <= len(batch.past) else batch.nobody()
             with torch.set_grad_enabled(torch.is_grad_enabled() and age <= self.unroll):
-                features = self.fuse(past.inputs, self.see(past.inputs.image), state[past.index])[0][2]
+                features = self.fuse(past.inputs, self.see(past.inputs.image), state[past.index])[2]
             left = self.net.bev.next_state(features)
             state = zeros.index_copy(0, past.index, bev_warp(left, past.T_this_next, p))
         return state

@@ -24,6 +24,7 @@ class HostKernel:
         "decode": ("heatmap", "regression", "grid", "threshold", "k", "out"),
         "nms": ("boxes", "scores", "classes", "iou", "keep"),
         "roi_sample": ("features", "boxes", "grid", "out"),
+        "view_sample": ("features", "P", "boxes", "out"),
         "roi_points": (
             *("grouped", "rows", "margin_m", "most"),
             *("at", "size", "kind", "second", "bias", "out"),

@@ -66,7 +66,8 @@ const std::map<std::string, Kernel> kernels = {
     ONE(bev_warp), ONE(box_context), ONE(box_refine), ONE(count_broken), ONE(decode_boxes), ONE(decode_peaks),
     ONE(deskew), ONE(image_columns), ONE(image_resize), ONE(image_undistort), ONE(lift), ONE(nms_keep),
     ONE(nms_overlap), ONE(pillars_cells), ONE(pillars_clear), ONE(pillars_encode), ONE(pillars_group),
-    ONE(pillars_merge), ONE(pillars_place), ONE(roi_points), ONE(roi_sample), ONE(rows_order), ONE(rows_tell)};
+    ONE(pillars_merge), ONE(pillars_place), ONE(roi_points), ONE(roi_sample), ONE(rows_order), ONE(rows_tell),
+    ONE(view_sample)};
 
 // One thing that a stream does, and the memory that must still be there when it is done.
 struct Work {

@@ -104,7 +104,7 @@ def test_explaining_and_first_looks_are_the_cpu_s(device, model_package, street,
 
     (a, why_a), (b, why_b) = (look(Perception(model_package, d)) for d in (CpuDevice(1), device))
     for one, two, fields in (
-        (a, b, ("rows", "features", "camera_bev", "xyz", "intensity")),
+        (a, b, ("rows", "features", "views", "P", "xyz", "intensity")),
         (why_a, why_b, ("rows", "shares", "drops", "heatmap")),
     ):
         for field in fields:

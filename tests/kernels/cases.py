@@ -224,6 +224,19 @@ def roi_sample(kernel):
         yield out
 
 
+def view_sample(kernel):
+    rng = np.random.default_rng(11)
+    ahead = np.float32([[3, -4, 0, 0], [2.5, 0, -4, 1], [1, 0, 0, 2]])
+    for cameras, channels, n in ((1, 6, 60), (3, 6, 60), (2, 0, 5), (0, 4, 5), (2, 3, 0)):
+        P = ahead + normal(rng, cameras, 3, 4, scale=0.3)
+        P[2:] = 0
+        maps, boxes = normal(rng, cameras, 5, 6, channels), normal(rng, n, 7, scale=3)
+        for where, these in ((P, boxes), (sprinkle(rng, P), sprinkle(rng, boxes))):
+            out = np.full((n, 9 * channels), np.nan, np.float32)
+            kernel(maps, where, these, out)
+            yield out
+
+
 def roi_points(kernel):
     from fusion_rt.kernels.launchers import PillarsKernel
 
@@ -278,7 +291,7 @@ CASES = {
     f.__name__: f
     for f in (
         *(image, deskew, pillars, lift, bev_warp, decode, nms),
-        *(roi_sample, roi_points, box_context, box_refine),
+        *(roi_sample, view_sample, roi_points, box_context, box_refine),
     )
 }
 

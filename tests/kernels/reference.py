@@ -1,6 +1,7 @@
 """What each kernel means, in plain numpy. Decisions at a border are taken in float32, as the kernels must;
 values are computed in float64. Canvases are planes here, (C, ny, nx); the kernels' are (ny, nx, C)."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -200,6 +201,33 @@ def roi_sample(features, boxes, grid):
         points = np.array([x, y]) + [np.zeros(2), ahead, -ahead, left, -left]
         out.append(sample(features, grid, points[:, 0], points[:, 1]).ravel())
     return np.array(out).reshape(len(boxes), 5 * len(features))
+
+
+def view_sample(features, P, boxes):
+    """(n, 9 C): the mean, over cameras (V, C, h, w), (V, 3, 4), of 3 x 3 samples in each box's outline."""
+    _, channels, h, w = features.shape
+    corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
+    out = np.zeros((len(boxes), 9, channels))
+    for i, (x, y, z, *size, yaw) in enumerate(boxes.astype(np.float64)):
+        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+        points = np.array([x, y, z]) + (corners * size) @ turn.T
+        seen = 0
+        for planes, m in zip(features, P.astype(np.float64)):
+            uvd = points @ m[:, :3].T + m[:, 3]
+            uv = uvd[:, :2] / np.maximum(uvd[:, 2:], 0.1)
+            left, top = np.clip(uv.min(0), 0, [w, h])
+            right, bottom = np.clip(uv.max(0), 0, [w, h])
+            if m[2, :3] @ [x, y, z] + m[2, 3] <= 0.1 or right <= left or bottom <= top:
+                continue
+            padded = np.pad(
+                planes.transpose(1, 2, 0).astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge"
+            )
+            v, u = np.divmod(np.arange(9), 3)
+            at_u, at_v = left + (u + 0.5) / 3 * (right - left), top + (v + 0.5) / 3 * (bottom - top)
+            out[i] += bilinear(padded, at_u + 0.5, at_v + 0.5)
+            seen += 1
+        out[i] /= max(seen, 1)
+    return out.reshape(len(boxes), 9 * channels)
 
 
 def lots(offsets):

@@ -67,6 +67,10 @@ def arguments(grid):
         "roi_sample": {
             "features": zeros(*canvas, C), "boxes": zeros(N, 7), "grid": grid, "out": zeros(N, 5 * C),
         },
+        "view_sample": {
+            "features": zeros(CAMERAS, 2, 3, C), "P": zeros(CAMERAS, 3, 4), "boxes": zeros(N, 7),
+            "out": zeros(N, 9 * C),
+        },
         "roi_points": {
             "grouped": grouped(grid), "rows": zeros(N, 16), "margin_m": 0.5, "most": 9, "at": zeros(3, 16),
             "size": zeros(3, 16), "kind": zeros(C, 16), "second": zeros(16, 64), "bias": zeros(64),
@@ -93,6 +97,7 @@ ARRAYS = [
         "decode": "heatmap regression out",
         "nms": "boxes scores classes keep",
         "roi_sample": "features boxes out",
+        "view_sample": "features P boxes out",
         "roi_points": "rows at size kind second bias out",
         "box_context": "rows out",
         "box_refine": "rows fits score deltas facing log_sigma out",
@@ -200,6 +205,9 @@ class TestEveryArray:
         ("roi_sample", "features", (8, 4, C), np.float32),
         ("roi_sample", "boxes", (N, 9), np.float32),
         ("roi_sample", "out", (N, 4 * C), np.float32),
+        ("view_sample", "P", (CAMERAS + 1, 3, 4), np.float32),
+        ("view_sample", "boxes", (N, 9), np.float32),
+        ("view_sample", "out", (N, 5 * C), np.float32),
         ("roi_points", "rows", (N, 7), np.float32),
         ("roi_points", "at", (3, 8), np.float32),
         ("roi_points", "size", (4, 16), np.float32),
@@ -253,6 +261,7 @@ def test_another_shape(arguments, name, argument, shape, dtype):
             {"features": zeros(2, 2, 3, 257), "out": zeros(4, 8, 257)},
         ),
         ("lift", r"^features is \(2, 0, 3, 3\)", {"features": zeros(2, 0, 3, 3)}),
+        ("view_sample", r"^features has 0 rows of 3", {"features": zeros(2, 0, 3, 3)}),
         ("lift", r"^z_levels is .*nan.*expected finite", {"z_levels": (0.0, NAN)}),
         ("decode", "^threshold is 0,", {"threshold": 0}),
         ("decode", "^threshold is 1.0,", {"threshold": 1.0}),

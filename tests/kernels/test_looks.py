@@ -35,8 +35,15 @@ def outputs(rng, cases, peaks=True):
     }
 
 
+def views(rng, cases, cameras=2):
+    """Image features, and where their cameras look: ahead, and (the last) nowhere."""
+    ahead = np.float32([[2.5, -1, 0, 7.5], [2, 0, -1, 6], [1, 0, 0, 3]])
+    where = np.stack([ahead] * (cameras - 1) + [np.zeros_like(ahead)])
+    return cases.normal(rng, cameras, 4, 5, CAMERA), where
+
+
 def inputs():
-    widths = {"roi": 5 * FEATURES, "camera_roi": 5 * CAMERA, "points": CHANNELS + 1, "box": ROW}
+    widths = {"roi": 5 * FEATURES, "view": 9 * CAMERA, "points": CHANNELS + 1, "box": ROW}
     return {name: np.full((ROOM, width), np.nan, np.float32) for name, width in widths.items()}
 
 
@@ -68,12 +75,12 @@ def first_look(threads, build, given):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_first_look_is_its_kernels_in_turn(cases, threads, build):
     rng = np.random.default_rng(threads)
-    given, camera = layers(rng, cases), cases.normal(rng, 1, HEAD.ny, HEAD.nx, CAMERA)
+    given, (seen_by, where) = layers(rng, cases), views(rng, cases)
     look, points, told = first_look(threads, build, given), grouped(rng, cases, threads), inputs()
     device = CpuDevice(threads, build)
     for peaks in (True, True, False):  # the second time over what the first has left
         seen = outputs(rng, cases, peaks)
-        look.bind(seen, camera, points, told)
+        look.bind(seen, seen_by, where, points, told)
         n = look()
         rows, decode, expected = np.zeros((ROOM, ROW), np.float32), device.kernel("decode"), inputs()
         assert n == decode(seen["heatmap"][0], seen["boxes"][0], HEAD, THRESHOLD, ROOM, rows, slack=SLACK)
@@ -84,7 +91,8 @@ def test_the_first_look_is_its_kernels_in_turn(cases, threads, build):
         np.testing.assert_array_equal(look.rows[:n], rows[:n])
         boxes, sample = np.ascontiguousarray(rows[:n, :7]), device.kernel("roi_sample")
         sample(seen["features"][0], boxes, HEAD, expected["roi"][:n])
-        sample(camera[0], boxes, HEAD, expected["camera_roi"][:n])
+        device.kernel("view_sample")(seen_by, where, boxes, expected["view"][:n])
+        assert expected["view"][:n].any()
         device.kernel("roi_points")(points, rows[:n], MARGIN_M, MOST, *given, expected["points"][:n])
         device.kernel("box_context")(rows[:n], expected["box"][:n])
         for name, array in expected.items():
@@ -93,11 +101,11 @@ def test_the_first_look_is_its_kernels_in_turn(cases, threads, build):
 
 def test_of_what_is_no_row_nothing_is_left(cases):
     rng = np.random.default_rng(0)
-    given, camera, told = layers(rng, cases), cases.normal(rng, 1, HEAD.ny, HEAD.nx, CAMERA), inputs()
+    given, told = layers(rng, cases), inputs()
     seen = outputs(rng, cases, peaks=False)
     seen["heatmap"][0, 1, 3, 4] = 2.0
     look = first_look(2, "", given)
-    look.bind(seen, camera, grouped(rng, cases, 2), told)
+    look.bind(seen, *views(rng, cases), grouped(rng, cases, 2), told)
     assert look() == 1
     for name, array in told.items():
         assert np.isfinite(array).all(), name
@@ -154,9 +162,8 @@ def test_wrong_shapes_are_refused(cases, name, shape):
         told[name] = np.zeros(shape, np.float32)
     else:
         seen[name] = np.zeros((1, *shape), np.float32)
-    camera = np.zeros((1, HEAD.ny, HEAD.nx, CAMERA), np.float32)
     with pytest.raises(DeviceError, match=f"^{name} is float32 {re.escape(str(shape))}, expected "):
-        look.bind(seen, camera, grouped(rng, cases, 1, 10), told)
+        look.bind(seen, *views(rng, cases), grouped(rng, cases, 1, 10), told)
 
 
 def test_no_more_rows_than_there_is_room_for(cases):

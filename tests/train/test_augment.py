@@ -1,8 +1,11 @@
 """Whatever changes, a box's points stay in the box and on its pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from fusion_rt.train import augment
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
 
 
@@ -63,3 +66,43 @@ def test_zoom_moves_the_image_with_its_calibration(frame):
         assert changed.image.dtype == np.uint8
         moved += int(not np.array_equal(changed.K, frame.K))
     assert 4 <= moved <= 16
+
+
+def test_light_falls_on_objects_and_leaves_the_rest_alike(frame):
+    """Ratios of brightness between objects and what is around them change, in both directions, and nothing
+    else moves."""
+    grey = replace(frame, image=np.full_like(frame.image, 90))
+    outlines = augment._outlines(grey, grey.K)
+    ratios = []
+    for seed in range(60):
+        lit = augment._light(grey.image, outlines, np.random.default_rng(seed)).astype(float)
+        assert lit.shape == grey.image.shape
+        for left, top, right, bottom in outlines[:4]:
+            inside = lit[max(top, 0) : (top + bottom) // 2, max(left, 0) : right]
+            beside = lit[max(top, 0) : bottom, max(2 * left - right, 0) : max(left, 0)]
+            if min(inside.size, beside.size) > 300:
+                ratios.append(inside.mean() / beside.mean())
+    assert len(ratios) > 60
+    assert min(ratios) < 0.7
+    assert max(ratios) > 1.4
+
+
+def test_outlines_are_where_objects_are(frame):
+    outlines = augment._outlines(frame, frame.K)
+    middles = project(frame, frame.boxes[:, :3])
+    ahead = frame.boxes[:, :3] @ frame.T_camera_ego[2, :3] + frame.T_camera_ego[2, 3] > 2
+    assert ahead.sum() == len(outlines) > 0
+    np.testing.assert_allclose((outlines[:, :2] + outlines[:, 2:]) / 2, middles[ahead], atol=1.5)
+
+
+def test_another_grain_is_another_picture_of_the_same(frame):
+    for seed in range(20):
+        other = augment._grain(frame.image, np.random.default_rng(seed))
+        assert other.dtype == np.uint8
+        assert other.shape == frame.image.shape
+        assert np.abs(other.astype(int) - frame.image).mean() > 1
+
+
+def test_the_same_seed_gives_the_same_picture(frame):
+    one, two = (change_image(frame, np.random.default_rng(5)).image for _ in range(2))
+    np.testing.assert_array_equal(one, two)

@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fusion_rt.device import CpuDevice
 from fusion_rt.models.presets import DRIVING_S as P
 from fusion_rt.sim.frame_files import read_scene
 from fusion_rt.train.geometry import (
     MOST_POINTS,
     NEAR_M,
     Blocks,
+    Sight,
     bev_warp,
     box_points,
     head_cell_centres,
@@ -19,6 +21,7 @@ from fusion_rt.train.geometry import (
     point_blocks,
     roi_sample,
     scatter_max,
+    view_sample,
 )
 from fusion_rt.train.samples import Use, collate, make_sample, pillar_inputs
 
@@ -72,6 +75,31 @@ def test_roi_sample_reads_the_five_points():
     got = roi_sample(features, box, P).reshape(5, 2)
     expected = (box_points(box)[0, 0] - torch.tensor([P.x_min, P.y_min])) / P.head_cell_m - 0.5
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_view_sample_is_the_kernel_s():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(3, 48, 160, 4)).astype(np.float32)
+    ahead = np.float32([[78.0, -92, 0.6, 10], [20, 1.0, -94, 150], [1, 0.1, 0, -0.2]])
+    projections = np.stack([ahead, ahead * np.float32([[1], [1.05], [1]]), ahead])
+    k, index = 60, [0, 0, 2]  # two images of the first sample, none of the second
+    boxes = np.concatenate(
+        [
+            rng.uniform((-3, -20, -0.5), (60, 20, 2), (3, k, 3)),
+            rng.uniform((0.4, 0.4, 0.5), (5, 2.2, 2), (3, k, 3)),
+            rng.uniform(-4, 4, (3, k, 1)),
+        ],
+        axis=2,
+    ).astype(np.float32)
+    planes = torch.from_numpy(features).permute(0, 3, 1, 2)
+    sight = Sight(planes, torch.from_numpy(projections), torch.tensor(index))
+    got = view_sample(sight, torch.from_numpy(boxes)).numpy()
+    for sample in range(3):
+        mine = [i for i, owner in enumerate(index) if owner == sample]
+        expected = np.empty((k, 9 * 4), np.float32)
+        CpuDevice(1).kernel("view_sample")(features[mine], projections[mine], boxes[sample], expected)
+        np.testing.assert_allclose(got[sample], expected, atol=2e-3)
+        assert expected.any() == (sample != 1)
 
 
 def test_pillar_inputs_by_hand():

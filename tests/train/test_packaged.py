@@ -1,4 +1,5 @@
 import itertools
+import shutil
 
 import numpy as np
 import onnx
@@ -45,6 +46,31 @@ def test_a_package_comes_back_as_it_was(bundled, tmp_path):
         assert was.keys() == now.keys()
         for name, values in was.items():
             np.testing.assert_allclose(now[name], values, rtol=1e-6, atol=1e-7)
+
+
+def test_to_an_input_that_the_package_had_otherwise_nobody_listens(bundled, tmp_path):
+    """As a version is begun with whose second look was given something else."""
+    package = ModelPackage.load("driving-s")
+    inputs = dict(package.spec.tensors["refine"].inputs)
+    room, width = inputs["view"]
+    inputs["view"] = room, width - 32
+    tensors = package.spec.tensors | {"refine": replace(package.spec.tensors["refine"], inputs=inputs)}
+    weights = bundled.net.refine.layers[0].weight
+    before = inputs["roi"][1]
+    theirs = torch.cat([weights[:, :before], weights[:, before + 32 :]], dim=1)
+    graph = onnx.load(str(package.path("refine", "f32")))
+    (first,) = (t for t in graph.graph.initializer if t.name.endswith("layers.0.weight"))
+    first.CopyFrom(onnx.numpy_helper.from_array(theirs.detach().numpy(), first.name))
+    onnx.save(graph, str(tmp_path / "refine.onnx"))
+    for part in ("camera", "bev"):
+        shutil.copy(package.path(part, "f32"), tmp_path / f"{part}.onnx")
+    files = {"f32": {part: f"{part}.onnx" for part in ("camera", "bev", "refine")}}
+    spec = replace(package.spec, tensors=tensors, precisions=files, precision="f32")
+    got = packaged_net(ModelPackage(tmp_path, spec, package.pillars, package.points))
+    first = got.refine.layers[0].weight
+    torch.testing.assert_close(first[:, :before], weights[:, :before])
+    assert not first[:, before : before + width].any()
+    torch.testing.assert_close(first[:, before + width :], weights[:, before + width :])
 
 
 def test_the_mean_of_a_network_and_the_package_it_began_with(bundled, batches, tmp_path):

@@ -109,6 +109,8 @@ def change_image(frame: Frame, rng: Rng) -> Frame:
     image, K = _zoom(frame.image, frame.K, rng) if rng.random() < 0.5 else (frame.image, frame.K)
     if rng.random() < 0.4:
         image = _light(image, _outlines(frame, K), rng)
+    if rng.random() < 0.5:
+        K = _misjudged(K, rng)
     image = _tone(image, rng)
     if rng.random() < 0.2:
         image = _grain(image, rng)
@@ -128,6 +130,15 @@ def change_image(frame: Frame, rng: Rng) -> Frame:
             dy, dx = int(rng.integers(8, 50)), int(rng.integers(8, 90))
             image[y : y + dy, x : x + dx] = rng.integers(0, 256, 3)
     return replace(frame, image=image, K=K)
+
+
+def _misjudged(K: Array, rng: Rng) -> Array:
+    """A calibration that is a little wrong, or a camera that was a little late: what the image shows lies up
+    to some pixels beside where the lidar has it."""
+    off = np.eye(3)
+    off[:2, 2] = rng.normal(0, 1.5, 2)
+    off[[0, 1], [0, 1]] = rng.normal(1, 0.004)
+    return off @ K
 
 
 def _zoom(image: Array, K: Array, rng: Rng) -> tuple[Array, Array]:

@@ -57,7 +57,7 @@ class Perception:
         record: bool = True,
     ) -> None:
         self.package, self.spec, self._lap = package, package.spec, lap
-        if tuple(self.spec.tensors["refine"].inputs) != _LOOK:
+        if set(self.spec.tensors["refine"].inputs) != set(_LOOK):
             raise EngineError(
                 f"{package.folder}: its second look is given {', '.join(self.spec.tensors['refine'].inputs)};"
                 f" from here it is {', '.join(_LOOK)}. The package is of another version: go on with"

@@ -40,7 +40,7 @@ def packaged_net(package: ModelPackage) -> DrivingNet:
     parts = {name: _initializers(package.path(name, "f32")) for name in ("camera", "bev", "refine")}
     state = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     first = "refine.layers.0.weight"
-    state[first] = _columns(state[first], package.spec.tensors["refine"].inputs, preset)
+    state[first] = _columns(state[first], _input_widths(package.path("refine", "f32")), preset)
     W, b = package.pillars
     p = package.points
     state |= {
@@ -61,9 +61,9 @@ def packaged_net(package: ModelPackage) -> DrivingNet:
     return net
 
 
-def _columns(weight: Tensor, theirs: Mapping[str, tuple[int, ...]], preset: Preset) -> Tensor:
-    """The second look's first layer, for the inputs that ours has: those of the same name and width."""
-    widths = {name: shape[-1] for name, shape in theirs.items()}
+def _columns(weight: Tensor, widths: Mapping[str, int], preset: Preset) -> Tensor:
+    """The second look's first layer, whose inputs are so wide, for those that ours has: of the same name and
+    width."""
     given = dict(zip(widths, weight.split(list(widths.values()), dim=1)))
     ours = tensor_shapes(preset)["refine"][0]
     columns = [
@@ -152,6 +152,12 @@ def _normalised(net: DrivingNet) -> list[tuple[str, str, nn.BatchNorm2d]]:
     modules = dict(net.named_modules())
     norms = [(name, m) for name, m in modules.items() if isinstance(m, nn.BatchNorm2d)]
     return [(f"{name.rpartition('.')[0]}.{int(name.rpartition('.')[2]) - 1}", name, m) for name, m in norms]
+
+
+def _input_widths(path: Path) -> dict[str, int]:
+    """Of the inputs of a part, in their order there: model.yaml's may be any."""
+    inputs = onnx.load(str(path)).graph.input
+    return {tensor.name: tensor.type.tensor_type.shape.dim[-1].dim_value for tensor in inputs}
 
 
 def _initializers(path: Path) -> dict[str, Tensor]:

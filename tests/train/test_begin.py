@@ -63,7 +63,7 @@ def test_a_wider_network_answers_as_the_one_it_began_with():
     image = torch.rand(1, 3, 64, 96)
     torch.testing.assert_close(grown(IMAGE, small)[0].camera(image), small.camera(image))
     p = DRIVING_S
-    widths = 5 * p.feature_channels, 5 * p.canvas_channels, p.box_context, p.point_widths[1] + 1
+    widths = 5 * p.feature_channels, 9 * p.canvas_channels, p.box_context, p.point_widths[1] + 1
     rows = [torch.rand(7, n) for n in widths]
     for mine, theirs in zip(grown(LOOK, small)[0].refine(*rows), small.refine(*rows)):
         torch.testing.assert_close(mine, theirs)

@@ -111,8 +111,8 @@ def test_bfloat16_stays_within_the_convolutions(scenes, tmp_path):
     trainer.model.eval()
     exact, _ = trainer._loss(batch)
     trainer.model.mixed = True
-    (outputs, camera_bev, image), (loss, _) = trainer.model(batch), trainer._loss(batch)
-    assert {t.dtype for t in (*outputs, camera_bev, image)} == {torch.float32}
+    (outputs, sight, image), (loss, _) = trainer.model(batch), trainer._loss(batch)
+    assert {t.dtype for t in (*outputs, sight.features, image)} == {torch.float32}
     assert float(loss.detach()) != float(exact.detach())
     assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=0.05)
     loss.backward()

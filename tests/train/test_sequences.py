@@ -58,7 +58,7 @@ def test_the_state_is_carried(model, longer):
     assert second.inputs.context[0, 6:8].tolist() == [1, 0.5]
     state = torch.zeros(1, DRIVING_S.state_channels, DRIVING_S.head_ny, DRIVING_S.head_nx)
     for past in (first, second):
-        outputs, _ = model.fuse(past.inputs, model.net.camera(past.inputs.image), state)
+        outputs = model.fuse(past.inputs, model.net.camera(past.inputs.image), state)
         state = bev_warp(outputs[3], past.T_this_next, DRIVING_S)
     torch.testing.assert_close(model.remember(batch), state)
     forgotten = model.remember(batch_of(replace(longer, earlier=())))

@@ -118,9 +118,9 @@ struct Outline {
 
 FRT_DEVICE Outline outline_of(const float* box, const float* m, int h, int w) {
   constexpr float NEAREST = 0.1f;  // m along the optical axis
+  constexpr float FAR = 3e38f;     // beyond any pixel
   const float c = cosf(box[6]), s = sinf(box[6]);
-  Outline o = {m[8] * box[0] + m[9] * box[1] + m[10] * box[2] + m[11] > NEAREST, INFINITY, INFINITY, -INFINITY,
-               -INFINITY};
+  Outline o = {m[8] * box[0] + m[9] * box[1] + m[10] * box[2] + m[11] > NEAREST, FAR, FAR, -FAR, -FAR};
   for (int k = 0; k < 8; ++k) {
     const float along = (k & 1 ? 0.5f : -0.5f) * box[3], across = (k & 2 ? 0.5f : -0.5f) * box[4];
     const float x = box[0] + c * along - s * across, y = box[1] + s * along + c * across;

@@ -96,7 +96,7 @@ def test_the_student_comes_nearer(checkpoints, scenes, tmp_path, preset):
     student, teacher = trainer.model, trainer.teacher
     optimiser = torch.optim.Adam(student.parameters(), 5e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(6):
         total, parts = weighted(teacher.losses(*student(batch)[0][:2], batch))
         losses.append(parts)
         optimiser.zero_grad()

@@ -45,6 +45,12 @@ def camera_pixels(image: Image, camera: Camera) -> Array:
     return decode_image(image)
 
 
+def feature_intrinsics(K: Array, stride: int) -> Array:
+    """K (3, 3) of features that are `stride` times smaller than the image they were made of."""
+    small: Array = np.diag([1 / stride, 1 / stride, 1.0]) @ K
+    return small
+
+
 def network_intrinsics(camera: Camera, width: int, height: int) -> Array:
     """K (3, 3) of the network's image: the camera's scaled to its width, the rows chosen so that the horizon
     of a level camera is not below the middle; wide images lose sky and bonnet, none is stretched."""

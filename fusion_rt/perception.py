@@ -17,7 +17,7 @@ from fusion_rt.device import Device, load_engine
 from fusion_rt.device.cpu_decoder import CLASS, SCORE, cells_under, shares_at
 from fusion_rt.device.protocol import Answer
 from fusion_rt.errors import EngineError
-from fusion_rt.images import camera_pixels, network_intrinsics
+from fusion_rt.images import camera_pixels, feature_intrinsics, network_intrinsics
 from fusion_rt.kernels.box_launchers import Grouped
 from fusion_rt.messages import Image
 from fusion_rt.models.package import ModelPackage
@@ -148,7 +148,7 @@ class Perception:
         self._lap("image")
         self._encodes(self._run, "camera", self._camera)
         self._lap("camera_encode")
-        K = np.diag([1 / spec.stride, 1 / spec.stride, 1.0]) @ K
+        K = feature_intrinsics(K, spec.stride)
         P = (K @ camera.T_camera_ego[:3]).astype(np.float32)
         seen = ImageFeatures(self._device.clone(self._camera.outputs["features"][0]), K, P)
         if self._in_step:  # a camera that the lidar triggers: the next answer will be the same
@@ -292,8 +292,9 @@ class Perception:
         where = np.zeros(self._where.shape, np.float32)
         where[: len(P)] = P
         self._device.upload(where, self._where)
-        views, canvas = self._views[: len(images)], self._bev.inputs["camera_bev"][0]
-        self._kernels["lift"](views, P, self.spec.head, self.spec.z_levels, canvas, self._depth)
+        views, seen_by = self._views[: len(images)], self._where[: len(images)]
+        canvas = self._bev.inputs["camera_bev"][0]
+        self._kernels["lift"](views, seen_by, self.spec.head, self.spec.z_levels, canvas, self._depth)
         self._lifted = images, P.tobytes()
         self._lap("lift")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fusion_rt.device import CpuDevice, Device
 from fusion_rt.device.cpu_decoder import cells_under, shares_at
-from fusion_rt.images import decode_image, network_intrinsics
+from fusion_rt.images import decode_image, feature_intrinsics, network_intrinsics
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.parity import Frame
 from fusion_rt.rig import Rig
@@ -151,8 +151,8 @@ def _canvases(package: ModelPackage, rig: Rig) -> Iterator[KernelCase]:
 def _projection(package: ModelPackage, rig: Rig) -> Array:
     """(1, 3, 4) float32: the ego frame (m) -> feature pixels of the rig's first camera."""
     image, camera = package.spec.image, next(iter(rig.cameras.values()))
-    at = np.diag([1 / image.stride, 1 / image.stride, 1.0])
-    P = at @ network_intrinsics(camera, image.width, image.height) @ camera.T_camera_ego[:3]
+    K = network_intrinsics(camera, image.width, image.height)
+    P = feature_intrinsics(K, image.stride) @ camera.T_camera_ego[:3]
     return P.astype(np.float32)[None]
 
 

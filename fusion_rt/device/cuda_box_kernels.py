@@ -20,7 +20,6 @@ from fusion_rt.kernels import native
 from fusion_rt.kernels.box_launchers import (
     ROI_HIDDEN,
     Grouped,
-    check_extents,
     check_iou,
     check_roi,
     check_slack,
@@ -189,7 +188,7 @@ class ViewSampleKernel(BoxKernel):
     ) -> None:
         expect("features", features, np.float32, (None, None, None, None))
         cameras, h, w, channels = features.shape
-        check_extents(h, w)
+        native.check_features(features.shape)
         where = self._P("P", P, np.float32, (cameras, 3, 4))
         expect("boxes", boxes, np.float32, (None, None))
         n, stride = boxes.shape

@@ -287,7 +287,7 @@ class LiftKernel:
     def __call__(
         self,
         features: DeviceBuffer,
-        P: Array,
+        P: Any,
         grid: GridLike,
         z_levels: Sequence[float],
         out: DeviceBuffer,
@@ -298,11 +298,9 @@ class LiftKernel:
         canvas = grid_of(grid)
         expect("out", out, np.float32, (grid.ny, grid.nx, channels))
         expect("depth", depth, np.float32, (grid.ny, grid.nx))
-        if not (0 < channels <= 256 and min(h, w) >= 1 and max(h, w) <= native.MAX_EXTENT):
-            raise DeviceError(
-                f"features is {features.shape}, expected 1 to 256 channels, 1 to {native.MAX_EXTENT} rows and"
-                " columns"
-            )
+        native.check_features(features.shape)
+        if not 0 < channels <= 256:
+            raise DeviceError(f"features is {features.shape}, expected 1 to 256 channels")
         z = native.floats("z_levels", z_levels, (len(z_levels),))
         where = self._P("P", P, np.float32, (cameras, 3, 4))
         heights = self._z("z_levels", z, np.float32, (None,))

@@ -173,14 +173,8 @@ def check_views(features: Array, P: Array) -> tuple[int, int, int, int]:
     check("features", features, np.float32, (None, None, None, None))
     cameras, h, w, channels = features.shape
     check("P", P, np.float32, (cameras, 3, 4))
-    check_extents(h, w)
+    native.check_features(features.shape)
     return cameras, h, w, channels
-
-
-def check_extents(h: int, w: int) -> None:
-    """Raises DeviceError where an image has no pixel, or too many to count them in float."""
-    if not (min(h, w) >= 1 and max(h, w) <= native.MAX_EXTENT):
-        raise DeviceError(f"features has {h} rows of {w}, expected 1 to {native.MAX_EXTENT} of each")
 
 
 ROI_HIDDEN, ROI_BLOCK = 16, 64  # roi_points.cu's first layer, and what the second is a multiple of

@@ -2,6 +2,8 @@
 // cameras see of it.
 #include "frt.h"
 
+#define FRT_NEAREST 0.1f  // m along the optical axis: what is nearer is not seen
+
 // The features of up to four places and their weights.
 struct FourTaps {
   const float* at[4];
@@ -51,7 +53,7 @@ FRT_KERNEL(lift)(const float* features, int cameras, int channels, int h, int w,
       const float* map = features + (long long)k * h * w * channels;
       for (int l = 0; l < levels; ++l) {
         const float d = m[8] * x + m[9] * y + m[10] * z[l] + m[11];
-        if (!(d > 0.1f)) continue;
+        if (!(d > FRT_NEAREST)) continue;
         const float u = (m[0] * x + m[1] * y + m[2] * z[l] + m[3]) / d;
         const float v = (m[4] * x + m[5] * y + m[6] * z[l] + m[7]) / d;
         if (!(u >= 0.0f && u < float(w) && v >= 0.0f && v < float(h))) continue;
@@ -117,16 +119,15 @@ struct Outline {
 };
 
 FRT_DEVICE Outline outline_of(const float* box, const float* m, int h, int w) {
-  constexpr float NEAREST = 0.1f;  // m along the optical axis
-  constexpr float FAR = 3e38f;     // beyond any pixel
+  constexpr float FAR = 3e38f;  // beyond any pixel
   const float c = cosf(box[6]), s = sinf(box[6]);
-  Outline o = {m[8] * box[0] + m[9] * box[1] + m[10] * box[2] + m[11] > NEAREST, FAR, FAR, -FAR, -FAR};
+  Outline o = {m[8] * box[0] + m[9] * box[1] + m[10] * box[2] + m[11] > FRT_NEAREST, FAR, FAR, -FAR, -FAR};
   for (int k = 0; k < 8; ++k) {
     const float along = (k & 1 ? 0.5f : -0.5f) * box[3], across = (k & 2 ? 0.5f : -0.5f) * box[4];
     const float x = box[0] + c * along - s * across, y = box[1] + s * along + c * across;
     const float z = box[2] + (k & 4 ? 0.5f : -0.5f) * box[5];
     const float d = m[8] * x + m[9] * y + m[10] * z + m[11];
-    const float scale = 1.0f / (d > NEAREST ? d : NEAREST);
+    const float scale = 1.0f / (d > FRT_NEAREST ? d : FRT_NEAREST);
     const float u = (m[0] * x + m[1] * y + m[2] * z + m[3]) * scale;
     const float v = (m[4] * x + m[5] * y + m[6] * z + m[7]) * scale;
     o.left = u < o.left ? u : o.left;

@@ -273,11 +273,9 @@ class LiftKernel(Kernel):
         canvas = check_grid(grid)
         check("out", out, np.float32, (grid.ny, grid.nx, channels), written=True)
         check("depth", depth, np.float32, (grid.ny, grid.nx), written=True)
-        if not (0 < channels <= 256 and min(h, w) >= 1 and max(h, w) <= native.MAX_EXTENT):
-            raise DeviceError(
-                f"features is {features.shape}, expected 1 to 256 channels, 1 to {native.MAX_EXTENT} rows and"
-                " columns"
-            )
+        native.check_features(features.shape)
+        if not 0 < channels <= 256:
+            raise DeviceError(f"features is {features.shape}, expected 1 to 256 channels")
         z = floats("z_levels", z_levels, (len(z_levels),))
         self.library.frt_lift(
             self.threads, ptr(features), cameras, channels, h, w, ptr(P), canvas, ptr(z), len(z), ptr(out),

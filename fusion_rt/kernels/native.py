@@ -181,6 +181,13 @@ def check_grid(grid: GridLike) -> Grid:
     return Grid(grid.x_min, grid.y_min, grid.cell_m, grid.nx, grid.ny)
 
 
+def check_features(shape: tuple[int, ...]) -> None:
+    """Raises DeviceError unless features of images (cameras, h, w, C) have 1 to 32768 rows and columns."""
+    h, w = shape[1:3]
+    if not (min(h, w) >= 1 and max(h, w) <= MAX_EXTENT):
+        raise DeviceError(f"features is {shape}, expected 1 to {MAX_EXTENT} rows and columns")
+
+
 def floats(name: str, values: Any, shape: tuple[int, ...]) -> Array:
     """Small parameters as float32. Raises DeviceError unless there are that many and float32 holds them."""
     array = np.asarray(values)

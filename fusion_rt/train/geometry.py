@@ -86,7 +86,7 @@ def _lift_taps(P: Tensor, h: int, w: int, preset: Preset) -> tuple[Tensor, Tenso
     ground = torch.einsum("bij,cj->bci", P[:, :, :2], centres) + P[:, None, :, 3]
     uvd = ground[:, :, None, :] + levels[:, None] * P[:, None, None, :, 2]
     depth = uvd[..., 2]
-    near = depth > 0.1
+    near = depth > NEAREST_M
     inverse = 1 / torch.where(near, depth, 1.0)
     u, v = uvd[..., 0] * inverse, uvd[..., 1] * inverse
     valid = near & (u >= 0) & (u < w) & (v >= 0) & (v < h)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fusion_rt.errors import LogError
+from fusion_rt.images import feature_intrinsics
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
@@ -198,8 +199,7 @@ def _moment(frame: Frame, context: Array, use: Use, preset: Preset) -> _Moment:
 
 def feature_projection(K: Array, T_camera_ego: Array, preset: Preset) -> Array:
     """(3, 4) float64: ego metres to feature pixels of an image at the network's size."""
-    shrink = np.diag([1 / preset.camera_stride, 1 / preset.camera_stride, 1.0])
-    P: Array = shrink @ K @ T_camera_ego[:3]
+    P: Array = feature_intrinsics(K, preset.camera_stride) @ T_camera_ego[:3]
     return P
 
 

@@ -261,7 +261,7 @@ def test_another_shape(arguments, name, argument, shape, dtype):
             {"features": zeros(2, 2, 3, 257), "out": zeros(4, 8, 257)},
         ),
         ("lift", r"^features is \(2, 0, 3, 3\)", {"features": zeros(2, 0, 3, 3)}),
-        ("view_sample", r"^features has 0 rows of 3", {"features": zeros(2, 0, 3, 3)}),
+        ("view_sample", r"^features is \(2, 0, 3, 3\)", {"features": zeros(2, 0, 3, 3)}),
         ("lift", r"^z_levels is .*nan.*expected finite", {"z_levels": (0.0, NAN)}),
         ("decode", "^threshold is 0,", {"threshold": 0}),
         ("decode", "^threshold is 1.0,", {"threshold": 1.0}),

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,26 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}")
     return folder
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    if not archive.is_file():
+        pytest.skip(f"no {archive}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.xz")
+
+
+@pytest.fixture(scope="session")
+def kitti_sequence(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real raw drive; read only."""
+    return _unpack(shared_data / "kitti_sequence.tar.xz", tmp_path_factory.mktemp("kitti"))
+
+
+@pytest.fixture(scope="session")
+def kitti_tracking(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real tracking sequences without images and sweeps; read only."""
+    return _unpack(shared_data / "kitti_tracking.tar.xz", tmp_path_factory.mktemp("kitti"))
 
 
 def _module(path: Path) -> ModuleType:

@@ -1,7 +1,6 @@
 """A real drive from the files to the tracks, by the commands that a user has."""
 
 import json
-import tarfile
 
 import numpy as np
 import pytest
@@ -15,18 +14,11 @@ LABELLED = (7, 14)  # of its frames
 
 
 @pytest.fixture(scope="module")
-def sequence(shared_data, tmp_path_factory):
+def answers(kitti_sequence, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sequence")
-    with tarfile.open(shared_data / "kitti_sequence.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "kitti_sequence"
-
-
-@pytest.fixture(scope="module")
-def answers(sequence):
-    log, out = sequence / "drive.mcap", sequence / "answers.jsonl"
+    log, out = folder / "drive.mcap", folder / "answers.jsonl"
     for command in (
-        ["import", "kitti", str(sequence), "-o", str(log)],
+        ["import", "kitti", str(kitti_sequence), "-o", str(log)],
         ["replay", str(log), "--fast", "--out", str(out)],
     ):
         done = CliRunner().invoke(app, command)
@@ -50,9 +42,9 @@ def test_the_car_ahead_is_never_lost(answers):
 
 
 @pytest.mark.parametrize("frame", LABELLED)
-def test_it_is_where_its_label_is(sequence, answers, frame):
-    labels = read_labels(sequence / "label_2" / f"{frame:010d}.txt")
-    T_reference_ego = object_reference(sequence / "calib.txt")
+def test_it_is_where_its_label_is(kitti_sequence, answers, frame):
+    labels = read_labels(kitti_sequence / "label_2" / f"{frame:010d}.txt")
+    T_reference_ego = object_reference(kitti_sequence / "calib.txt")
     (truth,) = (
         ego_box(label, T_reference_ego)
         for label in labels

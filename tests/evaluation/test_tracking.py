@@ -2,7 +2,6 @@
 
 import gc
 import json
-import tarfile
 
 import numpy as np
 import pytest
@@ -156,19 +155,11 @@ def test_without_its_way_the_vehicle_stands(folder):
     assert report.ego == {"0000": "none", "0001": "none"}
 
 
-@pytest.fixture(scope="session")
-def real(shared_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tracking")
-    with tarfile.open(shared_data / "kitti_tracking.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "kitti_tracking"
-
-
-def test_our_filter_s_way_is_that_of_the_poses(real):
+def test_our_filter_s_way_is_that_of_the_poses(kitti_tracking):
     """Sequence 0000: oxts through our filter, and ORB-SLAM3, whose path is 6.5 % longer than the GPS's."""
-    rig = object_rig(real / "calib" / "0000.txt", 1242, 375)
-    slam, a = read_way(real / "ego_orbslam3" / "0000.txt", None, rig, 154)
-    ours, b = read_way(None, real / "oxts" / "0000.txt", rig, 154)
+    rig = object_rig(kitti_tracking / "calib" / "0000.txt", 1242, 375)
+    slam, a = read_way(kitti_tracking / "ego_orbslam3" / "0000.txt", None, rig, 154)
+    ours, b = read_way(None, kitti_tracking / "oxts" / "0000.txt", rig, 154)
     assert (a, b) == ("poses", "oxts")
     turned = [
         np.degrees(np.arctan2(T[1, 0], T[0, 0])) for T in (np.linalg.inv(w[5]) @ w[-1] for w in (slam, ours))
@@ -178,16 +169,18 @@ def test_our_filter_s_way_is_that_of_the_poses(real):
     assert length[0] / length[1] == pytest.approx(1.065, abs=0.04)
 
 
-def test_on_real_detections(real, tmp_path):
+def test_on_real_detections(kitti_tracking, tmp_path):
     """Two sequences: far above chance, and better with the image's boxes."""
     few = tmp_path / "few"
     for name in ("label_02", "calib", "ego_orbslam3"):
         (few / name).mkdir(parents=True)
         for sequence in ("0004", "0012"):
-            (few / name / f"{sequence}.txt").write_text((real / name / f"{sequence}.txt").read_text())
+            (few / name / f"{sequence}.txt").write_text(
+                (kitti_tracking / name / f"{sequence}.txt").read_text()
+            )
     hota = []
-    for image in (None, real / "det_2d_rrc"):
-        sources = tracking.Sources.beside(real / "det_3d_pointrcnn", few / "label_02", image, None)
+    for image in (None, kitti_tracking / "det_2d_rrc"):
+        sources = tracking.Sources.beside(kitti_tracking / "det_3d_pointrcnn", few / "label_02", image, None)
         report = tracking.evaluate(sources, tmp_path / "out", tracking.settings(None))
         hota.append(next(s.hota.value for s in report.scores if (s.label, s.which) == ("car", "all")))
     assert hota[0] > 0.7

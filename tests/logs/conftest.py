@@ -1,7 +1,5 @@
 """One message of every kind, and the real recordings unpacked."""
 
-import tarfile
-
 import cv2
 import numpy as np
 import pytest
@@ -301,23 +299,3 @@ def make():
         setattr(Make, function.__name__, staticmethod(function))
     Make.START_NS = START_NS
     return Make
-
-
-def _unpack(archive, folder):
-    if not archive.is_file():
-        pytest.skip(f"no {archive}")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder / archive.name.removesuffix(".tar.xz")
-
-
-@pytest.fixture(scope="session")
-def kitti_sequence(shared_data, tmp_path_factory):
-    """A real raw drive; read only."""
-    return _unpack(shared_data / "kitti_sequence.tar.xz", tmp_path_factory.mktemp("kitti"))
-
-
-@pytest.fixture(scope="session")
-def kitti_tracking(shared_data, tmp_path_factory):
-    """Real tracking sequences without images and sweeps; read only."""
-    return _unpack(shared_data / "kitti_tracking.tar.xz", tmp_path_factory.mktemp("kitti"))

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fusion_rt.sim.raycast import Material, TriMesh, make
+from fusion_rt.sim.raycast import Material, TriMesh, make, merge
 from fusion_rt.transforms import Array
 
 _BOX_FACES = np.array(
@@ -121,8 +121,22 @@ def leaves(
     return loose(at, size, rng, color)
 
 
+def foliage(
+    radii: ArrayLike, center: ArrayLike, count: int, size: float, rng: np.random.Generator, color: ArrayLike
+) -> TriMesh:
+    """A clump of loose leaves, the darker the deeper they are, around a core that no ray passes: beams end in
+    it at any depth, as in real foliage."""
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    out = rng.uniform(0.3, 1.0, (count, 1))
+    tint = np.asarray(color) * (0.3 + 0.7 * out**2)
+    dark = np.asarray(color) * rng.uniform(0.15, 0.4)
+    core = ellipsoid(np.asarray(radii) * rng.uniform(0.3, 0.6), center, Material.LEAVES, dark, around=8)
+    return merge([core, loose(direction * out * radii + np.asarray(center), size, rng, tint)])
+
+
 def loose(at: Array, size: float, rng: np.random.Generator, color: ArrayLike) -> TriMesh:
-    """One small leaf of random shape at each point (N, 3)."""
+    """One small leaf of random shape at each point (N, 3), of one colour or one each."""
     count = len(at)
     corners = at[:, None] + rng.normal(scale=size, size=(count, 3, 3))
     mesh = make(corners.reshape(-1, 3), np.arange(3 * count).reshape(-1, 3), Material.LEAVES, color)

@@ -64,6 +64,8 @@ class Builder:
             self._parked(side)
             self._houses(side)
             self._belt(side)
+            self._wood(side)
+            self._avenue(side)
         self._strewn()
         self._boundaries()
         self._people()
@@ -325,10 +327,41 @@ class Builder:
         share = rng.uniform(0.1, 0.7)
         for s in np.arange(low, high, pitch):
             if not self.road.in_crossing(s, 2.0):
-                kind = "tree" if rng.random() < share else "bush"
+                kind = str(rng.choice(["tree", "great_tree"])) if rng.random() < share else "bush"
                 self._thing(
                     kind, s, side * (distance + rng.uniform(0, depth)), rng.uniform(-3, 3), 0.8, 0.8, 0.0
                 )
+
+    def _wood(self, side: int) -> None:
+        """A stretch of road along the edge of a wood or of grown-up shrubs, some deep."""
+        rng = self.rng
+        if rng.random() > self.street.woods:
+            return
+        edge = self.road.half_width + self.road.pavement[0 if side > 0 else 1]
+        distance, pitch = edge + 0.8 + rng.exponential(3.0), rng.uniform(4.0, 7.0)
+        low, high = np.sort(rng.uniform(self.start, self.end, 2))
+        if rng.random() < 0.4:
+            low, high = self.start, self.end
+        for row in range(int(rng.integers(1, 4))):
+            for s in np.arange(low, high, pitch):
+                d = side * (distance + 2.6 * row + rng.uniform(0, 0.8))
+                if not self.road.in_crossing(s, 4.0):
+                    self._thing(
+                        "thicket", s, d, rng.normal(0, 0.1) + rng.choice([0, np.pi]), pitch, 1.4, -0.5
+                    )
+
+    def _avenue(self, side: int) -> None:
+        """A row of old trees beside the road, which it lies in the shade of."""
+        rng = self.rng
+        if rng.random() > self.street.avenues:
+            return
+        edge = self.road.half_width + self.road.pavement[0 if side > 0 else 1]
+        distance, pitch = max(self.road.half_width + 0.6, edge + rng.uniform(-1.0, 5.0)), rng.uniform(5, 13)
+        low, high = np.sort(rng.uniform(self.start, self.end, 2))
+        for s in np.arange(low, high, pitch) + rng.uniform(0, pitch):
+            if not self.road.in_crossing(s, 1.0):
+                d = side * (distance + rng.normal(0, 0.15))
+                self._thing("great_tree", s, d, rng.uniform(-np.pi, np.pi), 0.9, 0.9, 0.0)
 
     def _boundaries(self) -> None:
         rng = self.rng
@@ -355,10 +388,11 @@ class Builder:
             ("bicycle_rack", street.clutter * 0.12, 3.6, 1.8),
             ("bollards", street.clutter * 0.1, 8.0, 0.3),
             ("tree", street.trees, 0.6, 0.6),
+            ("great_tree", street.trees * 0.6, 0.9, 0.9),
             ("bush", street.trees * 0.6, 1.4, 1.4),
         )
         for kind, mean, length, width in plan:
-            reach = 14.0 if kind in ("tree", "bush") else 4.0
+            reach = 14.0 if kind in ("tree", "great_tree", "bush") else 4.0
             for _ in range(self._count(mean * rng.uniform(0.2, 1.8))):
                 d = rng.choice([-1, 1]) * (half + 0.35 + width / 4 + rng.exponential(reach / 2))
                 s = self._somewhere()
@@ -375,10 +409,11 @@ class Builder:
         """Trees, hedges and houses far from the road, so that its ends are not empty."""
         rng = self.rng
         for _ in range(self._count(14.0 * rng.uniform(0, 1.6))):
-            kind = str(rng.choice(["tree", "bush", "building", "hedge"], p=[0.5, 0.2, 0.12, 0.18]))
+            kinds = ["tree", "great_tree", "thicket", "bush", "building", "hedge"]
+            kind = str(rng.choice(kinds, p=[0.2, 0.28, 0.22, 0.08, 0.12, 0.1]))
             d = rng.choice([-1, 1]) * rng.uniform(18, 65)
             s = float(rng.uniform(self.start, self.end))
-            size = 14.0 if kind == "building" else 2.0
+            size = {"building": 14.0, "thicket": 5.0}.get(kind, 2.0)
             if not self.road.in_crossing(s, size / 2):
                 self._thing(kind, s, float(d), float(rng.uniform(-np.pi, np.pi)), size, size, 0.1)
         for turn in np.arange(-1.9, 1.9, 0.12):  # woods and blocks on the horizon, beyond the lidar

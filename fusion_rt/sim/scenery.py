@@ -96,7 +96,9 @@ def hedge(rng: Rng) -> TriMesh:
     """A clipped hedge along x: a rough body with twigs standing out."""
     length, depth, height = rng.uniform(2, 14), rng.uniform(0.5, 1.6), rng.uniform(0.6, 2.6)
     color = _green(rng)
-    body = meshes.box((length, depth * 0.8, height), (0, 0, height / 2 - 0.05), Material.LEAVES, color * 0.8)
+    body = meshes.box(
+        (length, depth * 0.65, height - 0.1), (0, 0, height / 2 - 0.1), Material.LEAVES, color * 0.8
+    )
     count = int(length * (depth + height) * 14)
     return merge([body, _twigs(rng, (length, depth, height), count, color)])
 
@@ -107,6 +109,7 @@ def _twigs(rng: Rng, size: tuple[float, float, float], count: int, color: Array)
     side = rng.integers(0, 3, count)
     at[np.arange(count), side] = np.where(rng.random(count) < 0.5, -0.5, 0.5)
     at = at * np.array(size) + (0, 0, size[2] / 2)
+    at += rng.normal(0, 0.08, at.shape)
     at[:, 2] = np.abs(at[:, 2])
     return meshes.loose(at, 0.13, rng, color)
 
@@ -143,6 +146,50 @@ def tree(rng: Rng) -> TriMesh:
         parts.append(
             meshes.leaves(crown, center, int(rng.uniform(250, 700)), rng.uniform(0.14, 0.3), rng, _green(rng))
         )
+    return merge(parts)
+
+
+def great_tree(rng: Rng) -> TriMesh:
+    """An old tree: a crown as wide as the street, of dense clumps that begin above a person's head."""
+    width, height = rng.uniform(2.4, 5.5), rng.uniform(6.0, 14.0)
+    radius, low = rng.uniform(0.12, 0.4), rng.uniform(1.6, 3.6)
+    bark = np.clip(np.array([80, 70, 58]) * rng.uniform(0.4, 1.2), 0, 255)
+    color = _green(rng)
+    tip = np.array([*rng.normal(0, 0.3, 2), height * 0.8])
+    parts = [meshes.tube((0, 0, -_SUNK), tip, radius, Material.POLE, bark, end_radius=radius * 0.4)]
+    for _ in range(int(rng.integers(5, 11))):
+        clump = rng.uniform(0.4, 0.7) * np.array([width, width, min(width, (height - low) / 2)])
+        turn, out = rng.uniform(-np.pi, np.pi), rng.uniform(0, 1) * (width - clump[0])
+        at = out * np.cos(turn), out * np.sin(turn), rng.uniform(low + clump[2], max(height - clump[2], low))
+        parts.append(
+            meshes.tube((0, 0, at[2] * 0.7), at, radius * 0.3, Material.POLE, bark, end_radius=0.03, around=5)
+        )
+        tint = color * rng.uniform(0.75, 1.25)
+        parts.append(meshes.foliage(clump, at, int(80 + 70 * clump[0] ** 2), 0.22, rng, tint))
+    return merge(parts)
+
+
+def thicket(rng: Rng) -> TriMesh:
+    """Young trees and shrubs grown into one along x, up to the height of houses: what stands behind most
+    people and cars beside a country road. Some let one see stems below."""
+    length, depth, height = rng.uniform(4, 11), rng.uniform(1.2, 3.0), rng.uniform(2.0, 8.0)
+    low = rng.uniform(0.8, 2.2) if rng.random() < 0.3 else 0.0
+    bark = np.clip(np.array([75, 66, 55]) * rng.uniform(0.4, 1.2), 0, 255)
+    color = _green(rng)
+    parts = []
+    for _ in range(int(length * rng.uniform(0.7, 1.3)) + 2):
+        tall = height * rng.uniform(0.5, 1.0)
+        half = np.array(
+            [rng.uniform(0.8, 1.8), depth / 2 * rng.uniform(0.7, 1.1), max((tall - low) / 2, 0.6)]
+        )
+        x, y = rng.uniform(-0.5, 0.5) * max(length - 2 * half[0], 0.1), rng.normal(0, 0.15 * depth)
+        if low:
+            stem = rng.uniform(0.03, 0.14)
+            lean = x + rng.normal(0, 0.3), y + rng.normal(0, 0.2), low + half[2]
+            parts.append(meshes.tube((x, y, -_SUNK), lean, stem, Material.POLE, bark, around=6))
+        count = int(40 + 45 * half[0] * half[2])
+        tint = color * rng.uniform(0.6, 1.4)
+        parts.append(meshes.foliage(half, (x, y, low + half[2]), count, rng.uniform(0.12, 0.26), rng, tint))
     return merge(parts)
 
 
@@ -261,6 +308,7 @@ def _green(rng: Rng) -> Array:
 
 MAKERS: dict[str, Callable[[Rng], TriMesh]] = {
     "building": building, "wall": wall, "fence": fence, "guard_rail": guard_rail, "hedge": hedge,
-    "bush": bush, "tree": tree, "pole": pole, "sign": sign, "clutter": clutter,
+    "bush": bush, "thicket": thicket, "tree": tree, "great_tree": great_tree, "pole": pole, "sign": sign,
+    "clutter": clutter,
     "parked_bicycle": parked_bicycle, "bicycle_rack": bicycle_rack, "bollards": bollards,
 }  # fmt: skip

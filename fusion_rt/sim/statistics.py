@@ -1,5 +1,5 @@
 """Simulated frames against real ones: how many road users there are, which way they stand, how large and how
-dense with points they are, what cars look like from behind.
+dense with points they are, what cars look like from behind, and what is around the road.
 
     fusion-rt sim compare out/frames KITTI_OBJECT_FOLDER
 
@@ -13,16 +13,19 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 from msgspec import Struct
 
 from fusion_rt.errors import LogError
+from fusion_rt.images import decode_image
 from fusion_rt.logs.kitti_object import KittiFrame, ego_box, frames
-from fusion_rt.messages import PointCloud
+from fusion_rt.messages import Image, PointCloud
 from fusion_rt.metrics.boxes import in_box_frame
-from fusion_rt.sim import car_outlines
+from fusion_rt.sim import car_outlines, surroundings
 from fusion_rt.sim.car_outlines import Outline
 from fusion_rt.sim.frame_files import POINT_M
+from fusion_rt.sim.surroundings import Around
 from fusion_rt.transforms import Array, transform_points
 
 CLASSES = ("car", "pedestrian", "cyclist")
@@ -34,21 +37,22 @@ NEAR_M = (0.6, 0.8, 1.0, 1.5, 2.0)  # from a pedestrian to the next one
 
 class Sample(Struct, frozen=True):
     """One frame: points (N, 3) m in the ego frame, intensity (N,) 0..1, boxes (M, 7), cls (M,), and the
-    camera: P (3, 4) ego metres to px, size (width, height) px."""
+    camera: P (3, 4) ego metres to px, grey (height, width) uint8."""
 
     points: Array
     intensity: Array
     boxes: Array
     cls: Array
     P: Array
-    size: tuple[int, int]
+    grey: Array
 
     def seen(self, points: Array) -> Array:
         """(N,) bool: inside the image and in front of the camera."""
         u = np.column_stack([points, np.ones(len(points))]) @ self.P.T
         depth = np.maximum(u[:, 2], 1e-6)
         x, y = u[:, 0] / depth, u[:, 1] / depth
-        inside: Array = (u[:, 2] > 0.1) & (x >= 0) & (x < self.size[0]) & (y >= 0) & (y < self.size[1])
+        height, width = self.grey.shape
+        inside: Array = (u[:, 2] > 0.1) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
         return inside
 
 
@@ -61,7 +65,8 @@ def simulated(folder: Path) -> Iterator[Sample]:
         with np.load(path) as data:
             P = data["K"] @ data["T_camera_ego"][:3]
             points, intensity = data["points1"] * np.float32(POINT_M), data["intensity1"] / np.float32(255)
-            yield Sample(points, intensity, data["boxes1"][:, :7], data["cls1"], P, (640, 192))
+            grey = cv2.imdecode(data["image1"], cv2.IMREAD_GRAYSCALE)
+            yield Sample(points, intensity, data["boxes1"][:, :7], data["cls1"], P, grey)
 
 
 def kitti(folder: Path) -> Iterator[Sample]:
@@ -82,6 +87,7 @@ def _sample(frame: KittiFrame) -> Sample:
             boxes.append(ego_box(label, frame.T_reference_ego))
             cls.append(CLASSES.index(label.type.lower()))
     (cloud,) = (packet for packet in frame.packets if isinstance(packet, PointCloud))
+    (image,) = (packet for packet in frame.packets if isinstance(packet, Image))
     camera = frame.rig.cameras["camera"]
     return Sample(
         transform_points(frame.rig.lidars["lidar"].T_ego_lidar, cloud.xyz),
@@ -89,7 +95,7 @@ def _sample(frame: KittiFrame) -> Sample:
         np.array(boxes).reshape(-1, 7),
         np.array(cls, int),
         camera.intrinsics @ camera.T_camera_ego[:3],
-        (camera.width, camera.height),
+        cv2.cvtColor(decode_image(image), cv2.COLOR_BGR2GRAY),
     )
 
 
@@ -102,13 +108,14 @@ def points_in_box(points: Array, box: Array, margin_m: float = 0.0) -> Array:
 class Table(Struct, frozen=True):
     """counts[class, range] lists each object's points, turns[class] its axis out of the vehicle's, degrees;
     next_m how far each pedestrian's next one is, inf where there is none, of all that are labelled; outlines
-    of the cars that are seen end-on; points_seen lists each frame's points in view."""
+    of the cars that are seen end-on; around of each frame; points_seen lists each frame's points in view."""
 
     counts: dict[tuple[int, int], list[int]]
     sizes: dict[int, list[Array]]
     turns: dict[int, list[float]]
     next_m: list[float]
     outlines: list[Outline]
+    around: list[Around]
     points_seen: list[int]
     intensity: list[float]
     ground_z: list[float]
@@ -116,11 +123,12 @@ class Table(Struct, frozen=True):
 
 def tabulate(samples: Iterator[Sample]) -> Table:
     """Counts over frames; see the module's text for who is counted."""
-    table = Table({}, {}, {}, [], [], [], [], [])
+    table = Table({}, {}, {}, [], [], [], [], [], [])
     for sample in samples:
         view = sample.seen(sample.points)
         table.points_seen.append(int(view.sum()))
         table.intensity.append(float(sample.intensity[view].mean()) if view.any() else 0.0)
+        table.around.append(surroundings.around(sample.points, sample.grey))
         near = (np.abs(sample.points[:, 1]) < 2) & (np.abs(sample.points[:, 0] - 8) < 2)
         if near.any():
             table.ground_z.append(float(np.percentile(sample.points[near, 2], 20)))
@@ -150,7 +158,8 @@ def _nearest(places: Array) -> list[float]:
 
 def report(real: Table, sim: Table) -> str:
     """The comparison as markdown, real / simulated: median points (objects), objects a frame and which way
-    they stand, how close pedestrians are to each other, what cars look like end-on, mean sizes."""
+    they stand, how close pedestrians are to each other, what cars look like end-on, what is around the road,
+    mean sizes."""
     bands = [f"{a}-{b} m" for a, b in pairwise(EDGES_M)]
     lines = ["| points an object, real / sim | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|"]
     for kind, name in enumerate(CLASSES):
@@ -180,6 +189,7 @@ def report(real: Table, sim: Table) -> str:
         "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*close)) + " |"
     )
     lines += ["", car_outlines.report(real.outlines, sim.outlines)]
+    lines += [surroundings.report(real.around, sim.around), ""]
     for kind, name in enumerate(CLASSES):
         means = [
             np.mean(t.sizes[kind], axis=0) if kind in t.sizes else np.full(3, np.nan) for t in (real, sim)

@@ -26,6 +26,8 @@ class Street(Struct, frozen=True):
     houses: float  # share of the street front that is built up
     setback: tuple[float, float]  # m from the pavement
     trees: float
+    woods: float  # chance of either side that a stretch runs along a wood
+    avenues: float  # chance of either side of a row of old trees
     boundary: float  # walls, hedges, fences
     furniture: float  # poles, signs
     clutter: float
@@ -34,19 +36,19 @@ class Street(Struct, frozen=True):
 STREETS: dict[str, Street] = {
     "residential": Street(
         (2.4, 4.0), (0.8, 2.5), (Material.GRASS, Material.PAVEMENT), 1 / 90, 0.05, 1.0, (0, 11),
-        (0.1, 0.95), 2.0, 4.0, 4.0, 2.2, 0.35, 0.75, (0.5, 8.0), 9.0, 7.0, 7.0, 5.0,
+        (0.1, 0.95), 2.0, 4.0, 4.0, 2.2, 0.35, 0.75, (0.5, 8.0), 4.5, 0.6, 0.5, 7.0, 7.0, 5.0,
     ),
     "city": Street(
         (3.2, 8.0), (1.8, 6.0), (Material.PAVEMENT, Material.PAVEMENT, Material.GRASS), 1 / 150, 0.03, 1.5,
-        (0, 15), (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.6, 0.85, (0.0, 3.0), 6.0, 2.0, 10.0, 8.0,
+        (0, 15), (0.0, 0.8), 5.0, 3.0, 11.0, 3.5, 0.6, 0.85, (0.0, 3.0), 3.5, 0.3, 0.45, 2.0, 10.0, 8.0,
     ),
     "road": Street(
         (3.0, 8.5), (0.0, 1.5), (Material.GRASS,), 1 / 120, 0.06, 0.5, (5, 26),
-        (0.0, 0.1), 4.5, 1.5, 0.6, 0.8, 0.15, 0.15, (4.0, 25.0), 9.0, 3.0, 4.0, 1.5,
+        (0.0, 0.1), 4.5, 1.5, 0.6, 0.8, 0.15, 0.15, (4.0, 25.0), 5.0, 0.85, 0.45, 3.0, 4.0, 1.5,
     ),
     "campus": Street(
         (1.8, 4.0), (0.0, 6.0), (Material.PAVEMENT, Material.GRASS), 1 / 80, 0.04, 1.0, (0, 9),
-        (0.0, 0.4), 1.0, 2.5, 11.0, 5.0, 0.6, 0.5, (1.0, 15.0), 10.0, 4.0, 7.0, 9.0,
+        (0.0, 0.4), 1.0, 2.5, 11.0, 5.0, 0.6, 0.5, (1.0, 15.0), 5.0, 0.65, 0.5, 4.0, 7.0, 9.0,
     ),
 }  # fmt: skip
 SHARES = {"residential": 0.4, "city": 0.24, "road": 0.18, "campus": 0.18}

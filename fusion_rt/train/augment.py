@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from fusion_rt.sim.frame_files import Frame
+from fusion_rt.train.outline import Pixels, outline
 from fusion_rt.transforms import Array
 
 Rng = np.random.Generator
@@ -108,11 +109,12 @@ def change_image(frame: Frame, rng: Rng) -> Frame:
     """Another camera, another light: zoom, tone, colour, blur, noise, patches lost."""
     image, K = _zoom(frame.image, frame.K, rng) if rng.random() < 0.5 else (frame.image, frame.K)
     if rng.random() < 0.4:
-        image = _light(image, _outlines(frame, K), rng)
+        found = [outline(box, K, frame.T_camera_ego) for box in frame.boxes]
+        image = _light(image, [pixels for pixels in found if pixels is not None], rng)
     if rng.random() < 0.5:
         K = _misjudged(K, rng)
     image = _tone(image, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         image = _grain(image, rng)
     if rng.random() < 0.5:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None].repeat(3, axis=2)
@@ -157,29 +159,19 @@ def _zoom(image: Array, K: Array, rng: Rng) -> tuple[Array, Array]:
     return cv2.warpAffine(image, W[:2], (w, h), flags=cv2.INTER_LINEAR), M @ K
 
 
-def _outlines(frame: Frame, K: Array) -> Array:
-    """(n, 4) int: left, top, right, bottom of the boxes in front of the camera, px."""
-    boxes = frame.boxes
-    P = K @ frame.T_camera_ego[:3]
-    u, v, depth = P[:, :3] @ boxes[:, :3].T + P[:, 3:]
-    near = depth > 2.0
-    u, v, depth = u[near] / depth[near], v[near] / depth[near], depth[near]
-    half_width = 0.5 * K[1, 1] * boxes[near, 3:5].mean(1) / depth
-    half_height = 0.5 * K[1, 1] * boxes[near, 5] / depth
-    return np.stack([u - half_width, v - half_height, u + half_width, v + half_height], axis=1).astype(int)
-
-
-def _light(image: Array, outlines: Array, rng: Rng) -> Array:
-    """Light that differs from place to place, and objects much brighter or darker than what is around them:
-    a white shirt in the sun, a face in a shadow."""
+def _light(image: Array, outlines: list[Pixels], rng: Rng) -> Array:
+    """Light that differs from place to place, and objects much brighter, darker or of another colour than
+    what is around them: a white shirt in the sun, a face in a shadow."""
     h, w = image.shape[:2]
     coarse = np.exp(rng.normal(0, rng.uniform(0, 0.4), (3, 8))).astype(np.float32)
-    gain = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR)
-    for left, top, right, bottom in outlines[rng.random(len(outlines)) < 0.3]:
-        cut = top + int((bottom - top) * rng.uniform(0.3, 1.0))  # the upper part, or all of it
-        gain[max(top, 0) : max(cut, 0), max(left, 0) : max(right, 0)] *= np.exp(rng.uniform(-0.9, 0.9))
+    gain = cv2.merge([cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR)] * 3)
+    for left, top, right, bottom in outlines:
+        if rng.random() < 0.3:
+            cut = top + int((bottom - top) * rng.uniform(0.3, 1.0))  # the upper part, or all of it
+            other = np.exp(rng.uniform(-0.9, 0.9) + rng.normal(0, 0.2, 3))
+            gain[max(top, 0) : max(cut, 0), max(left, 0) : max(right, 0)] *= other.astype(np.float32)
     gain = cv2.GaussianBlur(gain, (0, 0), float(rng.uniform(0.6, 2.5)))
-    return cv2.multiply(image, cv2.merge([gain, gain, gain]), dtype=cv2.CV_8U)
+    return cv2.multiply(image, gain, dtype=cv2.CV_8U)
 
 
 def _grain(image: Array, rng: Rng) -> Array:

@@ -127,6 +127,7 @@ class Trainer:
             with torch.no_grad():
                 outputs, sight, _ = self.model(batch)
             return weighted(look_losses(outputs, sight, self.model.net, batch, rng, decoded=48, jittered=32))
+        torch.manual_seed(int(rng.integers(1 << 31)))  # of dropout: a resumed training draws the same
         outputs, sight, image = self.model(batch)
         total, parts = total_loss(outputs, sight, image, self.model.net, batch, rng)
         if self.teacher is None:

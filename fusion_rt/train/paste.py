@@ -14,6 +14,7 @@ import numpy as np
 
 from fusion_rt.metrics.boxes import bev_iou, in_box_frame
 from fusion_rt.sim.frame_files import FRAME_S, LIDAR_HEIGHT_M, Frame, Scene
+from fusion_rt.train.outline import Pixels, outline
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
 MOST, TRIES = 4, 12  # objects a scene, places tried for them
@@ -25,7 +26,6 @@ GROUND_M = 0.08  # points so close above a box's bottom may be the ground's
 LIFT_M = 0.5  # the ground may lie so much higher or lower than where the object stood
 BIN_RAD = (0.004, 0.0075)  # azimuth and elevation between beams, about
 BEHIND_M = 0.3  # so much farther in the same direction is hidden
-_CORNERS = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def cut_out(frame: Frame, index: int) -> Cutout | None:
     if np.count_nonzero(own) < FEWEST_POINTS:
         return None
     patch = None
-    pixels = _rectangle(box, frame)
+    pixels = outline(box, frame.K, frame.T_camera_ego)
     if frame.visible[index] >= MIN_VISIBLE and pixels is not None and _whole(pixels, frame):
         left, top, right, bottom = pixels
         patch = frame.image[top:bottom, left:right]
@@ -185,7 +185,7 @@ def _show(frame: Frame, cutout: Cutout) -> tuple[Array, Array, float] | None:
 
     None where the image shows the object in part, behind something nearer, or nobody knows what it looks
     like."""
-    pixels = _rectangle(cutout.box, frame)
+    pixels = outline(cutout.box, frame.K, frame.T_camera_ego)
     if pixels is None or not _overlap(pixels, (0, 0, frame.image.shape[1], frame.image.shape[0])):
         return frame.image, frame.visible, 0.0
     if cutout.patch is None or not _whole(pixels, frame):
@@ -193,7 +193,7 @@ def _show(frame: Frame, cutout: Cutout) -> tuple[Array, Array, float] | None:
     visible = frame.visible.copy()
     away = np.hypot(cutout.box[0], cutout.box[1])
     for i, box in enumerate(frame.boxes):
-        other = _rectangle(box, frame)
+        other = outline(box, frame.K, frame.T_camera_ego)
         shared = 0 if other is None else _overlap(pixels, other)
         if other is None or not shared:
             continue
@@ -206,23 +206,11 @@ def _show(frame: Frame, cutout: Cutout) -> tuple[Array, Array, float] | None:
     return image, visible, 1.0
 
 
-def _rectangle(box: Array, frame: Frame) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom (px) around a box, perhaps outside of the image; None near the camera's
-    plane or behind it."""
-    corners = transform_points(from_translation_rpy(box[:3], (0, 0, box[6])), _CORNERS * box[3:6])
-    uvd = transform_points(frame.T_camera_ego, corners) @ frame.K.T
-    if uvd[:, 2].min() < 0.3:
-        return None
-    uv = uvd[:, :2] / uvd[:, 2:]
-    (left, top), (right, bottom) = np.floor(uv.min(0)).astype(int), np.ceil(uv.max(0)).astype(int)
-    return int(left), int(top), int(right), int(bottom)
-
-
-def _whole(pixels: tuple[int, int, int, int], frame: Frame) -> bool:
+def _whole(pixels: Pixels, frame: Frame) -> bool:
     height, width = frame.image.shape[:2]
     return pixels[0] >= 0 and pixels[1] >= 0 and pixels[2] <= width and pixels[3] <= height
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+def _overlap(a: Pixels, b: Pixels) -> int:
     """Pixels that two rectangles share."""
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

@@ -14,7 +14,12 @@ P = np.array([[100.0, -100, 0, 0], [50.0, 0, -100, 0], [1.0, 0, 0, 0]])
 def sample(boxes, cls, points):
     points = np.array(points, float).reshape(-1, 3)
     return Sample(
-        points, np.full(len(points), 0.5), np.array(boxes, float).reshape(-1, 7), np.array(cls), P, (200, 100)
+        points,
+        np.full(len(points), 0.5),
+        np.array(boxes, float).reshape(-1, 7),
+        np.array(cls),
+        P,
+        np.zeros((100, 200), np.uint8),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from fusion_rt.train import augment
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
+from fusion_rt.train.outline import outline
 
 
 def project(frame, points):
@@ -89,7 +90,9 @@ def test_light_falls_on_objects_and_leaves_the_rest_alike(frame):
     """Ratios of brightness between objects and what is around them change, in both directions, and nothing
     else moves."""
     grey = replace(frame, image=np.full_like(frame.image, 90))
-    outlines = augment._outlines(grey, grey.K)
+    found = [outline(box, grey.K, grey.T_camera_ego) for box in grey.boxes]
+    outlines = [pixels for pixels in found if pixels is not None]
+    colours = []
     ratios = []
     for seed in range(60):
         lit = augment._light(grey.image, outlines, np.random.default_rng(seed)).astype(float)
@@ -99,17 +102,11 @@ def test_light_falls_on_objects_and_leaves_the_rest_alike(frame):
             beside = lit[max(top, 0) : bottom, max(2 * left - right, 0) : max(left, 0)]
             if min(inside.size, beside.size) > 300:
                 ratios.append(inside.mean() / beside.mean())
+                colours.append(np.ptp(inside.mean((0, 1)) / beside.mean((0, 1))))
     assert len(ratios) > 60
     assert min(ratios) < 0.7
     assert max(ratios) > 1.4
-
-
-def test_outlines_are_where_objects_are(frame):
-    outlines = augment._outlines(frame, frame.K)
-    middles = project(frame, frame.boxes[:, :3])
-    ahead = frame.boxes[:, :3] @ frame.T_camera_ego[2, :3] + frame.T_camera_ego[2, 3] > 2
-    assert ahead.sum() == len(outlines) > 0
-    np.testing.assert_allclose((outlines[:, :2] + outlines[:, 2:]) / 2, middles[ahead], atol=1.5)
+    assert max(colours) > 0.2
 
 
 def test_another_grain_is_another_picture_of_the_same(frame):

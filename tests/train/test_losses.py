@@ -7,7 +7,7 @@ import torch
 
 from fusion_rt.train.boxes import Answer, refine
 from fusion_rt.train.image_targets import UNKNOWN
-from fusion_rt.train.losses import _deltas, _reached, box_losses, focal, image_losses, proposals
+from fusion_rt.train.losses import _deltas, _reached, _veiled, box_losses, focal, image_losses, proposals
 
 
 def test_focal_by_hand():
@@ -132,3 +132,14 @@ def test_proposals_without_truth_want_nothing():
     rows = torch.rand(1, 3, 16)
     _, _, weight = proposals(rows, [empty], np.random.default_rng(0), jittered=2)
     assert float(weight.sum() + _reached(rows, [empty]).sum()) == 0
+
+
+def test_views_are_veiled_by_boxes_and_by_channels_and_keep_their_mean():
+    view = torch.ones(4000, 9 * 8)
+    veiled = _veiled(view, 8, np.random.default_rng(0)).reshape(4000, 9, 8)
+    assert (veiled == veiled[:, :1]).all()  # a channel is lost in all parts of a box
+    shown = (veiled[:, 0] > 0).float()
+    hidden = shown.sum(1) == 0
+    assert 0.25 < hidden.float().mean() < 0.35
+    assert 0.7 < shown[~hidden].mean() < 0.8
+    assert veiled[~hidden].mean() == pytest.approx(1, abs=0.02)

@@ -13,7 +13,6 @@ from fusion_rt.train.geometry import Sight, bev_warp, lift
 from fusion_rt.train.network import DrivingNet
 from fusion_rt.train.samples import Batch, Inputs
 
-
 # Share of the camera's channels on the canvas that a training sample goes without: simulated images tell
 # more than real ones do, and what leans on no single channel of theirs errs less on those.
 CAMERA_LOST = 0.2

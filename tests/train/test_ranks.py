@@ -129,6 +129,7 @@ def test_an_update_follows_the_mean_of_the_gradients(scenes, out, tmp_path):
         model = Trainer(config(scenes, tmp_path)).model.train()
         batch = next(iter(SceneBatches(scenes, model.preset, batch=1, seed=1, share=(rank, 2))))
         rng = np.random.default_rng([1, 1 << 20, rank])
+        torch.manual_seed(int(rng.integers(1 << 31)))
         loss, _ = total_loss(*model(batch), model.net, batch, rng)
         loss.backward()
         for name, p in model.named_parameters():

@@ -132,7 +132,7 @@ def foliage(
     tint = np.asarray(color) * (0.3 + 0.7 * out**2)
     dark = np.asarray(color) * rng.uniform(0.15, 0.4)
     core = ellipsoid(np.asarray(radii) * rng.uniform(0.3, 0.6), center, Material.LEAVES, dark, around=8)
-    return merge([core, loose(direction * out * radii + np.asarray(center), size, rng, tint)])
+    return merge([core, loose(direction * out * np.asarray(radii) + np.asarray(center), size, rng, tint)])
 
 
 def loose(at: Array, size: float, rng: np.random.Generator, color: ArrayLike) -> TriMesh:

@@ -66,6 +66,10 @@ def simulated(folder: Path) -> Iterator[Sample]:
             P = data["K"] @ data["T_camera_ego"][:3]
             points, intensity = data["points1"] * np.float32(POINT_M), data["intensity1"] / np.float32(255)
             grey = cv2.imdecode(data["image1"], cv2.IMREAD_GRAYSCALE)
+            if grey is None:
+                raise LogError(
+                    f"{path}: its image does not decode; delete it and run `fusion-rt sim frames` again"
+                )
             yield Sample(points, intensity, data["boxes1"][:, :7], data["cls1"], P, grey)
 
 

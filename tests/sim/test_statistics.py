@@ -88,3 +88,11 @@ def test_nothing_there(tmp_path):
         list(statistics.kitti(tmp_path))
     with pytest.raises(LogError, match=r"no \.npz scenes; make some with `fusion-rt sim frames"):
         list(statistics.simulated(tmp_path))
+
+
+def test_a_scene_whose_image_is_broken(tmp_path):
+    arrays = {name: np.zeros((0, 3), np.int16) for name in ("points1", "intensity1")}
+    arrays |= {"K": np.eye(3), "T_camera_ego": np.eye(4), "image1": np.zeros(9, np.uint8)}
+    np.savez(tmp_path / "1_000000.npz", boxes1=np.zeros((0, 9)), cls1=np.zeros(0), **arrays)
+    with pytest.raises(LogError, match=r"1_000000\.npz: its image does not decode"):
+        list(statistics.simulated(tmp_path))

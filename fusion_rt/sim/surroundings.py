@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from msgspec import Struct
 
+from fusion_rt.sim.frame_files import LIDAR_HEIGHT_M
 from fusion_rt.transforms import Array
 
-LIDAR_HEIGHT_M = 1.73
 AHEAD_RAD, REACH_M, GROUND_M = 0.7, (3.0, 50.0), 0.4  # where is looked; what is lower is the ground
 CELL_RAD = 0.01, 0.008  # azimuth and elevation that neighbouring beams share
 STEPS_M = (0.0, 0.05, 0.5, np.inf)

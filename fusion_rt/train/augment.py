@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from fusion_rt.sim.frame_files import Frame
+from fusion_rt.sim.frame_files import LIDAR_HEIGHT_M, Frame
 from fusion_rt.train.outline import Pixels, outline
 from fusion_rt.transforms import Array
 
@@ -92,13 +92,13 @@ class LidarChange:
 
 
 def change_lidar(frame: Frame, change: LidarChange, rng: Rng) -> Frame:
-    """Rings are told apart by their elevation from a sensor 1.73 m above the ground."""
+    """Rings are told apart by their elevation from a sensor at its nominal height."""
     p = frame.points
     keep = np.ones(len(p), bool)
     if change.keep < 1:
         keep &= rng.random(len(p)) < change.keep
     if change.lost_rings.any():
-        elevation = np.arctan2(p[:, 2] - 1.73, np.hypot(p[:, 0], p[:, 1]))
+        elevation = np.arctan2(p[:, 2] - LIDAR_HEIGHT_M, np.hypot(p[:, 0], p[:, 1]))
         ring = np.floor(elevation / change.ring_rad).astype(np.int64) + 256
         keep &= ~change.lost_rings[ring.clip(0, 511)]
     intensity = np.clip(frame.intensity * np.float32(change.gain), 0, 1)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fusion_rt.sim import scenery, surroundings
+from fusion_rt.sim import scenery
+from fusion_rt.sim.frame_files import LIDAR_HEIGHT_M
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.surroundings import Around, around, report
 from fusion_rt.transforms import from_translation_rpy
@@ -18,7 +19,7 @@ def seen(kind: str, seed: int):
     azimuth, elevation = np.meshgrid(np.arange(-0.3, 0.3, 0.003), np.arange(-0.09, 0.1, 0.007))
     az, el = azimuth.ravel(), elevation.ravel()
     ray = np.stack([np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)], axis=1)
-    eye = np.array([0, 0, surroundings.LIDAR_HEIGHT_M])
+    eye = np.array([0, 0, LIDAR_HEIGHT_M])
     d = scene.cast(np.tile(eye, (len(ray), 1)), ray).distance
     return (eye + ray * d[:, None])[np.isfinite(d)]
 

@@ -28,6 +28,20 @@ settings.load_profile("fixed")
 K = np.array([[371.8, 0.0, 314.1], [0.0, 371.8, 89.1], [0.0, 0.0, 1.0]])
 
 
+# Tests here kill processes that share memory, or look for what dead ones left: not beside each other.
+ONE_AFTER_THE_OTHER = {"bench", "bridge", "bus", "commands", "control", "nodes", "system"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several workers one takes those, the others file after file."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        group = "processes" if folder in ONE_AFTER_THE_OTHER else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real recordings beside the checkout; the test skips where it is not there."""

@@ -32,6 +32,7 @@ K = np.array([[371.8, 0.0, 314.1], [0.0, 371.8, 89.1], [0.0, 0.0, 1.0]])
 ONE_AFTER_THE_OTHER = {"bench", "bridge", "bus", "commands", "control", "nodes", "system"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of several workers one takes those, the others file after file."""
     if not config.pluginmanager.hasplugin("xdist"):

@@ -14,7 +14,7 @@ run: $(VENV)/.run
 BINDINGS := build/tensorrt-bindings
 
 test: $(VENV)/.test $(BINDINGS)/10 $(BINDINGS)/11
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup  # many wait for processes and sockets
+	$(BIN)/pytest --numprocesses 2  # many wait for processes and sockets
 
 # The NVIDIA path on a driver without a card; on a machine with one: make test-cuda CUDA=card
 CUDA ?= stub

@@ -32,15 +32,17 @@ K = np.array([[371.8, 0.0, 314.1], [0.0, 371.8, 89.1], [0.0, 0.0, 1.0]])
 ONE_AFTER_THE_OTHER = {"bench", "bridge", "bus", "commands", "control", "nodes", "system"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several workers one takes those, the others file after file."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        group = "processes" if folder in ONE_AFTER_THE_OTHER else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several workers one takes those, the others file after file: a file's fixtures are made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "processes" if Path(path).parts[1] in ONE_AFTER_THE_OTHER else path
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,7 @@ from fusion_rt.sim import camera, camera_weather, gnss, imu, lidar, look, wheels
 from fusion_rt.sim.drive_config import CameraModel, DriveConfig, LidarModel
 from fusion_rt.sim.faults import faulted
 from fusion_rt.sim.path import EgoPath
-from fusion_rt.sim.raycast import Scene
-from fusion_rt.sim.world import World
+from fusion_rt.sim.world import Stage, World
 from fusion_rt.transforms import Array, from_translation_rpy
 
 T = TypeVar("T")
@@ -38,6 +37,7 @@ class Drive:
     def __init__(self, config: DriveConfig, seed: int) -> None:
         self.config, self.seed, self.rig = config, seed, config.rig
         self.world, self.path = _find_world(config, seed)
+        self._stage = Stage(self.world)
         origin = config.origin
         self.local_map = gnss.LocalMap(origin.latitude_deg, origin.longitude_deg, origin.altitude_m)
         self.T_map_world = from_translation_rpy((0, 0, 0), (0, 0, math.radians(origin.heading_deg)))
@@ -100,7 +100,7 @@ class Drive:
         for seq, t in enumerate(self._times(model.rate_hz, lidar.SWEEP_S / 2 + model.phase_s)):
             half = model.readout_s / 2
             T = np.stack([self.path.pose(t - half), self.path.pose(t + half)]) @ T_ego_camera
-            scene = Scene(self.world.mesh_at(t))
+            scene = self._stage.at(t)
             if weather.wet and t - wiped_s >= camera_weather.WIPED_S:
                 glass, wiped_s = camera_weather.drops_on_glass(weather, width, height, rng), t
             image, _ = camera.render(
@@ -129,7 +129,7 @@ class Drive:
         for seq, t in enumerate(self._times(1.0 / lidar.SWEEP_S)):
             start = float(t)
             returns = lidar.sweep(
-                _later(lambda at: Scene(self.world.mesh_at(at)), start),
+                _later(self._stage.at, start),
                 _later(lambda at: self.path.pose(at) @ T_ego_lidar, start),
                 pattern,
                 reflectivity,

@@ -25,9 +25,8 @@ import numpy as np
 
 from fusion_rt.sim import camera, camera_weather, lidar, look
 from fusion_rt.sim.frame_files import FRAME_S, LIDAR_HEIGHT_M, POINT_M
-from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.weather import CLEAR, Weather, sample
-from fusion_rt.sim.world import World
+from fusion_rt.sim.world import Stage, World
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
 WIDTH, HEIGHT = 640, 192
@@ -42,12 +41,13 @@ def make_scene(seed: int, index: int, *, length: int = 2, weather: Weather = CLE
     rng = np.random.default_rng([seed, index])
     world = World.generate(int(rng.integers(1 << 62)))
     rig = _Rig(rng)
+    stage = Stage(world)
     out: dict[str, Any] = {"K": rig.K, "T_camera_ego": rig.T_camera_ego}
     reflectivity, sight, egos = None, look.sample(rng), []
     glass = camera_weather.drops_on_glass(weather, WIDTH, HEIGHT, rng) if weather.wet else None
     for k in range(length):
         t = k * FRAME_S
-        scene = Scene(world.mesh_at(t))
+        scene = stage.at(t)
         if reflectivity is None:
             reflectivity = lidar.face_reflectivity(scene.mesh, rng, wet=weather.wet)
         T_world_ego = world.ego_pose(t) @ rig.T_true_nominal

@@ -116,9 +116,11 @@ class Hits(Struct, frozen=True):
 
 
 class Scene:
-    """A mesh in Embree. Raises ConfigError when the extra `sim` is not installed."""
+    """A mesh in Embree, or one beside what was built before, whose faces then come first.
 
-    def __init__(self, mesh: TriMesh) -> None:
+    Raises ConfigError when the extra `sim` is not installed."""
+
+    def __init__(self, mesh: TriMesh, *, beside: Scene | None = None) -> None:
         try:
             from embreex.mesh_construction import TriangleMesh
             from embreex.rtcore_scene import EmbreeScene
@@ -126,29 +128,35 @@ class Scene:
             raise ConfigError(
                 "the simulator casts rays with embreex: pip install 'fusion-rt[sim]'"
             ) from error
-        self.mesh = mesh
-        self._scene = EmbreeScene()
-        TriangleMesh(self._scene, np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces))
+        built = EmbreeScene()
+        TriangleMesh(built, np.ascontiguousarray(mesh.vertices), np.ascontiguousarray(mesh.faces))
         corners = mesh.vertices[mesh.faces]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.linalg.norm(normals, axis=1, keepdims=True)
-        self.normals = normals / np.maximum(length, 1e-12)  # (F, 3), either side
+        normals = normals / np.maximum(length, 1e-12)
+        if beside is None:
+            self.mesh, self.normals, self._parts = mesh, normals, [(built, 0)]
+        else:
+            self.mesh = merge([beside.mesh, mesh])
+            self.normals = np.concatenate([beside.normals, normals])  # (F, 3), either side
+            self._parts = [*beside._parts, (built, len(beside.mesh.faces))]
 
     def cast(self, origins: Array, directions: Array) -> Hits:
         """The nearest hit of each ray; origins and directions (N, 3) float32."""
-        result = self._scene.run(
-            np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(directions, np.float32), output=1
-        )
-        face = result["primID"].astype(np.int32)
-        distance = np.where(face >= 0, result["tfar"], np.inf).astype(np.float32)
+        origins, directions = (np.ascontiguousarray(a, np.float32) for a in (origins, directions))
+        distance = np.full(len(origins), np.inf, np.float32)
+        face = np.full(len(origins), -1, np.int32)
+        for part, first in self._parts:
+            result = part.run(origins, directions, output=1)
+            nearer = (result["primID"] >= 0) & (result["tfar"] < distance)
+            distance[nearer] = result["tfar"][nearer]
+            face[nearer] = result["primID"][nearer] + first
         return Hits(distance, face)
 
     def occluded(self, origins: Array, directions: Array) -> Array:
         """(N,) bool: whether anything stands in a ray's way."""
-        hit = self._scene.run(
-            np.ascontiguousarray(origins, np.float32),
-            np.ascontiguousarray(directions, np.float32),
-            query="OCCLUDED",
-        )
-        blocked: Array = hit == 0
+        origins, directions = (np.ascontiguousarray(a, np.float32) for a in (origins, directions))
+        blocked = np.zeros(len(origins), bool)
+        for part, _ in self._parts:
+            blocked |= part.run(origins, directions, query="OCCLUDED") == 0
         return blocked

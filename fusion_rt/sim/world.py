@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from fusion_rt.sim.actors import Actor
 from fusion_rt.sim.placement import Builder
-from fusion_rt.sim.raycast import TriMesh, merge
+from fusion_rt.sim.raycast import Scene, TriMesh, merge
 from fusion_rt.sim.roads import Road
 from fusion_rt.transforms import Array, inverse, yaw_of
 
@@ -89,5 +89,21 @@ class World(Struct, frozen=True):
 
     def mesh_at(self, t_s: float) -> TriMesh:
         """Everything at one moment, world frame; `instance` is the actor's index, -1 the static world."""
-        moved = [a.shape.mesh.moved(self.actor_pose(i, t_s)).of(i) for i, a in enumerate(self.actors)]
-        return merge([self.static, *moved])
+        return merge([self.static, *self.moved(t_s)])
+
+    def moved(self, t_s: float) -> list[TriMesh]:
+        """The actors at one moment, world frame."""
+        return [a.shape.mesh.moved(self.actor_pose(i, t_s)).of(i) for i, a in enumerate(self.actors)]
+
+
+class Stage:
+    """A world for rays to be cast in: what stands is built once, what may move anew for each moment."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._standing = Scene(world.static)
+
+    def at(self, t_s: float) -> Scene:
+        """Everything at one moment, as `World.mesh_at` has it."""
+        moved = self.world.moved(t_s)
+        return Scene(merge(moved), beside=self._standing) if moved else self._standing

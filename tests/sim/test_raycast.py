@@ -95,3 +95,23 @@ def test_moving_the_mesh_moves_the_hits(box):
     agree = (there.face >= 0) == (here.face >= 0)
     assert agree.mean() > 0.99  # but for hits of an edge
     np.testing.assert_allclose(there.distance[agree], here.distance[agree], rtol=1e-3)
+
+
+def test_what_is_built_beside_another_is_one_with_it():
+    rng = np.random.default_rng(4)
+    boxes = [
+        meshes.box(rng.uniform(1, 6, 3), rng.uniform(-8, 8, 3), Material.WALL, GREY).of(i) for i in range(9)
+    ]
+    whole = Scene(merge(boxes))
+    joined = Scene(merge(boxes[7:]), beside=Scene(merge(boxes[4:7]), beside=Scene(merge(boxes[:4]))))
+    np.testing.assert_array_equal(joined.mesh.faces, whole.mesh.faces)
+    np.testing.assert_array_equal(joined.mesh.instance, whole.mesh.instance)
+    np.testing.assert_array_equal(joined.normals, whole.normals)
+    origins = np.zeros((4000, 3), np.float32)
+    directions = rng.normal(size=(4000, 3)).astype(np.float32)
+    one, other = whole.cast(origins, directions), joined.cast(origins, directions)
+    assert 0.2 < np.mean(one.face >= 0) < 0.9
+    assert len(np.unique(whole.mesh.instance[one.face[one.face >= 0]])) > 5
+    np.testing.assert_array_equal(one.face, other.face)
+    np.testing.assert_array_equal(one.distance, other.distance)
+    np.testing.assert_array_equal(whole.occluded(origins, directions), joined.occluded(origins, directions))

@@ -1,12 +1,13 @@
 """Worlds: the same for the same seed, and nobody inside anybody."""
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from fusion_rt.sim.raycast import Material
 from fusion_rt.sim.streets import SHARES
-from fusion_rt.sim.world import World
+from fusion_rt.sim.world import Stage, World
 from fusion_rt.transforms import inverse
 
 SEEDS = range(12)
@@ -119,3 +120,14 @@ def test_the_ego_brakes_to_a_stop_and_stays(worlds):
     ahead = inverse(world.ego_pose(0.0)) @ world.ego_pose(0.1)
     np.testing.assert_allclose(ahead[0, 3], world.ego_s(0.1), rtol=0.02)
     np.testing.assert_allclose(ahead[1, 3], 0, atol=0.02)
+
+
+def test_a_stage_shows_the_world_of_each_moment():
+    world = World.generate(11)
+    stage = Stage(world)
+    for t in (0.0, 0.4):
+        mesh, scene = world.mesh_at(t), stage.at(t)
+        np.testing.assert_array_equal(scene.mesh.vertices, mesh.vertices)
+        np.testing.assert_array_equal(scene.mesh.instance, mesh.instance)
+    empty = msgspec.structs.replace(world, actors=())
+    np.testing.assert_array_equal(Stage(empty).at(1.0).mesh.faces, world.static.faces)

@@ -121,13 +121,13 @@ class Trainer:
             return weighted(image_losses(self.model.look(batch), batch))
         turn = self.step_count * self.ranks.world + self.ranks.rank
         rng = np.random.default_rng([self.config.seed, 1 << 20, turn])
+        torch.manual_seed(int(rng.integers(1 << 31)))  # of dropout: a resumed training draws the same
         if self.config.part == "points":
             return weighted(point_losses(self.model.net, batch, rng))
         if self.config.part == "look":
             with torch.no_grad():
                 outputs, sight, _ = self.model(batch)
             return weighted(look_losses(outputs, sight, self.model.net, batch, rng, decoded=48, jittered=32))
-        torch.manual_seed(int(rng.integers(1 << 31)))  # of dropout: a resumed training draws the same
         outputs, sight, image = self.model(batch)
         total, parts = total_loss(outputs, sight, image, self.model.net, batch, rng)
         if self.teacher is None:

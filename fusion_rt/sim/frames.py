@@ -25,6 +25,7 @@ import numpy as np
 
 from fusion_rt.sim import camera, camera_weather, lidar, look
 from fusion_rt.sim.frame_files import FRAME_S, LIDAR_HEIGHT_M, POINT_M
+from fusion_rt.sim.outline import corners_px
 from fusion_rt.sim.weather import CLEAR, Weather, sample
 from fusion_rt.sim.world import Stage, World
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
@@ -139,16 +140,9 @@ def _truth(
 
 def _outline_px(box: Array, rig: _Rig) -> float:
     """Area in px of the projected box's bounding rectangle inside the image; 0 behind the camera."""
-    x, y, z, length, width, height, yaw = box[:7]
-    corners = np.array([[i, j, k] for i in (-0.5, 0.5) for j in (-0.5, 0.5) for k in (-0.5, 0.5)])
-    corners = transform_points(
-        from_translation_rpy((x, y, z), (0, 0, yaw)), corners * (length, width, height)
-    )
-    seen = transform_points(rig.T_camera_ego, corners)
-    if seen[:, 2].min() < 0.3:
+    uv = corners_px(box, rig.K, rig.T_camera_ego)
+    if uv is None:
         return 0.0
-    uv = seen @ rig.K.T
-    uv = uv[:, :2] / uv[:, 2:]
     low = np.clip(uv.min(0), 0, (WIDTH, HEIGHT))
     high = np.clip(uv.max(0), 0, (WIDTH, HEIGHT))
     return float(np.prod(high - low))

@@ -115,8 +115,7 @@ def leaves(
     radii: ArrayLike, center: ArrayLike, count: int, size: float, rng: np.random.Generator, color: ArrayLike
 ) -> TriMesh:
     """Loose triangles filling an ellipsoid: a crown that lets some rays through."""
-    direction = rng.normal(size=(count, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    direction = _directions(count, rng)
     at = direction * rng.uniform(0.55, 1.0, (count, 1)) * np.asarray(radii) + np.asarray(center)
     return loose(at, size, rng, color)
 
@@ -126,8 +125,7 @@ def foliage(
 ) -> TriMesh:
     """A clump of loose leaves, the darker the deeper they are, around a core that no ray passes: beams end in
     it at any depth, as in real foliage."""
-    direction = rng.normal(size=(count, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    direction = _directions(count, rng)
     out = rng.uniform(0.3, 1.0, (count, 1))
     tint = np.asarray(color) * (0.3 + 0.7 * out**2)
     dark = np.asarray(color) * rng.uniform(0.15, 0.4)
@@ -143,6 +141,13 @@ def loose(at: Array, size: float, rng: np.random.Generator, color: ArrayLike) ->
     shade = rng.uniform(0.7, 1.3, (count, 1))
     tinted = np.clip(mesh.color * shade, 0, 255).astype(np.uint8)
     return TriMesh(mesh.vertices, mesh.faces, mesh.material, mesh.instance, tinted)
+
+
+def _directions(count: int, rng: np.random.Generator) -> Array:
+    """(count, 3) unit vectors, all directions alike."""
+    direction = rng.normal(size=(count, 3))
+    unit: Array = direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    return unit
 
 
 @functools.cache

@@ -116,6 +116,15 @@ class Plot:
             return float(self.rng.uniform(3.0, min(50.0, self.end)))
         return float(self.rng.uniform(self.start, self.end))
 
+    def stretch(self) -> tuple[float, float]:
+        """The range of s of a part of the street."""
+        low, high = np.sort(self.rng.uniform(self.start, self.end, 2))
+        return float(low), float(high)
+
+    def edge(self, side: int) -> float:
+        """How far from the middle of the road its pavement ends, m; side: -1 right, 1 left."""
+        return self.road.half_width + self.road.pavement[0 if side > 0 else 1]
+
     def count(self, per_100m: float) -> int:
         """How many of something there are along the whole street."""
         return int(self.rng.poisson(per_100m * (self.end - self.start) / 100))

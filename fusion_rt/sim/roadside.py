@@ -12,7 +12,7 @@ from fusion_rt.sim.raycast import Material
 def houses(plot: Plot, side: int) -> None:
     """The street front on one side, -1 right or 1 left: gaps, lines and closed rows."""
     rng, street = plot.rng, plot.street
-    edge = plot.road.half_width + plot.road.pavement[0 if side > 0 else 1]
+    edge = plot.edge(side)
     share = min(1.0, street.houses * rng.uniform(0.3, 1.3))
     setback = rng.uniform(*street.setback)
     s = plot.start
@@ -36,9 +36,9 @@ def belt(plot: Plot, side: int) -> None:
     rng = plot.rng
     if rng.random() > 0.55:
         return
-    edge = plot.road.half_width + plot.road.pavement[0 if side > 0 else 1]
+    edge = plot.edge(side)
     distance, depth, pitch = edge + rng.uniform(0.8, 14.0), rng.uniform(0.3, 3.0), rng.uniform(1.3, 3.5)
-    low, high = np.sort(rng.uniform(plot.start, plot.end, 2))
+    low, high = plot.stretch()
     share = rng.uniform(0.1, 0.7)
     for s in np.arange(low, high, pitch):
         if not plot.road.in_crossing(s, 2.0):
@@ -51,9 +51,9 @@ def wood(plot: Plot, side: int) -> None:
     rng = plot.rng
     if rng.random() > plot.street.woods:
         return
-    edge = plot.road.half_width + plot.road.pavement[0 if side > 0 else 1]
+    edge = plot.edge(side)
     distance, pitch = edge + 0.8 + rng.exponential(3.0), rng.uniform(4.0, 7.0)
-    low, high = np.sort(rng.uniform(plot.start, plot.end, 2))
+    low, high = plot.stretch()
     if rng.random() < 0.4:
         low, high = plot.start, plot.end
     for row in range(int(rng.integers(1, 4))):
@@ -68,9 +68,9 @@ def avenue(plot: Plot, side: int) -> None:
     rng = plot.rng
     if rng.random() > plot.street.avenues:
         return
-    edge = plot.road.half_width + plot.road.pavement[0 if side > 0 else 1]
+    edge = plot.edge(side)
     distance, pitch = max(plot.road.half_width + 0.6, edge + rng.uniform(-1.0, 5.0)), rng.uniform(5, 13)
-    low, high = np.sort(rng.uniform(plot.start, plot.end, 2))
+    low, high = plot.stretch()
     for s in np.arange(low, high, pitch) + rng.uniform(0, pitch):
         if not plot.road.in_crossing(s, 1.0):
             d = side * (distance + rng.normal(0, 0.15))
@@ -82,7 +82,7 @@ def boundaries(plot: Plot) -> None:
     rng = plot.rng
     for _ in range(plot.count(plot.street.boundary)):
         side = rng.choice([-1, 1])
-        edge = plot.road.half_width + plot.road.pavement[0 if side > 0 else 1]
+        edge = plot.edge(side)
         kind = str(rng.choice(["wall", "hedge", "fence", "guard_rail"], p=[0.28, 0.42, 0.22, 0.08]))
         across = rng.random() < 0.2
         d = side * (edge + rng.uniform(0.3, 2.0) + (6.0 if across else 0.0))

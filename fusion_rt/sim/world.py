@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from msgspec import Struct
 
@@ -101,7 +103,10 @@ class Stage:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._standing = Scene(world.static)
+
+    @cached_property
+    def _standing(self) -> Scene:
+        return Scene(self.world.static)
 
     def at(self, t_s: float) -> Scene:
         """Everything at one moment, as `World.mesh_at` has it."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fusion_rt.sim.frame_files import LIDAR_HEIGHT_M, Frame
-from fusion_rt.train.outline import Pixels, outline
+from fusion_rt.sim.outline import Pixels, outline
 from fusion_rt.transforms import Array
 
 Rng = np.random.Generator

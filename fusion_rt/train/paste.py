@@ -14,7 +14,7 @@ import numpy as np
 
 from fusion_rt.metrics.boxes import bev_iou, in_box_frame
 from fusion_rt.sim.frame_files import FRAME_S, LIDAR_HEIGHT_M, Frame, Scene
-from fusion_rt.train.outline import Pixels, outline
+from fusion_rt.sim.outline import Pixels, outline
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
 MOST, TRIES = 4, 12  # objects a scene, places tried for them

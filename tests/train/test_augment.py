@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fusion_rt.sim.outline import outline
 from fusion_rt.train import augment
 from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
-from fusion_rt.train.outline import outline
 
 
 def project(frame, points):

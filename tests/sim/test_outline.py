@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from fusion_rt.train.outline import outline
+from fusion_rt.sim.outline import outline
 
 K = np.array([[500.0, 0, 320], [0, 500, 96], [0, 0, 1]])
 # A camera at the ego's origin, looking ahead: x right, y down, z forward.

@@ -93,7 +93,7 @@ def sample(rng: np.random.Generator) -> Look:
         bounce=float(rng.uniform(0.05, 0.3)),
         haze_per_m=float(10.0 ** rng.uniform(-4.5, -2.7)),
         skyline_rad=float(rng.uniform(0.0, 0.1)),
-        brightness=float(np.clip(rng.normal(0.25, 0.08), 0.1, 0.5)),
+        brightness=float(np.clip(rng.normal(0.235, 0.08), 0.09, 0.5)),
         white_balance=tuple(float(v) for v in np.exp(balance)),  # type: ignore[arg-type]
         gamma=float(rng.uniform(1.0, 2.0)),
         saturation=float(rng.uniform(0.65, 1.45)),

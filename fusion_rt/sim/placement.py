@@ -149,8 +149,8 @@ class Builder(Plot):
             if rng.random() < 0.3:
                 yaw = float(rng.uniform(-np.pi, np.pi))
             speed = float(np.clip(rng.normal(1.3, 0.35), 0.0, 2.5)) if rng.random() < 0.7 else 0.0
-            if rng.random() < 0.65:
-                self._company(s, d, yaw, speed, int(rng.choice([1, 2, 3, 4], p=[0.52, 0.34, 0.1, 0.04])))
+            if rng.random() < 0.75:
+                self._company(s, d, yaw, speed, int(rng.choice([1, 2, 3, 4], p=[0.42, 0.4, 0.13, 0.05])))
                 continue
             for _ in range(int(rng.integers(2, 6))):
                 turn = yaw + rng.normal(0, 0.2 if speed > 0 else 1.5)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fusion_rt.sim import actors, scenery
+from fusion_rt.sim import actors, scenery, street_furniture
 from fusion_rt.sim.actors import Actor
 from fusion_rt.sim.raycast import TriMesh
 from fusion_rt.sim.roads import Road, draw_road
@@ -15,6 +15,7 @@ from fusion_rt.sim.streets import SHARES, STREETS
 
 # Different shapes of a kind; each is drawn once a process, then stretched and turned.
 USERS, THINGS = 1000, 300
+_BESIDE = scenery.MAKERS | street_furniture.MAKERS
 
 
 @lru_cache(maxsize=4096)
@@ -25,8 +26,8 @@ def _shape(kind: str, number: int) -> Shape:
 
 @lru_cache(maxsize=4096)
 def mesh_of(kind: str, number: int) -> TriMesh:
-    """One of the THINGS shapes of a kind of scenery, about its own origin on the ground."""
-    return scenery.MAKERS[kind](np.random.default_rng([sorted(scenery.MAKERS).index(kind), number, 2]))
+    """One of the THINGS shapes of what stands beside roads, about its own origin on the ground."""
+    return _BESIDE[kind](np.random.default_rng([*kind.encode(), number, 2]))
 
 
 class Plot:
@@ -100,7 +101,7 @@ class Plot:
     def thing(
         self, kind: str, s: float, d: float, yaw: float, length: float, width: float, margin: float = 0.2
     ) -> bool:
-        """Puts a piece of scenery down where there is room."""
+        """Puts down one of what stands beside roads, where there is room."""
         if not self.claim(s, d, yaw, length, width, margin):
             return False
         mesh = mesh_of(kind, int(self.rng.integers(THINGS)))

@@ -91,21 +91,30 @@ def boundaries(plot: Plot) -> None:
             plot.thing(kind, s, float(d), (np.pi / 2 if across else 0.0) + rng.normal(0, 0.03), 8.0, 0.7, 0.1)
 
 
+# Of a street's clutter: the share that is of a kind, and the ground that it takes, m.
+_CLUTTER = {
+    "clutter": (1.0, 1.2, 1.2), "parked_bicycle": (0.3, 0.8, 0.8), "bicycle_rack": (0.2, 3.6, 1.8),
+    "bollards": (0.1, 8.0, 0.3), "stop": (0.15, 1.2, 1.0), "cabinet": (0.3, 1.6, 0.6),
+    "wheelie_bins": (0.25, 2.2, 0.8), "terrace": (0.15, 3.4, 2.8), "scooter": (0.25, 1.6, 0.7),
+    "roadworks": (0.12, 5.0, 0.5), "conifer": (0.5, 0.7, 0.7), "display": (0.2, 1.4, 0.8),
+    "meter": (0.4, 0.5, 0.5), "trailer": (0.06, 3.6, 1.6),
+}  # fmt: skip
+_ALONG = {"pole", "sign", "bollards", "stop", "roadworks", "tree", "great_tree", "bush"}
+_SQUARE = {"bicycle_rack", "cabinet", "wheelie_bins", "terrace", "display", "trailer"}
+
+
 def furniture(plot: Plot) -> None:
     """Posts, signs, bins, parked bicycles, single trees: what is taken for a person now and then."""
     rng, half = plot.rng, plot.road.half_width
     street = plot.street
-    plan = (  # kind, mean number for 100 m, the ground it takes, m
+    plan: list[tuple[str, float, float, float]] = [  # kind, mean number for 100 m, the ground it takes, m
         ("pole", street.furniture * 0.6, 0.3, 0.3),
         ("sign", street.furniture * 0.4, 0.3, 0.3),
-        ("clutter", street.clutter, 1.2, 1.2),
-        ("parked_bicycle", street.clutter * 0.3, 0.8, 0.8),
-        ("bicycle_rack", street.clutter * 0.12, 3.6, 1.8),
-        ("bollards", street.clutter * 0.1, 8.0, 0.3),
+        *((kind, street.clutter * share, long, wide) for kind, (share, long, wide) in _CLUTTER.items()),
         ("tree", street.trees, 0.6, 0.6),
         ("great_tree", street.trees * 0.6, 0.9, 0.9),
         ("bush", street.trees * 0.6, 1.4, 1.4),
-    )
+    ]
     for kind, mean, length, width in plan:
         reach = 14.0 if kind in ("tree", "great_tree", "bush") else 4.0
         for _ in range(plot.count(mean * rng.uniform(0.2, 1.8))):
@@ -113,11 +122,12 @@ def furniture(plot: Plot) -> None:
             s = plot.somewhere()
             if abs(d) > 65 or plot.road.in_crossing(s):
                 continue
-            yaw = rng.choice([0, np.pi])
-            if kind in ("clutter", "parked_bicycle"):
-                yaw = rng.uniform(-np.pi, np.pi)
-            elif kind == "bicycle_rack":
+            if kind in _ALONG:
+                yaw = rng.choice([0, np.pi])
+            elif kind in _SQUARE:
                 yaw = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1)
+            else:
+                yaw = rng.uniform(-np.pi, np.pi)
             plot.thing(kind, s, float(d), float(yaw), length, width, 0.05)
 
 

@@ -1,4 +1,4 @@
-"""What stands beside roads and is no road user: the negatives. Each maker's origin is on the ground."""
+"""Houses, walls, hedges and trees that close the sides of a street. Each maker's origin is on the ground."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fusion_rt.sim import meshes
-from fusion_rt.sim.bicycles import bicycle
 from fusion_rt.sim.raycast import Material, TriMesh, merge
-from fusion_rt.transforms import Array, from_translation_rpy
+from fusion_rt.transforms import Array
 
 Rng = np.random.Generator
 
@@ -26,17 +25,21 @@ def building(rng: Rng) -> TriMesh:
     storey = rng.uniform(2.6, 3.6)
     height = storeys * storey
     wall = np.clip(rng.uniform(90, 225) + rng.normal(0, 18, 3), 0, 255)
-    size, center = (width, depth, height + _SUNK), (0, depth / 2, (height - _SUNK) / 2)
-    parts = [meshes.box(size, center, Material.WALL, wall)]
     columns = max(1, int(width / rng.uniform(2.0, 4.0)))
     pane = np.array([width / columns * rng.uniform(0.3, 0.6), storey * rng.uniform(0.35, 0.6)])
     sill, glass = rng.uniform(0.6, 1.1), np.clip(rng.uniform(25, 90, 3), 0, 255)
+    recess = rng.uniform(0.06, 0.3) if rng.random() < 0.7 else 0.0
+    size = (width, depth - recess, height + _SUNK)
+    center = (0, (depth + recess) / 2, (height - _SUNK) / 2)
+    parts = [meshes.box(size, center, Material.WALL, wall)]
+    if recess:
+        parts += _front(width, height, recess, columns, pane, np.arange(storeys) * storey + sill, wall)
     for floor in range(storeys):
         for column in range(columns):
             x = (column + 0.5) * width / columns - width / 2
             door = floor == 0 and rng.random() < 0.2
             tall = 2.1 if door else pane[1]
-            at = (x, 0.0, tall / 2 if door else floor * storey + sill + tall / 2)
+            at = (x, 0.0 if door else recess, tall / 2 if door else floor * storey + sill + tall / 2)
             material = Material.WALL if door else Material.GLASS
             color = np.clip(rng.uniform(30, 160, 3), 0, 255) if door else glass
             parts.append(meshes.box((pane[0], 0.06, tall), at, material, color))
@@ -56,20 +59,61 @@ def building(rng: Rng) -> TriMesh:
                 (rng.uniform(1, 4), jut, rng.uniform(1, 2.5)), (x, -jut / 2, z), Material.WALL, wall * 0.9
             )
         )
+    for x in rng.uniform(-width / 2, width / 2, rng.integers(0, 3)):
+        pipe = rng.uniform(0.04, 0.07)
+        parts.append(
+            meshes.tube((x, -pipe, 0), (x, -pipe, height), pipe, Material.METAL, wall * 0.6, around=6)
+        )
+    if rng.random() < 0.2:
+        parts.append(_climber(rng, width, height))
     return merge(parts)
 
 
+def _front(
+    width: float, height: float, recess: float, columns: int, pane: Array, sills: Array, color: Array
+) -> list[TriMesh]:
+    """A wall's bands below and above its windows, and the piers between, `recess` before the panes."""
+    edges = [-_SUNK, *np.column_stack([sills, sills + pane[1]]).ravel(), height]
+    parts = []
+    for low, high in zip(edges[::2], edges[1::2]):
+        at = (0.0, recess / 2, (low + high) / 2)
+        parts.append(meshes.box((width, recess, high - low), at, Material.WALL, color))
+    pier = width / columns - pane[0]
+    for x in (np.arange(columns + 1) / columns - 0.5) * width:
+        inside = float(np.clip(x, (pier / 2 - width) / 2, (width - pier / 2) / 2))
+        broad = pier if abs(x) < width / 2 - 1e-6 else pier / 2
+        size = (broad, recess * 0.98, height)
+        parts.append(meshes.box(size, (inside, recess / 2, height / 2), Material.WALL, color))
+    return parts
+
+
+def _climber(rng: Rng, width: float, height: float) -> TriMesh:
+    """Ivy on a part of a wall that faces -y."""
+    wide, tall = width * rng.uniform(0.2, 1.0), min(height, rng.uniform(1.5, 7.0))
+    count = min(int(wide * tall * 14), 700)
+    at = rng.uniform((-wide / 2, -0.35, 0.0), (wide / 2, 0.0, tall), (count, 3))
+    at[:, 0] += rng.uniform(-1, 1) * (width - wide) / 2
+    return meshes.loose(at, 0.14, rng, _green(rng))
+
+
 def wall(rng: Rng) -> TriMesh:
-    """A garden wall along x."""
+    """A garden wall along x, some with piers, some overgrown."""
     length, height = rng.uniform(3, 16), rng.uniform(0.5, 2.4)
     color = np.clip(rng.uniform(90, 200) + rng.normal(0, 12, 3), 0, 255)
-    return meshes.box(
-        (length, rng.uniform(0.15, 0.5), height + _SUNK), (0, 0, (height - _SUNK) / 2), Material.WALL, color
-    )
+    thick, middle = rng.uniform(0.15, 0.5), (height - _SUNK) / 2
+    parts = [meshes.box((length, thick, height + _SUNK), (0, 0, middle), Material.WALL, color)]
+    if rng.random() < 0.35:
+        for x in np.arange(-length / 2, length / 2, rng.uniform(1.8, 3.5)):
+            size = (rng.uniform(0.3, 0.5), thick + 0.2, height + _SUNK + 0.1)
+            parts.append(meshes.box(size, (x, 0, middle + 0.05), Material.WALL, color * 0.9))
+    if rng.random() < 0.35:
+        size = (length * rng.uniform(0.3, 1.0), thick + 0.3, height + rng.uniform(0, 0.5))
+        parts.append(_twigs(rng, size, int(size[0] * size[2] * 14), _green(rng)))
+    return merge(parts)
 
 
 def fence(rng: Rng) -> TriMesh:
-    """Posts with rails or pickets along x: rays pass between them."""
+    """Posts with rails or pickets along x: rays pass between them, unless shrubs have grown through."""
     length, height = rng.uniform(4, 14), rng.uniform(0.8, 1.9)
     color = np.clip(rng.uniform(50, 190) + rng.normal(0, 15, 3), 0, 255)
     pitch = rng.uniform(0.12, 0.5)
@@ -78,7 +122,11 @@ def fence(rng: Rng) -> TriMesh:
         for x in np.arange(-length / 2, length / 2, pitch)
     ]
     rails = [meshes.box((length, 0.04, 0.06), (0, 0, z), Material.POLE, color) for z in (0.25, height - 0.08)]
-    return merge([*posts, *rails])
+    grown = []
+    if rng.random() < 0.3:
+        size = (length * rng.uniform(0.3, 1.0), rng.uniform(0.3, 0.9), height * rng.uniform(0.7, 1.4))
+        grown.append(_twigs(rng, size, int(size[0] * size[2] * 20), _green(rng)))
+    return merge([*posts, *rails, *grown])
 
 
 def guard_rail(rng: Rng) -> TriMesh:
@@ -193,114 +241,6 @@ def thicket(rng: Rng) -> TriMesh:
     return merge(parts)
 
 
-def pole(rng: Rng) -> TriMesh:
-    """A lamp post, bollard or trunk-like post: what a pedestrian is mistaken for."""
-    kind = rng.choice(3, p=[0.45, 0.35, 0.2])
-    height, radius = (
-        (rng.uniform(4, 9), 0.06),
-        (rng.uniform(0.6, 1.3), 0.07),
-        (rng.uniform(1.5, 3.0), 0.13),
-    )[kind]
-    radius *= rng.uniform(0.6, 1.7)
-    color = np.clip(rng.uniform(40, 190) + rng.normal(0, 12, 3), 0, 255)
-    parts = [
-        meshes.tube((0, 0, -_SUNK), (0, 0, height), radius, Material.POLE, color, end_radius=radius * 0.8)
-    ]
-    if kind == 0:
-        arm = rng.uniform(0.5, 2.0)
-        parts.append(
-            meshes.tube((0, 0, height), (0, -arm, height + 0.1), 0.04, Material.POLE, color, around=5)
-        )
-        parts.append(meshes.box((0.25, 0.5, 0.12), (0, -arm, height + 0.05), Material.LAMP, (200, 200, 190)))
-    return merge(parts)
-
-
-def bollards(rng: Rng) -> TriMesh:
-    """A row of short posts along x that keeps cars off a pavement."""
-    pitch, number = rng.uniform(1.1, 2.6), int(rng.integers(3, 9))
-    height, radius = rng.uniform(0.6, 1.2), rng.uniform(0.04, 0.1)
-    color = np.clip(rng.uniform(40, 160) + rng.normal(0, 12, 3), 0, 255)
-    places = (np.arange(number) - (number - 1) / 2) * pitch
-    return merge([meshes.tube((x, 0, -_SUNK), (x, 0, height), radius, Material.POLE, color) for x in places])
-
-
-def sign(rng: Rng) -> TriMesh:
-    """A traffic sign or light on its post, facing along x, or a post with a bin, letterbox or timetable,
-    which has a person's height."""
-    height, plate = rng.uniform(1.8, 3.0), rng.uniform(0.4, 0.9)
-    parts = [
-        meshes.tube(
-            (0, 0, -_SUNK), (0, 0, height + plate / 2), 0.035, Material.POLE, (130, 130, 132), around=6
-        )
-    ]
-    kind = rng.choice(3, p=[0.22, 0.18, 0.6])
-    if kind == 0:
-        parts.append(meshes.box((0.25, 0.3, 0.9), (-0.1, 0, height), Material.POLE, (30, 35, 32)))
-    elif kind == 1:
-        at = rng.uniform(0.6, 1.3)
-        for _ in range(int(rng.integers(1, 3))):
-            size = rng.uniform((0.15, 0.25, 0.3), (0.4, 0.5, 0.6))
-            color = rng.uniform(30, 220, 3)
-            parts.append(meshes.box(size, (-size[0] / 2, 0, at), Material.METAL, color))
-            at += size[2] + 0.05
-    else:
-        color = np.array([[200, 30, 30], [30, 60, 170], [235, 235, 235], [235, 200, 40]])[rng.integers(4)]
-        parts.append(
-            meshes.box((0.03, plate, plate * rng.uniform(0.7, 1.3)), (-0.05, 0, height), Material.SIGN, color)
-        )
-    return merge(parts)
-
-
-def clutter(rng: Rng) -> TriMesh:
-    """A bin, box, bench, pillar, kiosk or pile: of any class's size, but none of them."""
-    kind = rng.integers(4)
-    color = np.clip(rng.uniform(30, 200) + rng.normal(0, 30, 3), 0, 255)
-    material = (Material.WALL, Material.METAL, Material.CLOTH, Material.PAINT)[rng.integers(4)]
-    if kind == 0:  # bins and cabinets
-        size = rng.uniform((0.4, 0.4, 0.6), (1.4, 0.9, 1.6))
-        return meshes.box(size, (0, 0, size[2] / 2), material, color)
-    if kind == 1:  # advertising pillar, drum, planter
-        radius, height = rng.uniform(0.25, 0.75), rng.uniform(0.5, 2.8)
-        return meshes.tube((0, 0, -0.2), (0, 0, height), radius, material, color, around=14)
-    if kind == 2:  # bench, bicycle stand, low frame
-        length, height = rng.uniform(1.2, 2.4), rng.uniform(0.4, 0.9)
-        parts = [meshes.box((length, 0.45, 0.06), (0, 0, height * 0.5), material, color)]
-        parts.append(meshes.box((length, 0.05, height * 0.45), (0, 0.22, height * 0.8), material, color))
-        for x in (-length * 0.42, length * 0.42):
-            parts.append(meshes.box((0.06, 0.4, height * 0.5), (x, 0, height * 0.25), Material.POLE, color))
-        return merge(parts)
-    parts = []  # a pile of boxes or a container
-    for _ in range(int(rng.integers(1, 4))):
-        size = rng.uniform((0.4, 0.4, 0.3), (2.6, 1.5, 1.4))
-        at = rng.normal(0, 0.5, 3) * (1, 1, 0) + (0, 0, size[2] / 2)
-        parts.append(meshes.box(size, at, material, color * rng.uniform(0.7, 1.2)))
-    return merge(parts)
-
-
-def parked_bicycle(rng: Rng) -> TriMesh:
-    """A bicycle without its rider: no cyclist."""
-    return merge(bicycle(rng).parts)
-
-
-def bicycle_rack(rng: Rng) -> TriMesh:
-    """Bicycles side by side at their hoops, in a row along x: as large as a car, and hollow."""
-    kinds = [parked_bicycle(rng) for _ in range(3)]
-    pitch, number = rng.uniform(0.4, 0.75), int(rng.integers(3, 9))
-    turned = rng.uniform(0.9, np.pi / 2)
-    parts = []
-    for k in range(number):
-        x = (k - (number - 1) / 2) * pitch
-        hoop = meshes.tube((x + 0.1, -0.4, 0), (x + 0.1, 0.4, 0.75), 0.025, Material.METAL, (120, 120, 122))
-        parts.append(hoop)
-        if rng.random() < 0.8:
-            yaw = turned + rng.normal(0, 0.06) + (np.pi if rng.random() < 0.2 else 0.0)
-            at = x, rng.normal(0, 0.12), 0.0
-            parts.append(
-                kinds[rng.integers(3)].moved(from_translation_rpy(at, (rng.normal(0, 0.06), 0, yaw)))
-            )
-    return merge(parts)
-
-
 def _green(rng: Rng) -> Array:
     color: Array = np.clip(np.array([60, 85, 38]) * rng.uniform(0.6, 1.5) + rng.normal(0, 8, 3), 5, 250)
     return color
@@ -308,7 +248,5 @@ def _green(rng: Rng) -> Array:
 
 MAKERS: dict[str, Callable[[Rng], TriMesh]] = {
     "building": building, "wall": wall, "fence": fence, "guard_rail": guard_rail, "hedge": hedge,
-    "bush": bush, "thicket": thicket, "tree": tree, "great_tree": great_tree, "pole": pole, "sign": sign,
-    "clutter": clutter,
-    "parked_bicycle": parked_bicycle, "bicycle_rack": bicycle_rack, "bollards": bollards,
+    "bush": bush, "thicket": thicket, "tree": tree, "great_tree": great_tree,
 }  # fmt: skip

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fusion_rt.sim import actors, meshes, scenery
+from fusion_rt.sim import actors, meshes, scenery, street_furniture
 from fusion_rt.sim.raycast import Material, merge
 
 
@@ -116,14 +116,17 @@ def check(mesh):
     assert (mesh.instance == -1).all()
 
 
-@pytest.mark.parametrize("kind", scenery.MAKERS)
+BESIDE = scenery.MAKERS | street_furniture.MAKERS
+
+
+@pytest.mark.parametrize("kind", BESIDE)
 def test_scenery_is_valid_and_stands_on_the_ground(kind):
     for seed in range(12):
-        mesh = scenery.MAKERS[kind](np.random.default_rng(seed))
+        mesh = BESIDE[kind](np.random.default_rng(seed))
         check(mesh)
         assert mesh.vertices[:, 2].min() < 0.3  # nothing hovers
         assert mesh.vertices[:, 2].max() > 0.25
-        same = scenery.MAKERS[kind](np.random.default_rng(seed))
+        same = BESIDE[kind](np.random.default_rng(seed))
         assert mesh.vertices.tobytes() == same.vertices.tobytes()
 
 

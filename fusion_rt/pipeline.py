@@ -141,6 +141,7 @@ class FusionPipeline:
         self._lookout = Lookout(config.detectors, rig, classes=self._classes, device=device)
         self._features: dict[str, tuple[Perception, ImageFeatures]] = {}  # and who encoded it
         self._seen_ms: dict[str, dict[str, float]] = {}  # camera -> stages of its last image
+        self._inside_us = 0  # boxes found where our own vehicle is
         self._seq = 0
         self._remembered: EgoState | None = None  # where we were when the network last looked
         self._frame: int | None = None  # in which the tracks are; None: in the ego frame
@@ -181,11 +182,15 @@ class FusionPipeline:
         own = {
             "ego": dict(self._ego.counters),
             "odometry": {} if self._odometry is None else dict(self._odometry.counters),
-            "tracker": {k: n for k, n in self._tracker.refused.items() if n},
+            "tracker": {k: n for k, n in self._refused.items() if n},
             "detectors": dict(self._lookout.refused),
             "engine": {k: n for k, n in self._engines.counters.items() if n},
         }
         return {**self._aligner.counters, **{name: counts for name, counts in own.items() if counts}}
+
+    @property
+    def _refused(self) -> dict[str, int]:
+        return {**self._tracker.refused, "own_vehicle": self._inside_us}
 
     def _restart(self) -> None:
         """Time began anew: nothing from before belongs to it."""
@@ -302,7 +307,8 @@ class FusionPipeline:
     def _find(
         self, perceived: Perceived | None, sweeps: list[Sweep]
     ) -> tuple[Detections | None, dict[str, str]]:
-        """What the network found, and what detectors of the lidars add; whose that is: name -> identity."""
+        """What the network found, and what detectors of the lidars add, but not ourselves; whose that is:
+        name -> identity."""
         if perceived is None:
             return None, {}
         boxes, (others, identities) = perceived.detections, self._lookout.find(sweeps)
@@ -310,6 +316,10 @@ class FusionPipeline:
             boxes = merged(boxes, more, iou=self._same_iou, share=LIDAR_ALONE)
         if any(self._lookout.watches(sweep.cloud.header.sensor_id) for sweep in sweeps):
             self._watch.lap("detect")
+        ourselves = self.rig.vehicle.covers(boxes.boxes)
+        if ourselves.any():
+            self._inside_us += int(ourselves.sum())
+            boxes = boxes.where(~ourselves)
         return boxes, identities
 
     def _sweeps(self, snapshot: Snapshot, stamp_ns: int) -> list[Sweep]:

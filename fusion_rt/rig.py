@@ -108,11 +108,18 @@ class Wheels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Vehicle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ego vehicle's footprint in the ego frame, m: used for time to collision."""
+    """The ego vehicle's footprint in the ego frame, m: for time to collision, and no object stands in it.
+    A sensor on a pole has none: all zero."""
 
-    front_m: float = 2.7
-    rear_m: float = 1.8
-    width_m: float = 1.9
+    front_m: Annotated[float, Meta(ge=0)] = 2.7
+    rear_m: Annotated[float, Meta(ge=0)] = 1.8
+    width_m: Annotated[float, Meta(ge=0)] = 1.9
+
+    def covers(self, boxes: Array) -> Array:
+        """(n,) bool: whether the middles of boxes (n, 2 or more: x, y ...) lie in the footprint."""
+        x, y = boxes[:, 0], boxes[:, 1]
+        inside: Array = (x < self.front_m) & (x > -self.rear_m) & (abs(y) < self.width_m / 2)
+        return inside
 
 
 class Rig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

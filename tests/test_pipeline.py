@@ -17,7 +17,7 @@ from fusion_rt.errors import ConfigError
 from fusion_rt.kernels.span import Span
 from fusion_rt.messages import SWEEP_S, GnssFix, Header, Image, ImuSample, PointCloud, Prediction
 from fusion_rt.pipeline import SWEEP_KNOTS, FusionPipeline, PipelineConfig, sweep_knots
-from fusion_rt.rig import Rig
+from fusion_rt.rig import Rig, Vehicle
 from fusion_rt.transforms import inverse
 
 SPEED = 10.0
@@ -108,6 +108,14 @@ def test_everything_at_work(make, packets, rig):
     assert pipeline.counters == {
         s: {"accepted": n} for s, n in (("camera", 15), ("gnss", 15), ("imu", 150), ("lidar", 15))
     }
+
+
+def test_what_stands_in_our_own_footprint_is_counted_and_no_object(make, packets, rig):
+    everywhere = replace(rig, vehicle=Vehicle(front_m=200, rear_m=200, width_m=400))
+    pipeline = make(rig=everywhere)
+    assert not any(p.objects for p in answers(pipeline, packets(0, 0.8)))
+    assert pipeline.counters["tracker"]["own_vehicle"] > 0
+    assert pipeline.counters["lidar"] == {"accepted": 8}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fusion_rt.errors import ConfigError, RigError
-from fusion_rt.rig import Camera, Imu, Lidar, Pose, Rig
+from fusion_rt.rig import Camera, Imu, Lidar, Pose, Rig, Vehicle
 from fusion_rt.transforms import from_translation_rpy, transform_points
 
 FORWARD = Pose(translation=(0.3, 0.0, 1.6), rpy_deg=(-90.0, 0.0, -90.0))
@@ -30,6 +30,13 @@ def test_forward_camera_sees_a_point_ahead_in_its_middle():
 def test_pose_from_matrix_is_exact():
     T = from_translation_rpy((1.0, -2.0, 0.5), (0.3, -0.2, 2.5))
     np.testing.assert_allclose(Pose.from_matrix(T).matrix, T, atol=1e-12)
+
+
+def test_a_footprint_covers_what_stands_in_it():
+    us = Vehicle(front_m=3.0, rear_m=1.0, width_m=2.0)
+    middles = np.array([[0.0, 0, 0.8], [2.9, 0.9, 0.8], [3.1, 0, 0.8], [-1.1, 0, 0.8], [1, -1.1, 0.8]])
+    assert us.covers(middles).tolist() == [True, True, False, False, False]
+    assert not Vehicle(front_m=0, rear_m=0, width_m=0).covers(middles).any()  # on a pole
 
 
 def test_modalities():

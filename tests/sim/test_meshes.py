@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion_rt.sim import actors, meshes, scenery, street_furniture
-from fusion_rt.sim.raycast import Material, merge
+from fusion_rt.sim.raycast import Material, Scene, merge
 
 
 def solid(mesh):
@@ -128,6 +128,20 @@ def test_scenery_is_valid_and_stands_on_the_ground(kind):
         assert mesh.vertices[:, 2].max() > 0.25
         same = BESIDE[kind](np.random.default_rng(seed))
         assert mesh.vertices.tobytes() == same.vertices.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_windows_are_seen_behind_the_front(seed):
+    """Bands and piers stand before the panes and leave them free."""
+    house = scenery.building(np.random.default_rng(seed))
+    glass = house.vertices[house.faces[house.material == Material.GLASS]]
+    panes = glass.mean(1)[np.ptp(glass, axis=1)[:, 1] < 1e-6]
+    eyes = np.column_stack([panes[:, 0], np.full(len(panes), -30.0), panes[:, 2]])
+    ahead = np.tile([0.0, 1.0, 0.0], (len(panes), 1))
+    met = Scene(house).cast(eyes, ahead).face
+    assert (house.material[met] == Material.GLASS).mean() >= 0.5  # ivy, a balcony or a pipe hides some
+    walls = house.vertices[np.unique(house.faces[house.material == Material.WALL])]
+    assert -1.6 <= walls[:, 1].min() <= panes[:, 1].min() + 0.031
 
 
 # Length, width, height in metres: smallest and largest that one meets.

@@ -35,9 +35,9 @@ def record(
     with LogWriter(path, drive.rig, compression=compression) as log:
         now_ns = drive_config.start_ns
         for packet in drive.packets():
-            # A log is read in the order of its times: packets that faults made late stand where they came.
+            # A log is read in the order of its times: late packets stand where they came, not before.
             now_ns = max(now_ns, complete_ns(packet))
-            log.write(packet, came_ns=now_ns if drive_config.faults else None)
+            log.write(packet, came_ns=now_ns)
             if folder is not None:
                 folder.write(packet)
             if on_time is not None:

@@ -228,10 +228,10 @@ def test_record_writes_log_truth_and_raw(small, played, tmp_path):
         kitti_raw=tmp_path / "raw",
         on_time=told.append,
     )
-    ours = sorted((p.header.sensor_id, p.header.seq) for p in played[1])
+    ours = [(p.header.sensor_id, p.header.seq) for p in played[1]]
     with logs.open(tmp_path / "drive.mcap") as log:
         assert log.rig == drive.rig
-        assert sorted((p.header.sensor_id, p.header.seq) for p in log) == ours
+        assert [(p.header.sensor_id, p.header.seq) for p in log] == ours  # as they came: GNSS is late
     assert truth.read(tmp_path / "truth.jsonl") == played[0].truth
     assert len(list((tmp_path / "raw").glob("*/*/velodyne_points/data/*.bin"))) == 4
     assert 0.3 < told[-1] <= 0.4

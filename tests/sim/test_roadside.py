@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fusion_rt.sim import roadside
+from fusion_rt.sim import roadside, street_furniture
 from fusion_rt.sim.plot import Plot
 from fusion_rt.sim.raycast import Material, merge
 
@@ -54,3 +54,22 @@ def test_ground_that_is_taken_stays_free_of_trees():
     roadside.wood(made, 1)
     roadside.avenue(made, 1)
     assert made.statics == []
+
+
+def test_all_kinds_of_furniture_stand_beside_the_roads(monkeypatch):
+    """None on the carriageway, and streets without much clutter have less of it."""
+    placed = []
+
+    def noted(self, kind, s, d, yaw, length, width, margin=0.2):
+        placed.append((kind, abs(d) - self.road.half_width))
+        return True
+
+    monkeypatch.setattr(Plot, "thing", noted)
+    counts = {}
+    for seed in range(60):
+        made, before = plot(seed), len(placed)
+        roadside.furniture(made)
+        counts.setdefault(made.kind, []).append(len(placed) - before)
+    assert {kind for kind, _ in placed} >= set(street_furniture.MAKERS)
+    assert min(beyond for _, beyond in placed) > 0.35
+    assert np.mean(counts["city"]) > 2 * np.mean(counts["road"])

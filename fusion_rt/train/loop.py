@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from fusion_rt.train.begin import begun
 from fusion_rt.train.checkpoint import read_checkpoint, samples_of
 from fusion_rt.train.config import PARTS, TrainConfig
 from fusion_rt.train.distill import Teacher
+from fusion_rt.train.divergence import Divergence
 from fusion_rt.train.losses import image_losses, look_losses, point_losses, total_loss, weighted
 from fusion_rt.train.packaged import normalise, packaged_net
 from fusion_rt.train.ranks import Ranks, joined
@@ -63,6 +65,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
+        self.watch = Divergence()
         self.step_count = 0
         self.samples = 0  # drawn by all ranks
         self.spent_s = 0.0
@@ -84,15 +87,16 @@ class Trainer:
         return self.spent_s / (60 * self.config.minutes)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One update. Raises FusionError on every rank, with the weights untouched, when the loss of one is
-        not finite."""
+        """One update. Raises FusionError on every rank when the loss of one is not finite, with the weights
+        untouched, or when the training has diverged."""
         rate = learning_rate(self.progress, self.config.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train(self.config.part != "look")
         loss, parts = self._loss(placed(batch, self.device))
         value = float(loss.detach())
-        self._check(self.ranks.gathered(value), parts)
+        losses = self.ranks.gathered(value)
+        self._check(losses, parts)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.ranks.average_gradients(self.model.parameters())
@@ -103,6 +107,9 @@ class Trainer:
         self.step_count += 1
         self.samples += self.config.batch * self.ranks.world
         self._update_average()
+        self.watch.push(statistics.fmean(losses), float(norm))
+        if self.watch.reason:
+            raise self.diverged(self.watch.reason)
         return {"loss": value, "norm": float(norm), "rate": rate, **parts}
 
     def _check(self, losses: list[float], parts: dict[str, float]) -> None:
@@ -111,9 +118,13 @@ class Trainer:
             return
         rank, value = wrong[0]
         told = parts if rank == self.ranks.rank else f"on rank {rank}"
-        raise FusionError(
-            f"the loss became {value} at step {self.step_count} ({told}); the last checkpoint in"
-            f" {self.config.out} is good: look at the frames, or lower the learning rate, and resume"
+        raise self.diverged(f"the loss became {value} ({told})")
+
+    def diverged(self, what: str) -> FusionError:
+        """The error that says what went wrong, where, and what to do."""
+        return FusionError(
+            f"step {self.step_count}: {what}; the last checkpoint in {self.config.out}, if there is one, is"
+            " good: look at the frames, or lower the learning rate, and resume"
         )
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -234,7 +245,7 @@ def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer
     same seed and number give the same bits; a GPU adds up in whatever order.
 
     Raises LogError where `frames` holds no scene, ConfigError for a foreign last.pt or where there is no such
-    device, FusionError when the loss is not finite."""
+    device, FusionError when the loss is not finite or the training diverges."""
     list_scenes(config.frames)  # where there is none, say so here and not from within a worker
     torch.set_num_threads(config.threads)
     with joined(config.device) as ranks:
@@ -244,6 +255,7 @@ def train(config: TrainConfig, *, say: Callable[[str], None] = print) -> Trainer
 def _train(trainer: Trainer, say: Callable[[str], None]) -> Trainer:
     config, ranks = trainer.config, trainer.ranks
     last = config.out / "last.pt"
+    unproven = config.out / "unproven.pt"  # until the loss of these weights is known, one update later
     if last.exists():
         trainer.load(last)
         say(f"resumed {last} at step {trainer.step_count}, {trainer.spent_s / 60:.1f} min spent")
@@ -277,6 +289,7 @@ def _train(trainer: Trainer, say: Callable[[str], None]) -> Trainer:
     sums: dict[str, float] = {}
     began = saved = logged = time.monotonic()
     spent_before = trainer.spent_s
+    waiting = False
     while trainer.progress < 1:
         result = trainer.step(next(batches))
         now = time.monotonic()
@@ -288,10 +301,17 @@ def _train(trainer: Trainer, say: Callable[[str], None]) -> Trainer:
             values = " ".join(f"{k} {v:.4g}" for k, v in sums.items())
             say(f"step {trainer.step_count} {trainer.progress:.1%} {pace:.1f} samples/s {values}")
             sums, logged = {}, now
-        if ranks.leads and now - saved > config.checkpoint_s:
-            trainer.save(last)
-            saved = now
+        if ranks.leads and trainer.watch.sound:
+            if waiting:
+                unproven.replace(last)
+            waiting = now - saved > config.checkpoint_s
+            if waiting:
+                trainer.save(unproven)
+                saved = now
+    if not trainer.watch.sound:
+        raise trainer.diverged("the last loss is out of all proportion")
     if ranks.leads:
         trainer.save(last)
+        unproven.unlink(missing_ok=True)
     say(f"done: {trainer.step_count} steps in {trainer.spent_s / 60:.1f} min, {last}")
     return trainer

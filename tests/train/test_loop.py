@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from fusion_rt.errors import ConfigError, FusionError
+from fusion_rt.train.divergence import Divergence
 from fusion_rt.train.loop import TrainConfig, Trainer, learning_rate, train
 from fusion_rt.train.samples import SceneBatches, Use
 
@@ -47,7 +48,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(scenes, tmp_pa
     batch = first_batch(scenes, trainer.preset)
     batch.box[0, 0] = float("nan")
     weights = [p.clone() for p in trainer.model.parameters()]
-    with pytest.raises(FusionError, match=r"loss became nan at step 0.*lower the learning rate"):
+    with pytest.raises(FusionError, match=r"step 0: the loss became nan.*lower the learning rate"):
         trainer.step(batch)
     assert good.read_bytes() == before
     assert all(torch.equal(a, b) for a, b in zip(weights, trainer.model.parameters()))
@@ -57,8 +58,44 @@ def test_a_network_that_diverged_is_said_as_well(scenes, tmp_path):
     trainer = Trainer(config(scenes, tmp_path))
     with torch.no_grad():
         trainer.model.net.bev.boxes.bias[3:6] = float("nan")
-    with pytest.raises(FusionError, match=r"loss became nan at step 0.*lower the learning rate"):
+    with pytest.raises(FusionError, match=r"step 0: the loss became nan.*lower the learning rate"):
         trainer.step(first_batch(scenes, trainer.preset))
+
+
+def test_a_loss_that_runs_away_stops_and_keeps_the_checkpoint(scenes, tmp_path):
+    """It is finite all the while."""
+    trainer = Trainer(config(scenes, tmp_path))
+    good = tmp_path / "last.pt"
+    trainer.save(good)
+    before = good.read_bytes()
+    with pytest.raises(FusionError, match=r"step \d+: .*last checkpoint in .* is good"):
+        train(config(scenes, tmp_path, steps=40, learning_rate=1e7, checkpoint_s=0.0), say=lambda _: None)
+    kept = Trainer(config(scenes, tmp_path))
+    kept.load(good)
+    assert kept.watch.sound
+    assert np.isfinite(kept.step(first_batch(scenes, kept.preset))["loss"])
+    assert kept.watch.limit < 1e5
+    assert good.read_bytes() == before  # the first update already was too much
+
+
+@pytest.mark.parametrize(
+    ("losses", "norm", "says"),
+    [
+        ([4.0] * 100, 1.0, ""),
+        ([4.0] * 20 + [1e6] * 12, 1.0, ""),  # a dozen bad batches
+        ([4.0] * 20 + [1e6] * 13, 1.0, "the loss rose from 4 to 1e+06"),
+        ([-2.0] * 20 + [90.0] * 30, 1.0, ""),
+        ([1e4] + [5.0] * 30, 1.0, ""),  # it began badly
+        ([4.0] * 25, float("nan"), "25 updates in a row had no finite gradient"),
+        ([4.0] * 24, float("inf"), ""),
+    ],
+)
+def test_what_has_diverged(losses, norm, says):
+    watch = Divergence()
+    for loss in losses:
+        watch.push(loss, norm)
+    assert watch.reason == says
+    assert watch.sound == (losses[-1] < 1000)
 
 
 def test_the_rate_rises_and_falls():

@@ -179,18 +179,15 @@ class FusionPipeline:
     def counters(self) -> dict[str, dict[str, int]]:
         """Packets accepted and dropped, by sensor and cause; "ego", "odometry", "tracker",
         "detectors" and "engine" count what they refused."""
+        refused = {**self._tracker.refused, "own_vehicle": self._inside_us}
         own = {
             "ego": dict(self._ego.counters),
             "odometry": {} if self._odometry is None else dict(self._odometry.counters),
-            "tracker": {k: n for k, n in self._refused.items() if n},
+            "tracker": {k: n for k, n in refused.items() if n},
             "detectors": dict(self._lookout.refused),
             "engine": {k: n for k, n in self._engines.counters.items() if n},
         }
         return {**self._aligner.counters, **{name: counts for name, counts in own.items() if counts}}
-
-    @property
-    def _refused(self) -> dict[str, int]:
-        return {**self._tracker.refused, "own_vehicle": self._inside_us}
 
     def _restart(self) -> None:
         """Time began anew: nothing from before belongs to it."""

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fusion_rt.sim.raycast import Material, TriMesh, make, merge
 from fusion_rt.transforms import Array
 
+SUNK_M = 1.0  # below ground, of what stands outside: nothing hovers on a slope
 _BOX_FACES = np.array(
     [
         [0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],

@@ -15,7 +15,7 @@ from fusion_rt.sim.streets import SHARES, STREETS
 
 # Different shapes of a kind; each is drawn once a process, then stretched and turned.
 USERS, THINGS = 1000, 300
-_BESIDE = scenery.MAKERS | street_furniture.MAKERS
+BESIDE = scenery.MAKERS | street_furniture.MAKERS
 
 
 @lru_cache(maxsize=4096)
@@ -27,7 +27,7 @@ def _shape(kind: str, number: int) -> Shape:
 @lru_cache(maxsize=4096)
 def mesh_of(kind: str, number: int) -> TriMesh:
     """One of the THINGS shapes of what stands beside roads, about its own origin on the ground."""
-    return _BESIDE[kind](np.random.default_rng([*kind.encode(), number, 2]))
+    return BESIDE[kind](np.random.default_rng([*kind.encode(), number, 2]))
 
 
 class Plot:

@@ -8,11 +8,8 @@ import numpy as np
 
 from fusion_rt.sim import meshes
 from fusion_rt.sim.raycast import Material, TriMesh, merge
+from fusion_rt.sim.shapes import Rng
 from fusion_rt.transforms import Array
-
-Rng = np.random.Generator
-
-_SUNK = 1.0  # m below ground, so that nothing hovers on a slope
 
 
 def building(rng: Rng) -> TriMesh:
@@ -29,8 +26,8 @@ def building(rng: Rng) -> TriMesh:
     pane = np.array([width / columns * rng.uniform(0.3, 0.6), storey * rng.uniform(0.35, 0.6)])
     sill, glass = rng.uniform(0.6, 1.1), np.clip(rng.uniform(25, 90, 3), 0, 255)
     recess = rng.uniform(0.06, 0.3) if rng.random() < 0.7 else 0.0
-    size = (width, depth - recess, height + _SUNK)
-    center = (0, (depth + recess) / 2, (height - _SUNK) / 2)
+    size = (width, depth - recess, height + meshes.SUNK_M)
+    center = (0, (depth + recess) / 2, (height - meshes.SUNK_M) / 2)
     parts = [meshes.box(size, center, Material.WALL, wall)]
     if recess:
         parts += _front(width, height, recess, columns, pane, np.arange(storeys) * storey + sill, wall)
@@ -73,7 +70,7 @@ def _front(
     width: float, height: float, recess: float, columns: int, pane: Array, sills: Array, color: Array
 ) -> list[TriMesh]:
     """A wall's bands below and above its windows, and the piers between, `recess` before the panes."""
-    edges = [-_SUNK, *np.column_stack([sills, sills + pane[1]]).ravel(), height]
+    edges = [-meshes.SUNK_M, *np.column_stack([sills, sills + pane[1]]).ravel(), height]
     parts = []
     for low, high in zip(edges[::2], edges[1::2]):
         at = (0.0, recess / 2, (low + high) / 2)
@@ -100,11 +97,11 @@ def wall(rng: Rng) -> TriMesh:
     """A garden wall along x, some with piers, some overgrown."""
     length, height = rng.uniform(3, 16), rng.uniform(0.5, 2.4)
     color = np.clip(rng.uniform(90, 200) + rng.normal(0, 12, 3), 0, 255)
-    thick, middle = rng.uniform(0.15, 0.5), (height - _SUNK) / 2
-    parts = [meshes.box((length, thick, height + _SUNK), (0, 0, middle), Material.WALL, color)]
+    thick, middle = rng.uniform(0.15, 0.5), (height - meshes.SUNK_M) / 2
+    parts = [meshes.box((length, thick, height + meshes.SUNK_M), (0, 0, middle), Material.WALL, color)]
     if rng.random() < 0.35:
         for x in np.arange(-length / 2, length / 2, rng.uniform(1.8, 3.5)):
-            size = (rng.uniform(0.3, 0.5), thick + 0.2, height + _SUNK + 0.1)
+            size = (rng.uniform(0.3, 0.5), thick + 0.2, height + meshes.SUNK_M + 0.1)
             parts.append(meshes.box(size, (x, 0, middle + 0.05), Material.WALL, color * 0.9))
     if rng.random() < 0.35:
         size = (length * rng.uniform(0.3, 1.0), thick + 0.3, height + rng.uniform(0, 0.5))
@@ -180,7 +177,7 @@ def tree(rng: Rng) -> TriMesh:
     bark = np.clip(np.array([95, 80, 65]) * rng.uniform(0.6, 1.3), 0, 255)
     top = max(height - crown[2], 2.0)
     lean = rng.normal(0, 0.25, 2)
-    foot, fork = np.array([0, 0, -_SUNK]), np.array([lean[0], lean[1], top])
+    foot, fork = np.array([0, 0, -meshes.SUNK_M]), np.array([lean[0], lean[1], top])
     parts = [meshes.tube(foot, fork, radius, Material.POLE, bark, end_radius=radius * 0.6)]
     if rng.random() < 0.15:  # ivy, or shoots around the foot
         reach = radius + rng.uniform(0.1, 0.45)
@@ -204,7 +201,7 @@ def great_tree(rng: Rng) -> TriMesh:
     bark = np.clip(np.array([80, 70, 58]) * rng.uniform(0.4, 1.2), 0, 255)
     color = _green(rng)
     tip = np.array([*rng.normal(0, 0.3, 2), height * 0.8])
-    parts = [meshes.tube((0, 0, -_SUNK), tip, radius, Material.POLE, bark, end_radius=radius * 0.4)]
+    parts = [meshes.tube((0, 0, -meshes.SUNK_M), tip, radius, Material.POLE, bark, end_radius=radius * 0.4)]
     for _ in range(int(rng.integers(5, 11))):
         clump = rng.uniform(0.4, 0.7) * np.array([width, width, min(width, (height - low) / 2)])
         turn, out = rng.uniform(-np.pi, np.pi), rng.uniform(0, 1) * (width - clump[0])
@@ -234,7 +231,7 @@ def thicket(rng: Rng) -> TriMesh:
         if low:
             stem = rng.uniform(0.03, 0.14)
             lean = x + rng.normal(0, 0.3), y + rng.normal(0, 0.2), low + half[2]
-            parts.append(meshes.tube((x, y, -_SUNK), lean, stem, Material.POLE, bark, around=6))
+            parts.append(meshes.tube((x, y, -meshes.SUNK_M), lean, stem, Material.POLE, bark, around=6))
         count = int(40 + 45 * half[0] * half[2])
         tint = color * rng.uniform(0.6, 1.4)
         parts.append(meshes.foliage(half, (x, y, low + half[2]), count, rng.uniform(0.12, 0.26), rng, tint))

@@ -13,7 +13,6 @@ from fusion_rt.sim.raycast import Material, TriMesh, merge
 from fusion_rt.sim.shapes import PAINTS, Rng
 from fusion_rt.transforms import Array, from_translation_rpy
 
-_SUNK = 1.0  # m below ground, so that nothing hovers on a slope
 _LACQUERS = np.array(  # of bins, boxes and stands, RGB
     [
         [232, 232, 228], [150, 152, 150], [88, 92, 90], [52, 68, 56], [38, 40, 42], [60, 95, 60],
@@ -33,7 +32,9 @@ def pole(rng: Rng) -> TriMesh:
     radius *= rng.uniform(0.6, 1.7)
     color = np.clip(rng.uniform(40, 190) + rng.normal(0, 12, 3), 0, 255)
     parts = [
-        meshes.tube((0, 0, -_SUNK), (0, 0, height), radius, Material.POLE, color, end_radius=radius * 0.8)
+        meshes.tube(
+            (0, 0, -meshes.SUNK_M), (0, 0, height), radius, Material.POLE, color, end_radius=radius * 0.8
+        )
     ]
     if kind == 0:
         arm = rng.uniform(0.5, 2.0)
@@ -50,7 +51,9 @@ def bollards(rng: Rng) -> TriMesh:
     height, radius = rng.uniform(0.6, 1.2), rng.uniform(0.04, 0.1)
     color = np.clip(rng.uniform(40, 160) + rng.normal(0, 12, 3), 0, 255)
     places = (np.arange(number) - (number - 1) / 2) * pitch
-    return merge([meshes.tube((x, 0, -_SUNK), (x, 0, height), radius, Material.POLE, color) for x in places])
+    return merge(
+        [meshes.tube((x, 0, -meshes.SUNK_M), (x, 0, height), radius, Material.POLE, color) for x in places]
+    )
 
 
 def sign(rng: Rng) -> TriMesh:
@@ -59,7 +62,12 @@ def sign(rng: Rng) -> TriMesh:
     height, plate = rng.uniform(1.8, 3.0), rng.uniform(0.4, 0.9)
     parts = [
         meshes.tube(
-            (0, 0, -_SUNK), (0, 0, height + plate / 2), 0.035, Material.POLE, (130, 130, 132), around=6
+            (0, 0, -meshes.SUNK_M),
+            (0, 0, height + plate / 2),
+            0.035,
+            Material.POLE,
+            (130, 130, 132),
+            around=6,
         )
     ]
     kind = rng.choice(3, p=[0.22, 0.18, 0.6])
@@ -134,7 +142,9 @@ def stop(rng: Rng) -> TriMesh:
     """Where buses or trams stop: a post with its signs, timetable and bin, often a shelter beside it."""
     height = rng.uniform(2.3, 3.2)
     steel, board = _lacquer(rng), _lacquer(rng)
-    parts = [meshes.tube((0, 0, -_SUNK), (0, 0, height), rng.uniform(0.03, 0.08), Material.POLE, steel)]
+    parts = [
+        meshes.tube((0, 0, -meshes.SUNK_M), (0, 0, height), rng.uniform(0.03, 0.08), Material.POLE, steel)
+    ]
     for low, chance in ((height - 0.6, 1.0), (rng.uniform(0.9, 1.4), 0.8)):
         if rng.random() < chance:
             size = rng.uniform((0.04, 0.35, 0.4), (0.14, 0.7, 0.8))
@@ -162,7 +172,9 @@ def _shelter(rng: Rng, steel: Array) -> TriMesh:
     ]
     for x in (-length / 2, length / 2):
         for y in (-depth / 2, depth / 2):
-            parts.append(meshes.tube((x, y, -_SUNK), (x, y, height), 0.045, Material.POLE, steel, around=6))
+            parts.append(
+                meshes.tube((x, y, -meshes.SUNK_M), (x, y, height), 0.045, Material.POLE, steel, around=6)
+            )
     if rng.random() < 0.5:  # a lit poster at its end, as wide as a person is long
         at = (length / 2, 0, 1.15)
         parts.append(meshes.box((0.15, min(depth, 1.3), 1.8), at, Material.SIGN, rng.uniform(30, 240, 3)))
@@ -355,7 +367,9 @@ def meter(rng: Rng) -> TriMesh:
     size[2] = min(size[2], height)
     parts = [meshes.box(size, (0, 0, height - size[2] / 2), Material.PAINT, color)]
     foot = rng.uniform(0.04, 0.45) * size[0]
-    parts.append(meshes.tube((0, 0, -_SUNK), (0, 0, height - size[2] / 2), foot, Material.POLE, color))
+    parts.append(
+        meshes.tube((0, 0, -meshes.SUNK_M), (0, 0, height - size[2] / 2), foot, Material.POLE, color)
+    )
     if rng.random() < 0.4:
         at = (0, 0, height + rng.uniform(0.15, 0.5))
         parts.append(meshes.tube((0, 0, height), at, 0.025, Material.POLE, color, around=6))

@@ -109,7 +109,7 @@ class Trainer:
         self._update_average()
         self.watch.push(statistics.fmean(losses), float(norm))
         if self.watch.reason:
-            raise self.diverged(self.watch.reason)
+            raise self.diverged(f"{self.watch.reason} by step {self.step_count}")
         return {"loss": value, "norm": float(norm), "rate": rate, **parts}
 
     def _check(self, losses: list[float], parts: dict[str, float]) -> None:
@@ -118,13 +118,13 @@ class Trainer:
             return
         rank, value = wrong[0]
         told = parts if rank == self.ranks.rank else f"on rank {rank}"
-        raise self.diverged(f"the loss became {value} ({told})")
+        raise self.diverged(f"the loss became {value} at step {self.step_count} ({told})")
 
     def diverged(self, what: str) -> FusionError:
         """The error that says what went wrong, where, and what to do."""
         return FusionError(
-            f"step {self.step_count}: {what}; the last checkpoint in {self.config.out}, if there is one, is"
-            " good: look at the frames, or lower the learning rate, and resume"
+            f"{what}; the last checkpoint in {self.config.out}, if there is one, is good:"
+            " look at the frames, or lower the learning rate, and resume"
         )
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fusion_rt.sim import actors, meshes, scenery, street_furniture
+from fusion_rt.sim import actors, meshes, scenery
+from fusion_rt.sim.plot import BESIDE
 from fusion_rt.sim.raycast import Material, Scene, merge
 
 
@@ -114,9 +115,6 @@ def check(mesh):
     assert len(mesh.faces) == len(mesh.material) == len(mesh.instance) == len(mesh.color)
     assert set(np.unique(mesh.material)) <= set(Material)
     assert (mesh.instance == -1).all()
-
-
-BESIDE = scenery.MAKERS | street_furniture.MAKERS
 
 
 @pytest.mark.parametrize("kind", BESIDE)

@@ -48,7 +48,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(scenes, tmp_pa
     batch = first_batch(scenes, trainer.preset)
     batch.box[0, 0] = float("nan")
     weights = [p.clone() for p in trainer.model.parameters()]
-    with pytest.raises(FusionError, match=r"step 0: the loss became nan.*lower the learning rate"):
+    with pytest.raises(FusionError, match=r"loss became nan at step 0.*lower the learning rate"):
         trainer.step(batch)
     assert good.read_bytes() == before
     assert all(torch.equal(a, b) for a, b in zip(weights, trainer.model.parameters()))
@@ -58,7 +58,7 @@ def test_a_network_that_diverged_is_said_as_well(scenes, tmp_path):
     trainer = Trainer(config(scenes, tmp_path))
     with torch.no_grad():
         trainer.model.net.bev.boxes.bias[3:6] = float("nan")
-    with pytest.raises(FusionError, match=r"step 0: the loss became nan.*lower the learning rate"):
+    with pytest.raises(FusionError, match=r"loss became nan at step 0.*lower the learning rate"):
         trainer.step(first_batch(scenes, trainer.preset))
 
 
@@ -68,7 +68,7 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_checkpoint(scenes, tmp_path):
     good = tmp_path / "last.pt"
     trainer.save(good)
     before = good.read_bytes()
-    with pytest.raises(FusionError, match=r"step \d+: .*last checkpoint in .* is good"):
+    with pytest.raises(FusionError, match=r"step \d+; the last checkpoint in .* is good"):
         train(config(scenes, tmp_path, steps=40, learning_rate=1e7, checkpoint_s=0.0), say=lambda _: None)
     kept = Trainer(config(scenes, tmp_path))
     kept.load(good)

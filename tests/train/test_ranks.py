@@ -158,8 +158,8 @@ def test_two_with_one_scene_have_the_gradient_of_one_with_two(scenes, ranks, tmp
 
 
 def test_a_loss_that_is_not_finite_stops_all(ranks):
-    assert "step 0: the loss became nan (on rank 1)" in ranks[0]["error"]
-    assert "step 0: the loss became nan ({" in ranks[1]["error"]
+    assert "the loss became nan at step 0 (on rank 1)" in ranks[0]["error"]
+    assert "the loss became nan at step 0 ({" in ranks[1]["error"]
     assert ranks[0]["untouched"]
     assert ranks[1]["untouched"]
 

@@ -88,6 +88,10 @@ def joined(device: str = "cpu") -> Iterator[Ranks]:
     place = _place(device, int(os.environ.get("LOCAL_RANK", 0)))
     outermost = world > 1 and not distributed.is_initialized()
     if outermost:
+        # Its functions take the group of that moment for default arguments; torch imports it on the way, and
+        # a group held there outlives its end: gloo's threads then meet an interpreter that shuts down.
+        from torch.distributed.nn import functional  # noqa: F401
+
         distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Ranks(rank, world, place)

@@ -53,8 +53,10 @@ with joined() as ranks:
         error = str(caught)
     untouched = all(torch.equal(v, before[n]) for n, v in trainer.model.named_parameters())
 
+threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 torch.save(
     {
+        "threads": threads,
         "model": whole.model.state_dict(),
         "average": whole.average.state_dict(),
         "lines": lines,
@@ -109,6 +111,14 @@ def test_one_of_them_speaks(ranks):
 
 def test_all_stop_when_the_minutes_of_one_are_over(ranks):
     assert ranks[0]["timed"] == ranks[1]["timed"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the names of threads are read from /proc")
+def test_no_thread_of_the_group_outlives_it(ranks):
+    """One that frees a tensor while the interpreter shuts down aborts the process, now and then."""
+    for rank in ranks:
+        assert rank["threads"]
+        assert not [name for name in rank["threads"] if "gloo" in name]
 
 
 def test_the_command_gives_the_same_bits_again(scenes, out, tmp_path):

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fusion_rt.evaluation.in_view import InViewRow
 from fusion_rt.metrics.centre_distance import CentreScores
 from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Level, count_objects, judge
 from fusion_rt.metrics.matching import FrameBoxes
@@ -52,6 +53,7 @@ class Report(Struct, frozen=True, kw_only=True):
     detections  sensors -> how many boxes, of any score
     rows        empty where nothing is labelled
     centres     the same by the distance between centres, where objects have velocities
+    in_view     how many are found of those that the image shows more or less of, where that is known
     notes       what the numbers mean
     skipped     frames, or parts of them, that could not be used, and why
     results     folder of the result files, where they were asked for
@@ -67,6 +69,7 @@ class Report(Struct, frozen=True, kw_only=True):
     skipped: tuple[str, ...] = ()
     results: str | None = None
     centres: tuple[CentreRow, ...] = ()
+    in_view: tuple[InViewRow, ...] = ()
 
 
 COUNTED = (
@@ -78,6 +81,10 @@ _LEVELS = ("BEV AP\nstrict", "BEV AP\nloose", "3D AP\nstrict", "3D AP\nloose")
 CENTRES = (
     "AP by centre, and the errors of translation, scale, orientation and velocity (the network's own) of what"
     " is found: nuScenes' definitions, AP over 0.5, 1, 2 and 4 m, errors within 2 m."
+)
+IN_VIEW = (
+    "found by what the image shows: recall at the working point, BEV, loose, in %, of the objects of whose"
+    " outline the image shows so much, out of how many."
 )
 WORKING_POINT = (
     "Precision, recall, F1, ECE (calibration error of the scores) and counts: of what reaches the model's own"
@@ -115,6 +122,8 @@ def render(report: Report) -> RenderableType:
         parts += ["", _table(report.rows), ""]
     if report.centres:
         parts += [_centre_table(report.centres), ""]
+    if report.in_view:
+        parts += [_view_table(report.in_view), ""]
     parts += [Text(note, style="dim") for note in report.notes]
     return Group(*parts)
 
@@ -164,6 +173,21 @@ def _centre_table(rows: Sequence[CentreRow]) -> Table:
             "-" if s.ap is None else f"{100 * s.ap:.1f}",
             *("-" if e is None else f"{e:.2f}" for e in errors),
         )
+    return table
+
+
+def _view_table(rows: Sequence[InViewRow]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("class", "sensors"):
+        table.add_column(name, no_wrap=True)
+    for band in rows[0].bands:
+        shares = f"{band.low:.0%}" if band.high is None else f"{band.low:.0%}-{band.high:.0%}"
+        table.add_column(
+            f"found by what the\nimage shows: {shares}" if band.low == 0 else shares, justify="right"
+        )
+    for row in rows:
+        found = (f"{100 * b.found / b.objects:.1f} of {b.objects}" if b.objects else "-" for b in row.bands)
+        table.add_row(row.label, row.sensors, *found)
     return table
 
 

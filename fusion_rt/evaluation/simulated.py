@@ -10,6 +10,7 @@ import numpy as np
 
 from fusion_rt.errors import LogError
 from fusion_rt.evaluation import pictures, report
+from fusion_rt.evaluation.in_view import InViewRow, by_share
 from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, CentreRow, Report
 from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
@@ -31,6 +32,7 @@ NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
     report.CENTRES,
+    report.IN_VIEW,
     f"all: objects with {MIN_POINTS} lidar points or more, or {MIN_VISIBLE:.0%} or more of their outline in"
     f" the image, up to {REACH_M:g} m ahead and {ASIDE_M:g} m aside: the same ones for each set of sensors."
     " Simulated objects have no truncation or occlusion classes, so there are no easy, moderate and hard;"
@@ -80,6 +82,7 @@ def evaluate(
         Case(s.name, label, DIFFICULTY): [] for s in SUBSETS for label in classes
     }
     moments: dict[tuple[str, str], list[Moment]] = {(s.name, k): [] for s in SUBSETS for k in classes}
+    visible: dict[str, list[Array]] = {label: [] for label in classes}
     detections = {subset.name: 0 for subset in SUBSETS}
     skipped: list[str] = []
     for index, path in enumerate(paths):
@@ -89,6 +92,8 @@ def evaluate(
             skipped.append(str(error))
             advance(index + 1, len(paths))
             continue
+        for label in classes:
+            visible[label].append(scene.now.visible[_objects(scene.now, label)[0]])
         for subset, found in look(scene, perception):
             detections[subset.name] += len(found.boxes)
             if draw is not None and subset is SUBSETS[0]:
@@ -112,6 +117,19 @@ def evaluate(
         centres=tuple(
             CentreRow(sensors=sensors, label=label, scores=judge(seen))
             for (sensors, label), seen in moments.items()
+        ),
+        in_view=tuple(
+            InViewRow(
+                sensors=case.sensors,
+                label=case.label,
+                bands=by_share(
+                    frames,
+                    visible[case.label],
+                    label=case.label,
+                    threshold=perception.spec.score_thresholds[case.label],
+                ),
+            )
+            for case, frames in cases.items()
         ),
     )
 

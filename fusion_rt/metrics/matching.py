@@ -59,7 +59,7 @@ def match(frame: FrameBoxes, overlaps: Array, min_overlap: float) -> Outcome:
     counts = np.zeros((len(scores) + 1, 4), np.int64)
     counts[0, FN] = objects = int((~frame.truth_ignored).sum())
     taken: set[int] = set()
-    hit: set[int] = set()
+    hit: dict[int, int] = {}
     for step, score in enumerate(scores, 1):
         shown = frame.scores >= score
         counts[step] = counts[step - 1]
@@ -71,18 +71,30 @@ def match(frame: FrameBoxes, overlaps: Array, min_overlap: float) -> Outcome:
         counts[step, FP], counts[step, SHELTERED] = wrong.sum(), (wrong & frame.sheltered).sum()
     hits = np.array(_hit_scores(frame, near), np.float64)
     is_hit = np.isin(np.arange(len(frame.scores)), list(hit))
-    sure = counting & ~np.isin(np.arange(len(frame.scores)), list(taken - hit)) & ~(frame.sheltered & ~is_hit)
+    sure = (
+        counting
+        & ~np.isin(np.arange(len(frame.scores)), list(taken - hit.keys()))
+        & ~(frame.sheltered & ~is_hit)
+    )
     judged = np.stack([frame.scores[sure], is_hit[sure]], axis=1)
     return Outcome(objects=objects, hit_scores=hits, scores=scores, counts=counts, judged=judged)
 
 
+def which_are_found(frame: FrameBoxes, overlaps: Array, min_overlap: float, score: float) -> Array:
+    """(n,) bool: the objects that count and are hit by what reaches the score. overlaps (n, m)."""
+    near = [np.flatnonzero(row > min_overlap) for row in overlaps]
+    _, hits, _ = _assign(frame, overlaps, near, frame.scores >= score)
+    return np.isin(np.arange(len(frame.truth)), list(hits.values()))
+
+
 def _assign(
     frame: FrameBoxes, overlaps: Array, near: list[Array], shown: Array
-) -> tuple[set[int], set[int], int]:
-    """The taken detections among the shown ones, the hits among those, and how many objects are missed."""
+) -> tuple[set[int], dict[int, int], int]:
+    """The taken detections among the shown ones, of the hits among those the object of each, and how many
+    objects are missed."""
     misses = 0
     taken: set[int] = set()
-    hits: set[int] = set()
+    hits: dict[int, int] = {}
     for i, candidates in enumerate(near):
         chosen, most = -1, 0.0
         for j in candidates:
@@ -95,7 +107,7 @@ def _assign(
         if chosen >= 0:
             taken.add(chosen)
             if not frame.truth_ignored[i] and not frame.found_ignored[chosen]:
-                hits.add(chosen)
+                hits[chosen] = i
         else:
             misses += int(not frame.truth_ignored[i])
     return taken, hits, misses

@@ -46,6 +46,10 @@ def test_every_set_of_sensors_has_its_rows(worlds, perception):
     cars = report.rows[0]
     assert cars.objects > 0
     assert cars.levels[1].tp > 0
+    for row, seen in zip(report.rows, report.in_view):
+        assert (row.sensors, row.label) == (seen.sensors, seen.label)
+        assert sum(band.objects for band in seen.bands) == row.objects
+        assert sum(band.found for band in seen.bands) == row.levels[1].tp
     assert report.rows[3].objects <= cars.objects  # fewer objects are seen by one sensor alone
 
 

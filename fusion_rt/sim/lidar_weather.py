@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from fusion_rt.sim.raycast import Material
-from fusion_rt.sim.receiver import INTENSITY_GAIN, detected, echo
+from fusion_rt.sim.receiver import detected, echo, gain
 from fusion_rt.sim.weather import Weather
 from fusion_rt.transforms import Array
 
@@ -86,9 +86,9 @@ def on_points(
         return xyz, intensity, np.ones(len(xyz), bool)
     distance = np.linalg.norm(xyz, axis=1).astype(np.float64)
     all_of_them = np.ones(len(xyz), bool)
-    echoes = through_weather(distance, intensity / INTENSITY_GAIN, all_of_them, weather, rng)
+    echoes = through_weather(distance, intensity / gain(distance), all_of_them, weather, rng)
     stretched = xyz * (echoes.distance / np.maximum(distance, 1e-6))[:, None]
-    dimmed = np.clip(INTENSITY_GAIN * echoes.strength, 0.0, 1.0)
+    dimmed = np.clip(gain(echoes.distance) * echoes.strength, 0.0, 1.0)
     return stretched.astype(np.float32), dimmed.astype(np.float32), echoes.seen
 
 

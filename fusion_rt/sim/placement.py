@@ -57,7 +57,7 @@ class Builder(Plot):
         """A row along one kerb: parallel, perpendicular or angled, on the road or beyond the kerb."""
         rng, half = self.rng, self.road.half_width
         share = rng.uniform(*self.street.parked)
-        if rng.random() > 0.8:
+        if rng.random() > 0.7:
             share = 0.0
         style = rng.choice(3, p=[0.78, 0.13, 0.09])
         yaw = (0.0, np.pi / 2, float(rng.uniform(0.7, 1.2)) * rng.choice([-1, 1]))[style]

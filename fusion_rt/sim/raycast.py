@@ -34,7 +34,7 @@ class Material(IntEnum):
 
 # Share of 905 nm light sent back at normal incidence, 0..1: (low, high), drawn once an object.
 REFLECTIVITY: dict[Material, tuple[float, float]] = {
-    Material.ROAD: (0.12, 0.30),
+    Material.ROAD: (0.15, 0.36),
     Material.PAVEMENT: (0.22, 0.40),
     Material.GRASS: (0.25, 0.50),
     Material.WALL: (0.20, 0.60),

@@ -34,10 +34,10 @@ def houses(plot: Plot, side: int) -> None:
 def belt(plot: Plot, side: int) -> None:
     """A strip of bushes and trees along the road, as it closes most real streets."""
     rng = plot.rng
-    if rng.random() > 0.55:
+    if rng.random() > 0.45:
         return
     edge = plot.edge(side)
-    distance, depth, pitch = edge + rng.uniform(0.8, 14.0), rng.uniform(0.3, 3.0), rng.uniform(1.3, 3.5)
+    distance, depth, pitch = edge + rng.uniform(0.8, 20.0), rng.uniform(0.3, 3.0), rng.uniform(1.3, 3.5)
     low, high = plot.stretch()
     share = rng.uniform(0.1, 0.7)
     for s in np.arange(low, high, pitch):
@@ -52,7 +52,7 @@ def wood(plot: Plot, side: int) -> None:
     if rng.random() > plot.street.woods:
         return
     edge = plot.edge(side)
-    distance, pitch = edge + 0.8 + rng.exponential(3.0), rng.uniform(4.0, 7.0)
+    distance, pitch = edge + 0.8 + rng.exponential(7.0), rng.uniform(4.0, 7.0)
     low, high = plot.stretch()
     if rng.random() < 0.4:
         low, high = plot.start, plot.end
@@ -117,7 +117,7 @@ def furniture(plot: Plot) -> None:
     ]
     for kind, mean, length, width in plan:
         reach = 14.0 if kind in ("tree", "great_tree", "bush") else 4.0
-        for _ in range(plot.count(mean * rng.uniform(0.2, 1.8))):
+        for _ in range(plot.count(mean * rng.uniform(0.0, 1.6))):
             d = rng.choice([-1, 1]) * (half + 0.35 + width / 4 + rng.exponential(reach / 2))
             s = plot.somewhere()
             if abs(d) > 65 or plot.road.in_crossing(s):
@@ -134,14 +134,16 @@ def furniture(plot: Plot) -> None:
 def backdrop(plot: Plot) -> None:
     """Trees, hedges and houses far from the road, so that its ends are not empty."""
     rng = plot.rng
-    for _ in range(plot.count(14.0 * rng.uniform(0, 1.6))):
-        kinds = ["tree", "great_tree", "thicket", "bush", "building", "hedge"]
-        kind = str(rng.choice(kinds, p=[0.2, 0.28, 0.22, 0.08, 0.12, 0.1]))
-        d = rng.choice([-1, 1]) * rng.uniform(18, 65)
+    kinds = ["tree", "great_tree", "thicket", "bush", "building", "hedge", "wall"]
+    for _ in range(plot.count(rng.gamma(2.0, 50.0))):
+        kind = str(rng.choice(kinds, p=[0.18, 0.3, 0.24, 0.06, 0.12, 0.07, 0.03]))
+        side = rng.choice([-1, 1])
+        d = side * (plot.edge(side) + 4.0 + 56.0 * rng.random() ** 1.2)
         s = float(rng.uniform(plot.start, plot.end))
-        size = {"building": 14.0, "thicket": 5.0}.get(kind, 2.0)
+        size = {"building": 14.0, "thicket": 5.0, "hedge": 5.0, "wall": 5.0}.get(kind, 2.0)
         if not plot.road.in_crossing(s, size / 2):
-            plot.thing(kind, s, float(d), float(rng.uniform(-np.pi, np.pi)), size, size, 0.1)
+            yaw = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1) if size > 2 else rng.uniform(-np.pi, np.pi)
+            plot.thing(kind, s, float(d), float(yaw), size, min(size, 2.0 if kind != "building" else size), 0.1)
     for turn in np.arange(-1.9, 1.9, 0.12):  # woods and blocks on the horizon, beyond the lidar
         if rng.random() < 0.75:
             far, height = rng.uniform(125, 240), rng.uniform(3, 14)

@@ -131,19 +131,26 @@ def furniture(plot: Plot) -> None:
             plot.thing(kind, s, float(d), float(yaw), length, width, 0.05)
 
 
+# Of what stands behind the front: the share that is of a kind, and the ground that it takes, m.
+_FAR = {
+    "tree": (0.18, 2.0, 2.0), "great_tree": (0.3, 2.0, 2.0), "thicket": (0.24, 5.0, 2.0),
+    "bush": (0.06, 2.0, 2.0), "building": (0.12, 14.0, 14.0), "hedge": (0.07, 5.0, 2.0),
+    "wall": (0.03, 5.0, 2.0),
+}  # fmt: skip
+
+
 def backdrop(plot: Plot) -> None:
-    """Trees, hedges and houses far from the road, so that its ends are not empty."""
-    rng = plot.rng
-    kinds = ["tree", "great_tree", "thicket", "bush", "building", "hedge", "wall"]
+    """Gardens, trees and houses behind the street's front, as far as a lidar sees and beyond."""
+    rng, shares = plot.rng, [share for share, _, _ in _FAR.values()]
     for _ in range(plot.count(rng.gamma(2.0, 50.0))):
-        kind = str(rng.choice(kinds, p=[0.18, 0.3, 0.24, 0.06, 0.12, 0.07, 0.03]))
+        kind = str(rng.choice(list(_FAR), p=shares))
+        _, length, width = _FAR[kind]
         side = rng.choice([-1, 1])
         d = side * (plot.edge(side) + 4.0 + 56.0 * rng.random() ** 1.2)
         s = float(rng.uniform(plot.start, plot.end))
-        size = {"building": 14.0, "thicket": 5.0, "hedge": 5.0, "wall": 5.0}.get(kind, 2.0)
-        if not plot.road.in_crossing(s, size / 2):
-            yaw = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1) if size > 2 else rng.uniform(-np.pi, np.pi)
-            plot.thing(kind, s, float(d), float(yaw), size, min(size, 2.0 if kind != "building" else size), 0.1)
+        if not plot.road.in_crossing(s, length / 2):
+            turned = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1) if length > 2 else rng.uniform(-np.pi, np.pi)
+            plot.thing(kind, s, float(d), float(turned), length, width, 0.1)
     for turn in np.arange(-1.9, 1.9, 0.12):  # woods and blocks on the horizon, beyond the lidar
         if rng.random() < 0.75:
             far, height = rng.uniform(125, 240), rng.uniform(3, 14)

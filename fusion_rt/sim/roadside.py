@@ -149,8 +149,9 @@ def backdrop(plot: Plot) -> None:
         d = side * (plot.edge(side) + 4.0 + 56.0 * rng.random() ** 1.2)
         s = float(rng.uniform(plot.start, plot.end))
         if not plot.road.in_crossing(s, length / 2):
-            turned = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1) if length > 2 else rng.uniform(-np.pi, np.pi)
-            plot.thing(kind, s, float(d), float(turned), length, width, 0.1)
+            square = length > 2
+            yaw = rng.choice(4) * np.pi / 2 + rng.normal(0, 0.1) if square else rng.uniform(-np.pi, np.pi)
+            plot.thing(kind, s, float(d), float(yaw), length, width, 0.1)
     for turn in np.arange(-1.9, 1.9, 0.12):  # woods and blocks on the horizon, beyond the lidar
         if rng.random() < 0.75:
             far, height = rng.uniform(125, 240), rng.uniform(3, 14)

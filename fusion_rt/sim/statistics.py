@@ -23,8 +23,10 @@ from fusion_rt.logs.kitti_object import KittiFrame, ego_box, frames
 from fusion_rt.messages import Image, PointCloud
 from fusion_rt.metrics.boxes import in_box_frame
 from fusion_rt.sim import car_outlines, surroundings
+from fusion_rt.sim import sight as sights
 from fusion_rt.sim.car_outlines import Outline
 from fusion_rt.sim.frame_files import POINT_M
+from fusion_rt.sim.sight import Sight
 from fusion_rt.sim.surroundings import Around
 from fusion_rt.transforms import Array, transform_points
 
@@ -120,6 +122,7 @@ class Table(Struct, frozen=True):
     next_m: list[float]
     outlines: list[Outline]
     around: list[Around]
+    sight: list[Sight]
     points_seen: list[int]
     intensity: list[float]
     ground_z: list[float]
@@ -127,12 +130,13 @@ class Table(Struct, frozen=True):
 
 def tabulate(samples: Iterator[Sample]) -> Table:
     """Counts over frames; see the module's text for who is counted."""
-    table = Table({}, {}, {}, [], [], [], [], [], [])
+    table = Table({}, {}, {}, [], [], [], [], [], [], [])
     for sample in samples:
         view = sample.seen(sample.points)
         table.points_seen.append(int(view.sum()))
         table.intensity.append(float(sample.intensity[view].mean()) if view.any() else 0.0)
         table.around.append(surroundings.around(sample.points, sample.grey))
+        table.sight.append(sights.sight(sample.points, sample.intensity))
         near = (np.abs(sample.points[:, 1]) < 2) & (np.abs(sample.points[:, 0] - 8) < 2)
         if near.any():
             table.ground_z.append(float(np.percentile(sample.points[near, 2], 20)))
@@ -163,7 +167,7 @@ def _nearest(places: Array) -> list[float]:
 def report(real: Table, sim: Table) -> str:
     """The comparison as markdown, real / simulated: median points (objects), objects a frame and which way
     they stand, how close pedestrians are to each other, what cars look like end-on, what is around the road,
-    mean sizes."""
+    how far one sees, mean sizes."""
     bands = [f"{a}-{b} m" for a, b in pairwise(EDGES_M)]
     lines = ["| points an object, real / sim | " + " | ".join(bands) + " |", "|---" * (len(bands) + 1) + "|"]
     for kind, name in enumerate(CLASSES):
@@ -193,7 +197,7 @@ def report(real: Table, sim: Table) -> str:
         "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*close)) + " |"
     )
     lines += ["", car_outlines.report(real.outlines, sim.outlines)]
-    lines += [surroundings.report(real.around, sim.around), ""]
+    lines += [surroundings.report(real.around, sim.around), "", sights.report(real.sight, sim.sight), ""]
     for kind, name in enumerate(CLASSES):
         means = [
             np.mean(t.sizes[kind], axis=0) if kind in t.sizes else np.full(3, np.nan) for t in (real, sim)

@@ -87,7 +87,7 @@ class LidarChange:
             keep=float(rng.uniform(0.6, 1.0)) if rng.random() < 0.4 else 1.0,
             ring_rad=float(rng.uniform(0.3, 0.6) * np.pi / 180),
             lost_rings=lost,
-            gain=0.0 if rng.random() < 0.5 else float(rng.uniform(0.5, 1.6)),
+            gain=0.0 if rng.random() < 0.35 else float(rng.uniform(0.5, 1.6)),
         )
 
 

@@ -20,7 +20,7 @@ from fusion_rt.evaluation.report import interval, percent
 from fusion_rt.evaluation.subsets import SUBSETS, detect
 from fusion_rt.logs.kitti_object import KittiFrame, Label, ego_box, frame_names, image_box, read_frame
 from fusion_rt.metrics.boxes import bev_iou
-from fusion_rt.metrics.detection import Level, count_objects, judge
+from fusion_rt.metrics.detection import Level, count_objects, judge, mean_overlap
 from fusion_rt.metrics.kitti import DIFFICULTIES, SHELTER, frame_boxes, share_in
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.models.package import ModelPackage
@@ -35,17 +35,20 @@ TOUCHING = 0.05  # overlap with what is labelled as another kind from which a ro
 NOTES = (
     "as it was / adapted: the model given, and models that learned from the other folds' frames alone; lidar"
     " + camera, KITTI's moderate objects. AP at 40 recalls over all scores, in %; [ ]: the middle 95 % over"
-    " frames drawn again with replacement.",
+    " frames drawn again with replacement. overlap: the mean, in %, of each object's with the detection of its"
+    " class that overlaps it most.",
 )
 
 
 class AdaptRow(Struct, frozen=True, kw_only=True):
-    """One class: BEV strict and loose, then 3D, before and after."""
+    """One class: BEV strict and loose, then 3D, before and after; overlap: the mean one (`mean_overlap`) of
+    either."""
 
     label: str
     objects: int
     before: tuple[Level, ...]
     after: tuple[Level, ...]
+    overlap: tuple[float | None, float | None]
 
 
 class AdaptReport(Struct, frozen=True, kw_only=True):
@@ -147,7 +150,15 @@ def cross_validate(
     for label in classes:
         cases = [[boxes[label] for boxes in which] for which in (before, after)]
         levels = [judge(case, label=label, threshold=thresholds[label]) for case in cases]
-        rows.append(AdaptRow(label=label, objects=count_objects(cases[0]), before=levels[0], after=levels[1]))
+        rows.append(
+            AdaptRow(
+                label=label,
+                objects=count_objects(cases[0]),
+                before=levels[0],
+                after=levels[1],
+                overlap=(mean_overlap(cases[0]), mean_overlap(cases[1])),
+            )
+        )
     return AdaptReport(
         source=source,
         model=package.identity,
@@ -176,13 +187,24 @@ def render(report: AdaptReport) -> RenderableType:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("class", "model"):
         table.add_column(name, no_wrap=True)
-    for name in ("objects", "BEV AP\nstrict", "BEV AP\nloose", "3D AP\nstrict", "3D AP\nloose", "TP/FP/FN"):
+    for name in (
+        "objects",
+        "BEV AP\nstrict",
+        "BEV AP\nloose",
+        "3D AP\nstrict",
+        "3D AP\nloose",
+        "overlap",
+        "TP/FP/FN",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.rows:
-        for which, levels in (("as it was", row.before), ("adapted", row.after)):
+        both = zip(("as it was", "adapted"), (row.before, row.after), row.overlap)
+        for which, levels, overlap in both:
             points = [f"{percent(level.ap)} {interval(level.ap)}" for level in levels]
             loose = levels[1]
-            table.add_row(row.label, which, str(row.objects), *points, f"{loose.tp}/{loose.fp}/{loose.fn}")
+            share = "-" if overlap is None else f"{100 * overlap:.1f}"
+            counts = f"{loose.tp}/{loose.fp}/{loose.fn}"
+            table.add_row(row.label, which, str(row.objects), *points, share, counts)
     learned = ", ".join(f"{n} {label}s" for label, n in report.learned.items())
     frames = f"{report.frames} labelled frames in {report.folds} folds"
     head = f"{report.source}: {frames} ({learned}); {report.model}"

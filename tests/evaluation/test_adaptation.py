@@ -40,6 +40,7 @@ def test_frames_become_a_package_and_a_table(labelled, tmp_path):
     cars = next(row for row in report["rows"] if row["label"] == "car")
     assert report["learned"]["car"] >= cars["objects"] > 3
     assert len(cars["before"]) == len(cars["after"]) == 4
+    assert all(0.5 < share < 1 for share in cars["overlap"])
     found = CliRunner().invoke(app, ["eval", "kitti", str(labelled), "--model", str(tmp_path / "model")])
     assert found.exit_code == 0, found.output
     assert "-adapted-" in found.stdout

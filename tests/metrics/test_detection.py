@@ -11,7 +11,7 @@ from fusion_rt.metrics.average_precision import (
     recall_scores,
 )
 from fusion_rt.metrics.boxes import overlaps
-from fusion_rt.metrics.detection import count_objects, judge
+from fusion_rt.metrics.detection import count_objects, judge, mean_overlap
 from fusion_rt.metrics.kitti import DIFFICULTIES, boxes, frame_boxes
 from fusion_rt.metrics.matching import FN, FP, TP, FrameBoxes, match
 
@@ -82,6 +82,14 @@ def test_nothing_at_all():
     missed = ap(frame(at(1), at(), []))
     assert (missed.ap.value, missed.recall.value, missed.fn) == (0.0, 0.0, 1)
     assert count_objects([frame(at(1, 2), at(), [], ignored=[True, False])]) == 1
+
+
+def test_the_mean_overlap_is_of_the_objects_that_count():
+    # Cars of 4 m: found exactly, found a metre aside (3 of 5 m are shared), missed, and ignored.
+    some = frame(at(0, 2), at(0, 2.1), [0.9, 0.1])
+    others = frame(at(4, 6), at(6), [0.9], ignored=[False, True])
+    assert mean_overlap([some, others]) == pytest.approx((1 + 3 / 5 + 0) / 3)
+    assert mean_overlap([frame(at(), at(3), [0.9])]) is None
 
 
 def test_intervals_hold_the_value_and_are_seeded():

@@ -35,8 +35,8 @@ TOUCHING = 0.05  # overlap with what is labelled as another kind from which a ro
 NOTES = (
     "as it was / adapted: the model given, and models that learned from the other folds' frames alone; lidar"
     " + camera, KITTI's moderate objects. AP at 40 recalls over all scores, in %; [ ]: the middle 95 % over"
-    " frames drawn again with replacement. overlap: the mean, in %, of each object's with the detection of its"
-    " class that overlaps it most.",
+    " frames drawn again with replacement. overlap: the mean, in %, of each object's with the detection of"
+    " its class that overlaps it most.",
 )
 
 

@@ -181,7 +181,7 @@ def _view_table(rows: Sequence[InViewRow]) -> Table:
     for name in ("class", "sensors"):
         table.add_column(name, no_wrap=True)
     for band in rows[0].bands:
-        shares = f"{band.low:.0%}" if band.high is None else f"{band.low:.0%}-{band.high:.0%}"
+        shares = f"{band.low:.0%}-{1.0 if band.high is None else band.high:.0%}"
         table.add_column(
             f"found by what the\nimage shows: {shares}" if band.low == 0 else shares, justify="right"
         )

@@ -76,8 +76,8 @@ def test_the_suite_is_all_parts_in_one(tmp_path, shared_data, monkeypatch):
         (frames / part / name).symlink_to(shared_data / "kitti_object" / "training" / part / name)
     drives = tmp_path / "kept" / "drives"
     drives.mkdir(parents=True)
-    (drives / "1003.mcap").symlink_to(locate("bundled:drive.mcap"))
-    (drives / "1003.truth.jsonl").touch()
+    (drives / f"{evaluate.DRIVE_SEED}.mcap").symlink_to(locate("bundled:drive.mcap"))
+    (drives / f"{evaluate.DRIVE_SEED}.truth.jsonl").touch()
     monkeypatch.setattr(evaluate, "SUITE_SCENES", 2)
     ego = shared_data / "gnss" / "kitti_oxts"
     arguments = ["eval", "--suite", "driving", "--keep", str(tmp_path / "kept"), "--kitti", str(frames)]

@@ -41,11 +41,12 @@ def by_share(
     """visible: of each frame (n,) the share that the image shows of its objects."""
     least = MIN_OVERLAPS[label][1]
     found = [which_are_found(f, overlaps(f.truth, f.found)[0], least, threshold) for f in frames]
-    counts = np.concatenate([np.zeros(0, bool), *(~f.truth_ignored for f in frames)])
-    hit, share = np.concatenate([np.zeros(0, bool), *found]), np.concatenate([np.zeros(0), *visible])
-    bands = []
-    for low, high in itertools.pairwise(SHARES):
-        mine = counts & (share >= low) & (share < high)
-        end = high if math.isfinite(high) else None
-        bands.append(InView(low=low, high=end, objects=int(mine.sum()), found=int((mine & hit).sum())))
-    return tuple(bands)
+    counting = [~f.truth_ignored for f in frames]
+    objects, hits = (
+        np.histogram(np.concatenate([np.zeros(0), *(v[m] for v, m in zip(visible, masks))]), SHARES)[0]
+        for masks in (counting, found)
+    )
+    return tuple(
+        InView(low=low, high=high if math.isfinite(high) else None, objects=int(n), found=int(k))
+        for (low, high), n, k in zip(itertools.pairwise(SHARES), objects, hits)
+    )

@@ -15,9 +15,10 @@ from fusion_rt.transforms import Array, transform_points
 
 SWEEP_S = 0.1
 PULSE_M = 0.5  # echoes closer together than a pulse is long are one
-# Rough enough to send light back that comes at a grazing angle: on free ground KITTI's HDL-64E loses next to
-# none of its beams up to 40 m.
-_GROUND = Material.ROAD, Material.PAVEMENT, Material.GRASS
+# The power of the cosine of incidence that an echo falls with, by material. The ground is rough enough to
+# send light back that grazes it: on free ground KITTI's HDL-64E loses next to none of its beams up to 40 m.
+_FALL = np.full(len(Material), 0.6)
+_FALL[[Material.ROAD, Material.PAVEMENT, Material.GRASS]] = 0.15
 
 
 class Pattern(Struct, frozen=True):
@@ -182,7 +183,7 @@ def _meet(scene: Scene, origin: Array, ray: Array, reflectivity: Array, max_rang
     hit = (hits.face >= 0) & (d < max_range_m) & (d > 0.9)
     face = np.where(hit, hits.face, 0)
     cosine = np.abs(np.einsum("ij,ij->i", scene.normals[face], ray))
-    fall = np.where(np.isin(scene.mesh.material, _GROUND), 0.15, 0.6)[face]
+    fall = _FALL[scene.mesh.material[face]]
     strength = np.where(hit, 0.5 * reflectivity[face] * np.maximum(cosine, 0.02) ** fall, 0.0)
     return _Met(np.where(hit, d, np.inf), strength, face)
 

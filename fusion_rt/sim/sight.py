@@ -74,13 +74,15 @@ def report(real: Sequence[Sight], simulated: Sequence[Sight]) -> str:
         cells = [f"{100 * np.mean([s.blocked[k] for s in side]):.0f} %" if side else "-" for side in sides]
         lines.append(_row(f"directions with an obstacle within {m:.0f} m", cells))
     cells = [f"{np.mean([s.behind for s in side]):.0f}" if side else "-" for side in sides]
-    lines.append(_row("points that stand 12 to 36 m aside, beyond 20 m", cells))
-    for field, what, digits in (
-        ("ground", "points of free ground a degree", 1),
-        ("road", "intensity of the road", 2),
-        ("standing", "intensity of what stands", 2),
+    near, far = BEHIND_ASIDE_M
+    lines.append(
+        _row(f"points that stand {near:.0f} to {far:.0f} m aside, beyond {BEHIND_AHEAD_M:.0f} m", cells)
+    )
+    for field, edges, what, digits in (
+        ("ground", GROUND_EDGES_M, "points of free ground a degree", 1),
+        ("road", BRIGHT_EDGES_M, "intensity of the road", 2),
+        ("standing", BRIGHT_EDGES_M, "intensity of what stands", 2),
     ):
-        edges = GROUND_EDGES_M if field == "ground" else BRIGHT_EDGES_M
         for k, (near, far) in enumerate(pairwise(edges)):
             totals = [np.sum([getattr(s, field)[k] for s in side] or [(0, 0)], axis=0) for side in sides]
             cells = [f"{total / count:.{digits}f}" if count else "-" for total, count in totals]

@@ -22,8 +22,7 @@ from fusion_rt.images import decode_image
 from fusion_rt.logs.kitti_object import KittiFrame, ego_box, frames
 from fusion_rt.messages import Image, PointCloud
 from fusion_rt.metrics.boxes import in_box_frame
-from fusion_rt.sim import car_outlines, surroundings
-from fusion_rt.sim import sight as sights
+from fusion_rt.sim import car_outlines, sight, surroundings
 from fusion_rt.sim.car_outlines import Outline
 from fusion_rt.sim.frame_files import POINT_M
 from fusion_rt.sim.sight import Sight
@@ -136,7 +135,7 @@ def tabulate(samples: Iterator[Sample]) -> Table:
         table.points_seen.append(int(view.sum()))
         table.intensity.append(float(sample.intensity[view].mean()) if view.any() else 0.0)
         table.around.append(surroundings.around(sample.points, sample.grey))
-        table.sight.append(sights.sight(sample.points, sample.intensity))
+        table.sight.append(sight.sight(sample.points, sample.intensity))
         near = (np.abs(sample.points[:, 1]) < 2) & (np.abs(sample.points[:, 0] - 8) < 2)
         if near.any():
             table.ground_z.append(float(np.percentile(sample.points[near, 2], 20)))
@@ -197,7 +196,7 @@ def report(real: Table, sim: Table) -> str:
         "| share | " + " | ".join(f"{100 * a:.0f} % / {100 * b:.0f} %" for a, b in zip(*close)) + " |"
     )
     lines += ["", car_outlines.report(real.outlines, sim.outlines)]
-    lines += [surroundings.report(real.around, sim.around), "", sights.report(real.sight, sim.sight), ""]
+    lines += [surroundings.report(real.around, sim.around), "", sight.report(real.sight, sim.sight), ""]
     for kind, name in enumerate(CLASSES):
         means = [
             np.mean(t.sizes[kind], axis=0) if kind in t.sizes else np.full(3, np.nan) for t in (real, sim)

@@ -45,9 +45,13 @@ def camera_pixels(image: Image, camera: Camera) -> Array:
     return decode_image(image)
 
 
-def feature_intrinsics(K: Array, stride: int) -> Array:
-    """K (3, 3) of features that are `stride` times smaller than the image they were made of."""
-    small: Array = np.diag([1 / stride, 1 / stride, 1.0]) @ K
+def feature_intrinsics(K: Array, stride: int, focal_px: float | None = None) -> Array:
+    """K (3, 3), up to scale, of features that are `stride` times smaller than the image they were made of.
+
+    What it projects has the depth (the third number, m) at which a camera of `focal_px` would see it as
+    large, so that a network knows cameras of any focal length; None: of its own."""
+    alike = 1.0 if focal_px is None else focal_px / K[1, 1]
+    small: Array = alike * np.diag([1 / stride, 1 / stride, 1.0]) @ K
     return small
 
 

@@ -148,7 +148,7 @@ class Perception:
         self._lap("image")
         self._encodes(self._run, "camera", self._camera)
         self._lap("camera_encode")
-        K = feature_intrinsics(K, spec.stride)
+        K = feature_intrinsics(K, spec.stride, spec.focal_px)
         P = (K @ camera.T_camera_ego[:3]).astype(np.float32)
         seen = ImageFeatures(self._device.clone(self._camera.outputs["features"][0]), K, P)
         if self._in_step:  # a camera that the lidar triggers: the next answer will be the same

@@ -25,7 +25,8 @@ from fusion_rt.rig import Camera, Gnss, Imu, Lidar, Pose, Rig
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
-K = np.array([[371.8, 0.0, 314.1], [0.0, 371.8, 89.1], [0.0, 0.0, 1.0]])
+WIDTH, HEIGHT = 960, 288  # as driving-s wants images
+K = np.array([[557.7, 0.0, 471.2], [0.0, 557.7, 133.7], [0.0, 0.0, 1.0]])
 
 
 # Tests here kill processes that share memory, or look for what dead ones left: not beside each other.
@@ -101,8 +102,8 @@ def rig() -> Rig:
     return Rig(
         cameras={
             "camera": Camera(
-                width=640,
-                height=192,
+                width=WIDTH,
+                height=HEIGHT,
                 K=tuple(map(tuple, K.tolist())),
                 pose=Pose(translation=(0.27, 0.06, 1.65), rpy_deg=(-90.0, 0.0, -90.0)),
             )
@@ -124,11 +125,11 @@ def street(rig: Rig) -> Callable[..., tuple[PointCloud, Image]]:
         boxes = centers[:, None] + rng.uniform(-0.5, 0.5, (6, 120, 3)) * (4.0, 1.8, 1.5)
         seen = centers - (x_m, 0.0, 0.0)
         points = np.concatenate([ground, boxes.reshape(-1, 3) - (x_m, 0, 0)])
-        pixels = np.full((192, 640, 3), 110, np.uint8)
+        pixels = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
         camera = rig.cameras["camera"]
         uvd = (seen @ camera.T_camera_ego[:3, :3].T + camera.T_camera_ego[:3, 3]) @ camera.intrinsics.T
         for u, v, d in uvd[uvd[:, 2] > 2]:
-            r = int(200 / d)
+            r = int(300 / d)
             rows = slice(max(int(v / d) - r, 0), max(int(v / d) + r, 0))
             pixels[rows, max(int(u / d) - r, 0) : max(int(u / d) + r, 0)] = (40, 80, 220)
         height = rig.lidars["lidar"].T_ego_lidar[2, 3]
@@ -141,8 +142,8 @@ def street(rig: Rig) -> Callable[..., tuple[PointCloud, Image]]:
             ring=np.zeros(n, np.uint16),
         ), Image(
             header=Header(sensor_id="camera", frame_id="camera", seq=seq, stamp_ns=stamp_ns),
-            height=192,
-            width=640,
+            height=HEIGHT,
+            width=WIDTH,
             encoding="bgr8",
             data=pixels,
         )
@@ -269,8 +270,8 @@ def surround() -> tuple[Rig, Callable[[int], list[Any]]]:
     pixels = tuple(map(tuple, K.tolist()))
     cameras = {
         f"camera_{yaw}": Camera(
-            width=640,
-            height=192,
+            width=WIDTH,
+            height=HEIGHT,
             K=pixels,
             pose=Pose(translation=(0.3, 0.0, 1.6), rpy_deg=(-90.0, 0.0, yaw - 90.0)),
         )
@@ -287,8 +288,8 @@ def surround() -> tuple[Rig, Callable[[int], list[Any]]]:
         packets: list[Any] = []
         for name in cameras:
             header = Header(sensor_id=name, frame_id=name, seq=k, stamp_ns=stamp_ns)
-            image = rng.integers(0, 256, (192, 640, 3), np.uint8)
-            packets.append(Image(header=header, height=192, width=640, encoding="bgr8", data=image))
+            image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            packets.append(Image(header=header, height=HEIGHT, width=WIDTH, encoding="bgr8", data=image))
         for name, lidar in lidars.items():
             n = 4000
             T = lidar.T_ego_lidar

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fusion_rt.device import CpuDevice
 from fusion_rt.errors import EngineError, MessageError
-from fusion_rt.images import decode_image, network_intrinsics
+from fusion_rt.images import decode_image, feature_intrinsics, network_intrinsics
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion, Sweep, View
@@ -249,9 +249,9 @@ def test_how_to_hold_the_picture_is_ignored(street):
     tiff = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + b"\0\0\0\0"
     exif = b"Exif\0\0" + tiff
     turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
-    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (640, 192, 3)
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (960, 288, 3)
     image = replace(street()[1], encoding="jpeg", data=np.frombuffer(turned, np.uint8))
-    assert decode_image(image).shape == (192, 640, 3)
+    assert decode_image(image).shape == (288, 960, 3)
 
 
 @pytest.mark.parametrize(
@@ -268,11 +268,11 @@ def test_a_damaged_image_is_refused(street, data, message):
 
 def test_an_image_of_another_size_is_refused(perception, street, rig):
     image = street()[1]
-    half = replace(image, height=96, width=320, data=np.ascontiguousarray(image.data[::2, ::2]))
-    with pytest.raises(MessageError, match="image 320x96, the rig says 640x192"):
+    half = replace(image, height=144, width=480, data=np.ascontiguousarray(image.data[::2, ::2]))
+    with pytest.raises(MessageError, match="image 480x144, the rig says 960x288"):
         perception.see(half, rig.cameras["camera"])
     liar = replace(image, encoding="png", data=cv2.imencode(".png", half.data)[1].reshape(-1))
-    with pytest.raises(MessageError, match="decodes to 320x96, its packet says 640x192"):
+    with pytest.raises(MessageError, match="decodes to 480x144, its packet says 960x288"):
         perception.see(liar, rig.cameras["camera"])
 
 
@@ -317,6 +317,20 @@ def test_the_network_s_image(size, cy, expected_cy):
     assert K[1, 1] == pytest.approx(710 * scale)
     assert K[:2, 2] == pytest.approx((320, expected_cy))
     assert K[2].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 3.0])
+def test_a_camera_tells_depths_as_one_of_the_known_focal_length_would(zoom):
+    """What looks as large is told as far away; where it is seen does not change."""
+    K = np.array([[400.0 * zoom, 0, 320], [0, 410 * zoom, 96], [0, 0, 1]])
+    seen = np.array([3.0, -1.0, 30.0])
+    own, told = feature_intrinsics(K, 4) @ seen, feature_intrinsics(K, 4, focal_px=410.0) @ seen
+    assert told[:2] / told[2] == pytest.approx(own[:2] / own[2])
+    assert own[:2] / own[2] == pytest.approx((K @ seen)[:2] / 30 / 4)
+    assert own[2] == 30
+    assert told[2] == pytest.approx(30 / zoom)
+    mirrored = feature_intrinsics(np.diag([-1.0, 1, 1]) @ K, 4, focal_px=410.0) @ seen
+    assert mirrored[2] == pytest.approx(30 / zoom)
 
 
 def test_velocities_are_not_used_where_the_model_cannot_measure_them(model_package, street, sweep_of):

@@ -200,7 +200,7 @@ def test_an_image_of_another_size(make, packets):
     def changed():
         for packet in packets(0, 0.5):
             if isinstance(packet, Image):
-                packet = replace(packet, height=96, data=np.ascontiguousarray(packet.data[::2]))
+                packet = replace(packet, height=144, data=np.ascontiguousarray(packet.data[::2]))
             yield packet
 
     pipeline = make()

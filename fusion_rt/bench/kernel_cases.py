@@ -152,7 +152,7 @@ def _projection(package: ModelPackage, rig: Rig) -> Array:
     """(1, 3, 4) float32: the ego frame (m) -> feature pixels of the rig's first camera."""
     image, camera = package.spec.image, next(iter(rig.cameras.values()))
     K = network_intrinsics(camera, image.width, image.height)
-    P = feature_intrinsics(K, image.stride) @ camera.T_camera_ego[:3]
+    P = feature_intrinsics(K, image.stride, image.focal_px) @ camera.T_camera_ego[:3]
     return P.astype(np.float32)[None]
 
 

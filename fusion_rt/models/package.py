@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 import yaml
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from fusion_rt import config
 from fusion_rt.errors import ConfigError, EngineError
@@ -36,13 +36,15 @@ class GridSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class ImageSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The image the camera encoder wants, RGB; mean and std in 0..255. Its features are `stride`
-    times smaller."""
+    times smaller. focal_px: of the camera whose depths the network knows, those of others are told as its own
+    (`images.feature_intrinsics`); None: it is told depths as they are."""
 
     width: int
     height: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     stride: int
+    focal_px: Annotated[float, Meta(gt=0)] | None = None
 
 
 class TensorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,6 +30,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image_height: int
     image_mean: tuple[float, float, float]  # RGB, 0..255
     image_std: tuple[float, float, float]
+    focal_px: float  # of the camera whose depths the network knows
     camera_stride: int
     pillar_channels: int
     canvas_channels: int
@@ -69,10 +70,11 @@ DRIVING_S = Preset(
     z_min=-1.5,
     z_max=4.5,
     z_levels=(0.4, 1.1, 1.8),
-    image_width=640,
-    image_height=192,
+    image_width=960,
+    image_height=288,
     image_mean=(123.7, 116.3, 103.5),
     image_std=(58.4, 57.1, 57.4),
+    focal_px=372.0,
     camera_stride=4,
     pillar_channels=15,
     canvas_channels=32,

@@ -4,7 +4,7 @@ a scene.
     fusion-rt sim frames --out DIR --scenes 6000 --seed 1 --workers 2
 
 Keys, for k = 0 to the length less one, the newest: points{k} (N, 3) int16 of 4 mm in the ego frame;
-intensity{k} (N,) uint8; image{k} (bytes,) uint8, a JPEG of 640 x 192; boxes{k} (M, 9) float32 x y z l w h yaw
+intensity{k} (N,) uint8; image{k} (bytes,) uint8, a JPEG of 960 x 288; boxes{k} (M, 9) float32 x y z l w h yaw
 vx vy; cls{k} (M,) int8: 0 car, 1 pedestrian, 2 cyclist, -1 ignored; npoints{k} (M,) int32; visible{k} (M,)
 float32, share of the box's outline that the image shows, 0 for what fog or rain hides. And K (3, 3),
 T_camera_ego (4, 4), T_ego{k}_ego{k-1} (4, 4) of all but the oldest, and ego_speed, ego_yaw_rate, ego_accel at
@@ -30,7 +30,7 @@ from fusion_rt.sim.weather import CLEAR, Weather, sample
 from fusion_rt.sim.world import Stage, World
 from fusion_rt.transforms import Array, from_translation_rpy, inverse, transform_points, yaw_of
 
-WIDTH, HEIGHT = 640, 192
+WIDTH, HEIGHT = 960, 288
 CLASSES = {"car": 0, "pedestrian": 1, "cyclist": 2}
 RANGE_M = 75.0  # boxes farther away are left out
 _OPTICAL = from_translation_rpy((0, 0, 0), (-np.pi / 2, 0, -np.pi / 2))  # T_ego_camera's rotation

@@ -112,7 +112,7 @@ def change_image(frame: Frame, rng: Rng) -> Frame:
         found = [outline(box, K, frame.T_camera_ego) for box in frame.boxes]
         image = _light(image, [pixels for pixels in found if pixels is not None], rng)
     if rng.random() < 0.5:
-        K = _misjudged(K, rng)
+        K = _misjudged(K, image.shape[1], rng)
     image = _tone(image, rng)
     if rng.random() < 0.3:
         image = _grain(image, rng)
@@ -129,27 +129,27 @@ def change_image(frame: Frame, rng: Rng) -> Frame:
         h, w = image.shape[:2]
         for _ in range(int(rng.integers(1, 5))):
             y, x = int(rng.integers(h)), int(rng.integers(w))
-            dy, dx = int(rng.integers(8, 50)), int(rng.integers(8, 90))
+            dy, dx = (int(w * rng.uniform(0.012, most)) for most in (0.08, 0.14))
             image[y : y + dy, x : x + dx] = rng.integers(0, 256, 3)
     return replace(frame, image=image, K=K)
 
 
-def _misjudged(K: Array, rng: Rng) -> Array:
-    """A calibration that is a little wrong, or a camera that was a little late: what the image shows lies up
-    to some pixels beside where the lidar has it."""
+def _misjudged(K: Array, width: int, rng: Rng) -> Array:
+    """A calibration that is a little wrong, or a camera that was a little late: what the image, so many pixels
+    wide, shows lies up to some of them beside where the lidar has it."""
     off = np.eye(3)
-    off[:2, 2] = rng.normal(0, 1.5, 2)
+    off[:2, 2] = rng.normal(0, 0.0023 * width, 2)
     off[[0, 1], [0, 1]] = rng.normal(1, 0.004)
     return off @ K
 
 
 def _zoom(image: Array, K: Array, rng: Rng) -> tuple[Array, Array]:
     h, w = image.shape[:2]
-    s = float(rng.uniform(0.92, 1.15))
+    s = float(rng.uniform(0.85, 1.25))
     M = np.array(
         [
-            [s, 0, (1 - s) * w / 2 + rng.uniform(-25, 25)],
-            [0, s, (1 - s) * h / 2 + rng.uniform(-10, 10)],
+            [s, 0, (1 - s) * w / 2 + w * rng.uniform(-0.04, 0.04)],
+            [0, s, (1 - s) * h / 2 + h * rng.uniform(-0.05, 0.05)],
             [0, 0, 1.0],
         ]
     )

@@ -17,7 +17,7 @@ from fusion_rt.train.geometry import head_cell_centres, positions
 from fusion_rt.train.samples import Batch, Inputs, pillar_inputs
 
 BOX = 8  # of the box channels those of the box itself: not its velocity, nor how sure the teacher is
-SHARED = ("classes", "image_width", "image_height", "image_mean", "image_std", "camera_stride")
+SHARED = ("classes", "image_width", "image_height", "image_mean", "image_std", "focal_px", "camera_stride")
 
 
 class Teacher:

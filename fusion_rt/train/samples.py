@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -191,15 +192,26 @@ def _moment(frame: Frame, context: Array, use: Use, preset: Preset) -> _Moment:
     pillars = pillar_inputs(frame.points[:n], frame.intensity[:n], p)
     image = None
     if use.camera:
-        pixels = frame.image[: p.image_height, : p.image_width].astype(np.float32)
-        normalised = (pixels - np.array(p.image_mean, np.float32)) / np.array(p.image_std, np.float32)
+        normalised = (frame.image - np.array(p.image_mean, np.float32)) / np.array(p.image_std, np.float32)
         image = np.ascontiguousarray(normalised.transpose(2, 0, 1))
     return _Moment(pillars, image, feature_projection(frame.K, frame.T_camera_ego, p), context)
 
 
+def fitted(frame: Frame, preset: Preset) -> Frame:
+    """The frame with its image at the network's size: as wide, rows cut off below or black."""
+    width, height = preset.image_width, preset.image_height
+    if frame.image.shape[:2] == (height, width):
+        return frame
+    scale = width / frame.image.shape[1]
+    offset = (scale - 1) / 2  # warpAffine counts pixel centres at integers, K counts them at + 0.5
+    W = np.array([[scale, 0, offset], [0, scale, offset]])
+    image = cv2.warpAffine(frame.image, W, (width, height), flags=cv2.INTER_AREA)
+    return replace(frame, image=image, K=np.diag([scale, scale, 1.0]) @ frame.K)
+
+
 def feature_projection(K: Array, T_camera_ego: Array, preset: Preset) -> Array:
     """(3, 4) float64: ego metres to feature pixels of an image at the network's size."""
-    P: Array = feature_intrinsics(K, preset.camera_stride) @ T_camera_ego[:3]
+    P: Array = feature_intrinsics(K, preset.camera_stride, preset.focal_px) @ T_camera_ego[:3]
     return P
 
 
@@ -214,9 +226,9 @@ def make_sample(
     """One sample, changed at random when `rng` is given.
 
     along: the use at each moment of the scene, oldest first; None: `use` at all of them."""
-    past = scene.past if use.memory else ()
+    past = tuple((fitted(frame, preset), T) for frame, T in scene.past) if use.memory else ()
     *before, use = (use,) * (len(past) + 1) if along is None else along[-len(past) - 1 :]
-    now = scene.now
+    now = fitted(scene.now, preset)
     flip = False
     if rng is not None:
         world, lidar = WorldChange.draw(rng), LidarChange.draw(rng)

@@ -169,6 +169,7 @@ def describe(
             mean=p.image_mean,
             std=p.image_std,
             stride=p.camera_stride,
+            focal_px=p.focal_px,
         ),
         context=CONTEXT,
         box_channels=BOX_CHANNELS,

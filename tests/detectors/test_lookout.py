@@ -19,7 +19,7 @@ from fusion_rt.pipeline import FusionPipeline, PipelineConfig
 from fusion_rt.scenario import locate
 
 OURS = ("car", "pedestrian", "cyclist")
-WHITE = np.full((192, 640, 3), 255, np.uint8)
+WHITE = np.full((288, 960, 3), 255, np.uint8)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_log_that_starts_again_has_no_images_yet(given, street):
 def test_an_image_is_where_its_camera_was(rig, uses):
     """The tracker is told of the camera at the image's own time."""
     lookout = Lookout(uses, rig, classes=OURS, device=CpuDevice(1))
-    lookout.see("camera", np.full((192, 640, 3), 9, np.uint8), bgr=True)
+    lookout.see("camera", np.full((288, 960, 3), 9, np.uint8), bgr=True)
     moved = rig.cameras["camera"].T_camera_ego.copy()
     moved[2, 3] += 1.0
     (seen,), _ = lookout.seen({"camera": moved})

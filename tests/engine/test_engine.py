@@ -14,8 +14,8 @@ from fusion_rt.errors import EngineError
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_buffers_are_fixed_and_named(package, runtime):
     engine = load(package / "camera.onnx", runtime=runtime, precision="f32")
-    assert {n: a.shape for n, a in engine.inputs.items()} == {"image": (1, 3, 192, 640)}
-    assert {n: a.shape for n, a in engine.outputs.items()} == {"features": (1, 48, 160, 32)}
+    assert {n: a.shape for n, a in engine.inputs.items()} == {"image": (1, 3, 288, 960)}
+    assert {n: a.shape for n, a in engine.outputs.items()} == {"features": (1, 72, 240, 32)}
     engine.inputs["image"][...] = 0.5
     before = engine.outputs["features"].ctypes.data
     engine.run()
@@ -97,7 +97,7 @@ def test_a_file_of_the_other_precision(package, runtime):
 
 def test_names_and_shapes_that_differ(package):
     with pytest.raises(
-        EngineError, match=r"inputs are image \(1, 3, 192, 640\), expected picture \(1, 3, 2, 2\)"
+        EngineError, match=r"inputs are image \(1, 3, 288, 960\), expected picture \(1, 3, 2, 2\)"
     ):
         load(package / "camera.onnx", precision="f32", inputs={"picture": (1, 3, 2, 2)})
     with pytest.raises(EngineError, match=r"outputs are features .* export the package again"):
@@ -120,7 +120,7 @@ from fusion_rt import engine
 seen = []
 signal.signal(signal.SIGINT, lambda *_: seen.append(1))
 path = Path(sys.argv[1])
-shapes = {"inputs": {"image": (1, 3, 192, 640)}, "outputs": {"features": (1, 48, 160, 32)}}
+shapes = {"inputs": {"image": (1, 3, 288, 960)}, "outputs": {"features": (1, 72, 240, 32)}}
 loaded = [engine.load(path, runtime="openvino", precision="f32", threads=1, **shapes) for _ in range(2)]
 thread = threading.Thread(target=loaded.clear)  # as the collector does when it runs in another thread
 thread.start()

@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 
 from fusion_rt.sim import camera, look
 from fusion_rt.sim.frame_files import POINT_M, read_scene
-from fusion_rt.sim.frames import RANGE_M, make_scene, weather_of, write_frames
+from fusion_rt.sim.frames import HEIGHT, RANGE_M, WIDTH, make_scene, weather_of, write_frames
 from fusion_rt.sim.raycast import Scene
 from fusion_rt.sim.statistics import points_in_box
 from fusion_rt.sim.weather import CLEAR, Weather
@@ -106,7 +106,7 @@ def test_the_camera_looks_along_the_boxes(scenes):
             uv = uv[:, :2] / uv[:, 2:]
             assert seen[:, 2].min() > 0.3
             assert uv[:, 0].max() > 0
-            assert uv[:, 0].min() < 640
+            assert uv[:, 0].min() < WIDTH
             checked += 1
     assert checked > 3
 
@@ -198,7 +198,7 @@ def test_training_reads_what_is_written(tmp_path, scenes):
     path = tmp_path / "scene.npz"
     np.savez(path, **scenes[2])
     read = read_scene(path)
-    assert read.now.image.shape == (192, 640, 3)
+    assert read.now.image.shape == (HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(read.now.boxes, scenes[2]["boxes1"])
     np.testing.assert_allclose(read.now.points, scenes[2]["points1"] * POINT_M, atol=1e-5)
     np.testing.assert_array_equal(read.T_now_previous, scenes[2]["T_ego1_ego0"])

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fusion_rt.errors import LogError
+from fusion_rt.models.presets import DRIVING_S
 from fusion_rt.sim.frame_files import read_scene
+from fusion_rt.train.samples import fitted
 
 
 def test_units_and_shapes(scene):
@@ -17,6 +21,22 @@ def test_units_and_shapes(scene):
     # What stands still moves back by 0.5 m in ego axes.
     moved = scene.previous.boxes[:, :3] + scene.T_now_previous[:3, 3]
     np.testing.assert_allclose(moved, scene.now.boxes[:, :3], atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [192, 150, 300])
+def test_an_image_of_another_size_is_fitted_with_its_calibration(scene, rows):
+    """Half as wide as the network wants it, and lower or higher: rows are black or cut off."""
+    wide = DRIVING_S.image_width
+    image = np.zeros((rows, wide // 2, 3), np.uint8)
+    image[100:110, 200:220] = 255
+    K = np.array([[350.0, 0, 230], [0, 360, 90], [0, 0, 1]])
+    frame = fitted(replace(scene.now, image=image, K=K), DRIVING_S)
+    assert frame.image.shape == (DRIVING_S.image_height, wide, 3)
+    assert frame.image[202:218, 402:438].min() == 255  # (row, column), twice as far from the corner
+    assert frame.image[:198].max() == frame.image[222:].max() == 0
+    middle = np.linalg.solve(K, [210, 105, 1])
+    assert (frame.K @ middle)[:2] == pytest.approx((420, 210))
+    assert fitted(frame, DRIVING_S) is frame
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "key", "image"])

@@ -23,7 +23,7 @@ from fusion_rt.logs.kitti_object import (
     Label,
     ego_box,
     frame_names,
-    image_box,
+    has_its_middle_in,
     read_frame,
     result_label,
     training_folder,
@@ -45,6 +45,8 @@ NOTES = (
     "Which objects count, and what is ignored (vans, too small, occluded or truncated): as in KITTI's"
     " development kit, boxes in the camera's axes. Its own AP, in the JSON as ap_devkit, is too low below a"
     " hundred objects.",
+    "Detections whose middle lies beside the image are left out: no difficulty counts what it cuts off by more"
+    " than half, and KITTI labels only some of it.",
     "At the working point, detections over half in a DontCare region are neither right nor wrong.",
 )
 
@@ -127,10 +129,11 @@ def evaluate(
 def result_labels(
     detections: Detections, classes: tuple[str, ...], camera: Camera, T_reference_ego: Array
 ) -> list[Label]:
-    """Detections that the image shows as lines of a result file: KITTI labels nothing else."""
+    """Detections whose middle the image shows as lines of a result file: KITTI counts nothing else."""
     lines = (
         result_label(classes[kind].capitalize(), box, float(score), camera, T_reference_ego)
         for kind, box, score in zip(detections.labels, detections.boxes, own_scores(detections))
+        if has_its_middle_in(box, camera)
     )
     return [line for line in lines if line is not None]
 
@@ -139,7 +142,7 @@ def _picture(frame: KittiFrame, camera: Camera, seen: Detections, perception: Pe
     """What reaches the threshold and is in the image, against the labels: those that are too hard even for
     KITTI's hardest class may be found or not."""
     classes, shown = perception.spec.classes, pictures.worth_showing(seen, perception.spec)
-    found = [thing for thing in shown if image_box(thing.box, camera) is not None]
+    found = [thing for thing in shown if has_its_middle_in(thing.box, camera)]
     truth = [
         Thing(
             ego_box(t, frame.T_reference_ego),

@@ -12,7 +12,7 @@ from fusion_rt.errors import LogError
 from fusion_rt.logs.kitti_calibration import object_reference, object_rig, only
 from fusion_rt.logs.kitti_files import EPOCH_NS, image_packet, image_size, sweep_packet
 from fusion_rt.messages import Packet
-from fusion_rt.outlines import outlines
+from fusion_rt.outlines import NEAR_M, outlines
 from fusion_rt.rig import Camera, Rig
 from fusion_rt.transforms import Array, inverse, transform_points, wrap_angle
 
@@ -177,6 +177,15 @@ def image_box(box: Array, camera: Camera) -> tuple[float, float, float, float] |
     boxes = np.asarray(box, np.float64)[None]
     left, top, right, bottom = outlines(boxes, np.zeros(1, bool), camera, camera.T_camera_ego)[0].tolist()
     return None if np.isnan(left) else (left, top, right, bottom)
+
+
+def has_its_middle_in(box: Array, camera: Camera) -> bool:
+    """Whether the middle of a box (7,) of the ego frame is between the left and the right edge of the image.
+
+    KITTI's labels are of what images show, and no difficulty counts what they cut off by more than half (hard:
+    0.5): of the rest some is labelled and some is not."""
+    u, _, depth = camera.intrinsics @ transform_points(camera.T_camera_ego, np.asarray(box[None, :3]))[0]
+    return bool(depth > NEAR_M and 0 <= u < depth * camera.width)
 
 
 def label_line(label: Label) -> str:

@@ -86,7 +86,7 @@ DRIVING_S = Preset(
     refine_widths=(128, 64),
 )
 
-# For a GPU: finer cells, ground all around for cameras all around, six times the arithmetic (9.2 GFLOP an
+# For a GPU: finer cells, ground all around for cameras all around, four times the arithmetic (10.3 GFLOP an
 # answer, 1.7 million parameters).
 DRIVING_M = replace(
     DRIVING_S,

@@ -4,16 +4,26 @@ import shutil
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from fusion_rt.device import CpuDevice
 from fusion_rt.errors import LogError
 from fusion_rt.evaluation import kitti
 from fusion_rt.evaluation.report import render
-from fusion_rt.logs.kitti_object import ego_box, read_frame, read_labels, result_label, write_labels
+from fusion_rt.evaluation.subsets import SUBSETS, detect
+from fusion_rt.logs.kitti_object import (
+    ego_box,
+    image_box,
+    read_frame,
+    read_labels,
+    result_label,
+    write_labels,
+)
 from fusion_rt.metrics.detection import judge
 from fusion_rt.metrics.kitti import DIFFICULTIES, frame_boxes
 from fusion_rt.models.package import ModelPackage
 from fusion_rt.perception import Perception
+from fusion_rt.percepts import Motion
 
 NAMES = ("000002", "000008")
 
@@ -58,6 +68,20 @@ def test_result_files_and_table(folder, perception, tmp_path):
     assert cars.levels[1].tp > 0  # a robust fact: there are cars within 20 m
     assert len(report.rows) == 3 * 3 * 3
     render(report)
+
+
+def test_what_stands_beside_the_image_is_in_no_result(folder, perception):
+    """A box that the image's edge still touches, but whose middle it does not show: never counted, and a false
+    alarm where nobody labelled it."""
+    frame = read_frame(folder, NAMES[0], index=0)
+    camera = frame.rig.cameras["camera"]
+    beside = np.array([[16.0, y, 0.8, 4.0, 1.8, 1.5, 0.0] for y in (14.0, 12.5)], np.float32)
+    assert all(image_box(box, camera) is not None for box in beside)
+    sweeps, views = kitti.see(frame, perception)
+    found = detect(perception, SUBSETS[0], sweeps=sweeps, views=views, motion=Motion())
+    placed = replace(found.where(np.arange(len(found.boxes)) < 2), boxes=beside)
+    lines = kitti.result_labels(placed, perception.spec.classes, camera, frame.T_reference_ego)
+    assert [line.location[0] for line in lines] == pytest.approx([-12.5], abs=0.3)  # camera x is to the right
 
 
 def test_labels_given_back_as_detections_are_perfect(folder, tmp_path):

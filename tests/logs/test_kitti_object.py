@@ -219,3 +219,20 @@ def test_a_label_with_a_number_that_is_none(tmp_path, column):
     (tmp_path / "l.txt").write_text(" ".join(words))
     with pytest.raises(LogError, match=r"l\.txt:1: numbers that are not finite"):
         list(kitti_object.read_labels(tmp_path / "l.txt"))
+
+
+def test_what_is_labelled_has_its_middle_in_the_image(original):
+    """Even what is cut off by 0.88; and what stands beside the image or behind the camera has not."""
+    labelled = 0
+    for frame in kitti_object.frames(original):
+        camera = frame.rig.cameras["camera"]
+        boxes = [
+            kitti_object.ego_box(label, frame.T_reference_ego)
+            for label in frame.labels
+            if label.type != "DontCare"
+        ]
+        assert all(kitti_object.has_its_middle_in(box, camera) for box in boxes)
+        labelled += len(boxes)
+        for x, y in ((10.0, 10.0), (10.0, -10.0), (-10.0, 0.0)):
+            assert not kitti_object.has_its_middle_in(np.array([x, y, 0.8, 4, 2, 1.5, 0.0]), camera)
+    assert labelled > 50

@@ -16,7 +16,7 @@ from fusion_rt.perception import Perception
 
 DAMAGE = {
     "position": ("boxes", 0, 0.6),  # cells of 0.64 m
-    "height": ("boxes", 2, 0.4),
+    "height": ("boxes", 2, 0.6),
     "scores": ("heatmap", 0, -6.0),
 }
 

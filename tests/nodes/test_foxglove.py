@@ -75,8 +75,8 @@ def drive(tmp_path, rig):
     with LogWriter(path, rig) as log:
         for k in range(30):
             log.write(cloud(k))
-            pixels = np.full((192, 640, 3), k, np.uint8)
-            log.write(Image(header=header("camera", k), height=192, width=640, encoding="bgr8", data=pixels))
+            pixels = np.full((288, 960, 3), k, np.uint8)
+            log.write(Image(header=header("camera", k), height=288, width=960, encoding="bgr8", data=pixels))
             log.write(
                 GnssFix(
                     header=header("gnss", k), latitude_deg=49.0, longitude_deg=8.4, altitude_m=115.0,
@@ -202,11 +202,11 @@ def test_a_viewer_sees_a_replay_and_predictions(bus, drive):
     k = (stamp_ns - START_NS) // 100_000_000
     assert np.frombuffer(sweep.data, "<f4", 1)[0] == k
     _, image = seen["/camera"]
-    assert (image.width, image.height, image.encoding) == (640, 192, "bgr8")
+    assert (image.width, image.height, image.encoding) == (960, 288, "bgr8")
     assert seen["/gnss"][1].latitude == 49.0
     assert seen["/imu"][1]["specific_force"] == [0.0, 0.0, 9.8]
     assert {t.child_frame_id for t in seen["/tf"][1].transforms} & {"camera", "lidar", "ego"}
-    assert seen["/camera/calibration"][1].width == 640
+    assert seen["/camera/calibration"][1].width == 960
     assert seen["/prediction"][1]["objects"][0]["label"] == "car"
     (entity,) = seen["/prediction/scene"][1].entities
     assert entity.cubes[0].size.x == pytest.approx(4.2)

@@ -18,7 +18,15 @@ from fusion_rt.errors import ConfigError, LogError, MessageError
 from fusion_rt.evaluation.kitti import result_labels, see
 from fusion_rt.evaluation.report import interval, percent
 from fusion_rt.evaluation.subsets import SUBSETS, detect
-from fusion_rt.logs.kitti_object import KittiFrame, Label, ego_box, frame_names, has_its_middle_in, image_box, read_frame
+from fusion_rt.logs.kitti_object import (
+    KittiFrame,
+    Label,
+    ego_box,
+    frame_names,
+    has_its_middle_in,
+    image_box,
+    read_frame,
+)
 from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.metrics.detection import Level, count_objects, judge, mean_overlap
 from fusion_rt.metrics.kitti import DIFFICULTIES, SHELTER, frame_boxes, share_in
@@ -103,8 +111,8 @@ def read(folder: Path, perception: Perception, skipped: list[str]) -> list[Label
 
 
 def _judged(rows: Array, frame: KittiFrame, classes: Sequence[str]) -> Array:
-    """(n,) bool: rows where the labels would name an object: in the image by half, in no DontCare region, and not at
-    an object of another kind."""
+    """(n,) bool: rows where the labels would name an object: in the image by half, in no DontCare region,
+    and not at an object of another kind."""
     camera, labels = frame.rig.cameras["camera"], frame.labels or ()
     regions = [t.bbox for t in labels if t.type == "DontCare"]
     foreign = [t for t in labels if t.type.lower() not in (*classes, "dontcare")]

@@ -45,8 +45,8 @@ NOTES = (
     "Which objects count, and what is ignored (vans, too small, occluded or truncated): as in KITTI's"
     " development kit, boxes in the camera's axes. Its own AP, in the JSON as ap_devkit, is too low below a"
     " hundred objects.",
-    "Detections whose middle lies beside the image are left out: no difficulty counts what it cuts off by more"
-    " than half, and KITTI labels only some of it.",
+    "Detections whose middle lies beside the image are left out: no difficulty counts what it cuts off by"
+    " more than half, and KITTI labels only some of it.",
     "At the working point, detections over half in a DontCare region are neither right nor wrong.",
 )
 

@@ -182,8 +182,8 @@ def image_box(box: Array, camera: Camera) -> tuple[float, float, float, float] |
 def has_its_middle_in(box: Array, camera: Camera) -> bool:
     """Whether the middle of a box (7,) of the ego frame is between the left and the right edge of the image.
 
-    KITTI's labels are of what images show, and no difficulty counts what they cut off by more than half (hard:
-    0.5): of the rest some is labelled and some is not."""
+    KITTI's labels are of what images show, and no difficulty counts what they cut off by more than half
+    (hard: 0.5): of the rest some is labelled and some is not."""
     u, _, depth = camera.intrinsics @ transform_points(camera.T_camera_ego, np.asarray(box[None, :3]))[0]
     return bool(depth > NEAR_M and 0 <= u < depth * camera.width)
 

@@ -135,8 +135,8 @@ def change_image(frame: Frame, rng: Rng) -> Frame:
 
 
 def _misjudged(K: Array, width: int, rng: Rng) -> Array:
-    """A calibration that is a little wrong, or a camera that was a little late: what the image, so many pixels
-    wide, shows lies up to some of them beside where the lidar has it."""
+    """A calibration that is a little wrong, or a camera that was a little late: what the image shows lies up
+    to a hundredth of its width (px) beside where the lidar has it."""
     off = np.eye(3)
     off[:2, 2] = rng.normal(0, 0.0023 * width, 2)
     off[[0, 1], [0, 1]] = rng.normal(1, 0.004)

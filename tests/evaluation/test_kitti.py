@@ -71,8 +71,8 @@ def test_result_files_and_table(folder, perception, tmp_path):
 
 
 def test_what_stands_beside_the_image_is_in_no_result(folder, perception):
-    """A box that the image's edge still touches, but whose middle it does not show: never counted, and a false
-    alarm where nobody labelled it."""
+    """A box that the image's edge still touches, but whose middle it does not show: never counted, and a
+    false alarm where nobody labelled it."""
     frame = read_frame(folder, NAMES[0], index=0)
     camera = frame.rig.cameras["camera"]
     beside = np.array([[16.0, y, 0.8, 4.0, 1.8, 1.5, 0.0] for y in (14.0, 12.5)], np.float32)

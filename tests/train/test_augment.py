@@ -76,7 +76,8 @@ def test_a_calibration_is_wrong_by_some_pixels_at_most(frame):
     off = [
         (
             project(
-                replace(frame, K=augment._misjudged(frame.K, 640, np.random.default_rng(seed))), frame.boxes[:, :3]
+                replace(frame, K=augment._misjudged(frame.K, 640, np.random.default_rng(seed))),
+                frame.boxes[:, :3],
             )
             - middles
         )[shown]

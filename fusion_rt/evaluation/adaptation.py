@@ -18,15 +18,7 @@ from fusion_rt.errors import ConfigError, LogError, MessageError
 from fusion_rt.evaluation.kitti import result_labels, see
 from fusion_rt.evaluation.report import interval, percent
 from fusion_rt.evaluation.subsets import SUBSETS, detect
-from fusion_rt.logs.kitti_object import (
-    KittiFrame,
-    Label,
-    ego_box,
-    frame_names,
-    has_its_middle_in,
-    image_box,
-    read_frame,
-)
+from fusion_rt.logs.kitti_object import KittiFrame, Label, counted_box, ego_box, frame_names, read_frame
 from fusion_rt.metrics.boxes import bev_iou
 from fusion_rt.metrics.detection import Level, count_objects, judge, mean_overlap
 from fusion_rt.metrics.kitti import DIFFICULTIES, SHELTER, frame_boxes, share_in
@@ -118,7 +110,7 @@ def _judged(rows: Array, frame: KittiFrame, classes: Sequence[str]) -> Array:
     foreign = [t for t in labels if t.type.lower() not in (*classes, "dontcare")]
     others = np.array([ego_box(t, frame.T_reference_ego) for t in foreign]).reshape(-1, 7)
     touching = bev_iou(rows[:, :7], others).max(1, initial=0) > TOUCHING
-    shown = [image_box(row[:7], camera) if has_its_middle_in(row, camera) else None for row in rows]
+    shown = [counted_box(row[:7], camera) for row in rows]
     told = [box is not None and all(share_in(box, r) <= SHELTER for r in regions) for box in shown]
     judged: Array = np.array(told, bool) & ~touching
     return judged

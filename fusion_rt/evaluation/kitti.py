@@ -21,6 +21,7 @@ from fusion_rt.logs.kitti_calibration import object_rig
 from fusion_rt.logs.kitti_object import (
     KittiFrame,
     Label,
+    counted_box,
     ego_box,
     frame_names,
     has_its_middle_in,
@@ -142,7 +143,7 @@ def _picture(frame: KittiFrame, camera: Camera, seen: Detections, perception: Pe
     """What reaches the threshold and is in the image, against the labels: those that are too hard even for
     KITTI's hardest class may be found or not."""
     classes, shown = perception.spec.classes, pictures.worth_showing(seen, perception.spec)
-    found = [thing for thing in shown if has_its_middle_in(thing.box, camera)]
+    found = [thing for thing in shown if counted_box(thing.box, camera) is not None]
     truth = [
         Thing(
             ego_box(t, frame.T_reference_ego),

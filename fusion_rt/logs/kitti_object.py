@@ -188,6 +188,11 @@ def has_its_middle_in(box: Array, camera: Camera) -> bool:
     return bool(depth > NEAR_M and 0 <= u < depth * camera.width)
 
 
+def counted_box(box: Array, camera: Camera) -> tuple[float, float, float, float] | None:
+    """`image_box` of what KITTI may count; None also where `has_its_middle_in` says no."""
+    return image_box(box, camera) if has_its_middle_in(box, camera) else None
+
+
 def label_line(label: Label) -> str:
     """KITTI's columns, two decimals as in the originals, four for the score."""
     numbers = (*label.bbox, *label.size, *label.location, label.rotation_y)

@@ -153,10 +153,16 @@ def _zoom(image: Array, K: Array, rng: Rng) -> tuple[Array, Array]:
             [0, 0, 1.0],
         ]
     )
-    # warpAffine counts pixel centres at integers, K counts them at + 0.5.
+    return warped(image, M, w, h), M @ K
+
+
+def warped(image: Array, M: Array, width: int, height: int) -> Array:
+    """An image of that size (px) that shows at M @ (u, v, 1) what the given one shows at u, v; black where
+    that shows nothing."""
+    # warpAffine counts pixel centres at integers, M counts them at + 0.5 as K does.
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
     W = np.linalg.inv(half) @ M @ half
-    return cv2.warpAffine(image, W[:2], (w, h), flags=cv2.INTER_LINEAR), M @ K
+    return cv2.warpAffine(image, W[:2], (width, height), flags=cv2.INTER_LINEAR)
 
 
 def _light(image: Array, outlines: list[Pixels], rng: Rng) -> Array:

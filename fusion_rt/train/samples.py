@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +17,14 @@ from fusion_rt.errors import LogError
 from fusion_rt.images import feature_intrinsics
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import Frame, Scene, read_scene
-from fusion_rt.train.augment import LidarChange, WorldChange, change_image, change_lidar, change_world
+from fusion_rt.train.augment import (
+    LidarChange,
+    WorldChange,
+    change_image,
+    change_lidar,
+    change_world,
+    warped,
+)
 from fusion_rt.train.image_targets import ImageTargets, image_targets
 from fusion_rt.train.paste import paste
 from fusion_rt.train.targets import Targets, make_targets
@@ -203,10 +209,8 @@ def fitted(frame: Frame, preset: Preset) -> Frame:
     if frame.image.shape[:2] == (height, width):
         return frame
     scale = width / frame.image.shape[1]
-    offset = (scale - 1) / 2  # warpAffine counts pixel centres at integers, K counts them at + 0.5
-    W = np.array([[scale, 0, offset], [0, scale, offset]])
-    image = cv2.warpAffine(frame.image, W, (width, height), flags=cv2.INTER_AREA)
-    return replace(frame, image=image, K=np.diag([scale, scale, 1.0]) @ frame.K)
+    M = np.diag([scale, scale, 1.0])
+    return replace(frame, image=warped(frame.image, M, width, height), K=M @ frame.K)
 
 
 def feature_projection(K: Array, T_camera_ego: Array, preset: Preset) -> Array:

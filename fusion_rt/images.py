@@ -55,11 +55,13 @@ def feature_intrinsics(K: Array, stride: int, focal_px: float | None = None) -> 
     return small
 
 
-def network_intrinsics(camera: Camera, width: int, height: int) -> Array:
-    """K (3, 3) of the network's image: the camera's scaled to its width, the rows chosen so that the horizon
-    of a level camera is not below the middle; wide images lose sky and bonnet, none is stretched."""
-    scale = width / camera.width
-    K = np.diag([scale, scale, 1.0]) @ camera.intrinsics
-    spare = max(camera.height * scale - height, 0.0)
-    K[1, 2] -= min(max(K[1, 2] - height / 2, 0.0), spare)
-    return K
+def network_intrinsics(K: Array, size: tuple[int, int], into: tuple[int, int]) -> Array:
+    """K (3, 3) of the network's image of size `into` (width, height; px), cut from one of K and `size`:
+    scaled to its width, the rows chosen so that the horizon of a level camera is not below the middle; high
+    images lose sky and bonnet, none is stretched."""
+    (width, height), (narrow, low) = size, into
+    scale = narrow / width
+    small: Array = np.diag([scale, scale, 1.0]) @ K
+    spare = max(height * scale - low, 0.0)
+    small[1, 2] -= min(max(small[1, 2] - low / 2, 0.0), spare)
+    return small

@@ -311,7 +311,7 @@ def test_the_network_s_image(size, cy, expected_cy):
     camera = Camera(
         width=width, height=height, K=((700.0, 0, width / 2), (0, 710.0, cy), (0, 0, 1)), pose=Pose()
     )
-    K = network_intrinsics(camera, 640, 192)
+    K = network_intrinsics(camera.intrinsics, size, (640, 192))
     scale = 640 / width
     assert K[0, 0] == pytest.approx(700 * scale)
     assert K[1, 1] == pytest.approx(710 * scale)

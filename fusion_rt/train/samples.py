@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fusion_rt.errors import LogError
-from fusion_rt.images import feature_intrinsics
+from fusion_rt.images import feature_intrinsics, network_intrinsics
 from fusion_rt.models.presets import Preset
 from fusion_rt.sim.frame_files import Frame, Scene, read_scene
 from fusion_rt.train.augment import (
@@ -204,13 +204,12 @@ def _moment(frame: Frame, context: Array, use: Use, preset: Preset) -> _Moment:
 
 
 def fitted(frame: Frame, preset: Preset) -> Frame:
-    """The frame with its image at the network's size: as wide, rows cut off below or black."""
-    width, height = preset.image_width, preset.image_height
-    if frame.image.shape[:2] == (height, width):
+    """The frame with its image at the network's size, rows cut off as the runtime does it or black."""
+    (height, width), into = frame.image.shape[:2], (preset.image_width, preset.image_height)
+    if (width, height) == into:
         return frame
-    scale = width / frame.image.shape[1]
-    M = np.diag([scale, scale, 1.0])
-    return replace(frame, image=warped(frame.image, M, width, height), K=M @ frame.K)
+    K = network_intrinsics(frame.K, (width, height), into)
+    return replace(frame, image=warped(frame.image, K @ np.linalg.inv(frame.K), *into), K=K)
 
 
 def feature_projection(K: Array, T_camera_ego: Array, preset: Preset) -> Array:

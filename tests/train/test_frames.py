@@ -23,19 +23,23 @@ def test_units_and_shapes(scene):
     np.testing.assert_allclose(moved, scene.now.boxes[:, :3], atol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [192, 150, 300])
-def test_an_image_of_another_size_is_fitted_with_its_calibration(scene, rows):
-    """Half as wide as the network wants it, and lower or higher: rows are black or cut off."""
+@pytest.mark.parametrize(
+    ("rows", "horizon", "cut"), [(192, 90, 36), (130, 90, 0), (300, 90, 36), (300, 75, 6), (300, 60, 0)]
+)
+def test_an_image_of_another_size_is_fitted_with_its_calibration(scene, rows, horizon, cut):
+    """Half as wide as the network wants it, and lower or higher: rows are black or cut off, above where the
+    horizon would be below the middle."""
     wide = DRIVING_S.image_width
     image = np.zeros((rows, wide // 2, 3), np.uint8)
     image[100:110, 200:220] = 255
-    K = np.array([[350.0, 0, 230], [0, 360, 90], [0, 0, 1]])
+    K = np.array([[350.0, 0, 230], [0, 360, horizon], [0, 0, 1]])
     frame = fitted(replace(scene.now, image=image, K=K), DRIVING_S)
     assert frame.image.shape == (DRIVING_S.image_height, wide, 3)
-    assert frame.image[202:218, 402:438].min() == 255  # (row, column), twice as far from the corner
-    assert frame.image[:198].max() == frame.image[222:].max() == 0
+    shown = np.roll(frame.image, cut, axis=0)
+    assert shown[202:218, 402:438].min() == 255  # (row, column), twice as far from the corner
+    assert shown[:198].max() == shown[222:].max() == 0
     middle = np.linalg.solve(K, [210, 105, 1])
-    assert (frame.K @ middle)[:2] == pytest.approx((420, 210))
+    assert (frame.K @ middle)[:2] == pytest.approx((420, 210 - cut))
     assert fitted(frame, DRIVING_S) is frame
 
 

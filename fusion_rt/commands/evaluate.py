@@ -25,6 +25,7 @@ from fusion_rt.commands.common import (
 )
 from fusion_rt.commands.reports import Engine, Judged
 from fusion_rt.errors import LogError
+from fusion_rt.models.package import PRECISIONS
 
 evaluations = typer.Typer(
     help="Judge accuracy by the field's own definitions; alone: on simulated worlds that training never saw.",
@@ -33,6 +34,10 @@ evaluations = typer.Typer(
 
 Draw = Annotated[
     Path | None, typer.Option(help="Write a picture of every frame there: found, missed, false.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(help="Tell the gain over another model, or over another precision of this one: f32, ..."),
 ]
 SCENES, SUITE_SCENES, SEED = 60, 100, 1001
 DRIVE_SEED = 1001  # of the first streets from SEED on with a crowd and cyclists along the way
@@ -120,6 +125,7 @@ def sim(
         bool,
         typer.Option("--disturbed", help="Also in fog, in rain, in the dark, with parts of the lidar lost."),
     ] = False,
+    against: Against = None,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
@@ -128,10 +134,17 @@ def sim(
     """Simulated worlds: each is driven through for two frames, with each set of sensors.
 
     fusion-rt eval sim --scenes 200 --frames out/heldout
+
+    fusion-rt eval sim --scenes 300 --seed 4004 --against f32
     """
     engine = Engine(model, runtime, precision)
-    judge = reports.disturbed_worlds if disturbed else reports.worlds
-    _show(judge(engine, scenes=scenes, seed=seed, frames=frames, draw=draw), json)
+    if disturbed:
+        if against is not None:
+            raise typer.BadParameter("--against does not go with --disturbed: ask for one after the other")
+        _show(reports.disturbed_worlds(engine, scenes=scenes, seed=seed, frames=frames, draw=draw), json)
+        return
+    other = _other(engine, against)
+    _show(reports.worlds(engine, scenes=scenes, seed=seed, frames=frames, draw=draw, against=other), json)
 
 
 @evaluations.command()
@@ -215,6 +228,7 @@ def kitti(
         Path | None,
         typer.Option(help="A folder of `fusion-rt model add`: more rows, with what that detector says."),
     ] = None,
+    against: Against = None,
     model: Model = "driving-s",
     runtime: Runtime = "openvino",
     precision: Precision = None,
@@ -225,7 +239,10 @@ def kitti(
     fusion-rt eval kitti kitti/training --out results
     """
     engine = Engine(model, runtime, precision)
-    _show(reports.kitti_frames(engine, folder, out=out, draw=draw, detector=detector), json)
+    judged = reports.kitti_frames(
+        engine, folder, out=out, draw=draw, detector=detector, against=_other(engine, against)
+    )
+    _show(judged, json)
 
 
 @evaluations.command()
@@ -310,6 +327,15 @@ def _only(folder: Path, pattern: str) -> Path:
     if len(found) != 1:
         raise LogError(f"{folder}: {len(found)} folders {pattern}, expected one")
     return found[0]
+
+
+def _other(engine: Engine, against: str | None) -> Engine | None:
+    """Another precision of the same model, or another model in the same precision."""
+    if against is None:
+        return None
+    if against in PRECISIONS:
+        return engine._replace(precision=against)
+    return engine._replace(model=against)
 
 
 def _show(judged: Judged, json: bool) -> None:

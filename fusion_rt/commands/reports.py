@@ -49,16 +49,25 @@ class Engine(NamedTuple):
 
 
 def worlds(
-    engine: Engine, *, scenes: int, seed: int, frames: Path | None, draw: Path | None = None
+    engine: Engine,
+    *,
+    scenes: int,
+    seed: int,
+    frames: Path | None,
+    draw: Path | None = None,
+    against: Engine | None = None,
 ) -> Judged:
-    """Simulated worlds, of which `frames` keeps the scenes where it is given."""
+    """Simulated worlds, of which `frames` keeps the scenes where it is given; against: another model that
+    looks, too."""
     from fusion_rt.evaluation import simulated
     from fusion_rt.evaluation.report import render
 
     looking = perception(engine)
+    other = _other(against, looking)
     source = f"{scenes} simulated worlds of seed {seed}"
     with simulated_worlds(scenes, seed, frames) as paths, progress("looking") as advance:
-        return Judged(simulated.evaluate(paths, looking, source=source, draw=draw, advance=advance), render)
+        report = simulated.evaluate(paths, looking, source=source, draw=draw, against=other, advance=advance)
+    return Judged(report, render)
 
 
 def disturbed_worlds(
@@ -113,18 +122,22 @@ def kitti_frames(
     out: Path | None,
     draw: Path | None = None,
     detector: Path | None = None,
+    against: Engine | None = None,
 ) -> Judged:
-    """A folder in the layout of KITTI's object benchmark; detector: a folder of `fusion-rt model add`."""
+    """A folder in the layout of KITTI's object benchmark; detector: a folder of `fusion-rt model add`;
+    against: another model that looks, too."""
     from fusion_rt.detectors import folder as detectors
     from fusion_rt.device import CpuDevice
     from fusion_rt.evaluation import kitti
     from fusion_rt.evaluation.report import render
 
     looking = perception(engine)
-    classes = looking.spec.classes
+    classes, other = looking.spec.classes, _other(against, looking)
     beside = None if detector is None else detectors.load(detector, classes=classes, device=CpuDevice())
     with progress("looking") as advance:
-        report = kitti.evaluate(folder, looking, detector=beside, out=out, draw=draw, advance=advance)
+        report = kitti.evaluate(
+            folder, looking, detector=beside, out=out, draw=draw, against=other, advance=advance
+        )
     return Judged(report, render)
 
 
@@ -162,6 +175,21 @@ def explanation(engine: Engine, log: Path, *, at_s: float | None, draw: Path | N
         return Judged(
             explain.explain(log, engine.pipeline, at_s=at_s, draw=draw, advance=advance), explain.render
         )
+
+
+def _other(against: Engine | None, looking: Perception) -> Perception | None:
+    """Raises ConfigError where it tells other classes."""
+    from fusion_rt.errors import ConfigError
+
+    if against is None:
+        return None
+    other = perception(against)
+    if other.spec.classes != looking.spec.classes:
+        raise ConfigError(
+            f"{against.model} tells {', '.join(other.spec.classes)}, {looking.package.identity}"
+            f" {', '.join(looking.spec.classes)}: only models of the same classes can be compared"
+        )
+    return other
 
 
 def perception(engine: Engine) -> Perception:

@@ -11,7 +11,7 @@ import numpy as np
 from fusion_rt.detectors.image_detector import ImageDetector
 from fusion_rt.detectors.point_detector import PointDetector
 from fusion_rt.errors import LogError, MessageError
-from fusion_rt.evaluation import pictures, report
+from fusion_rt.evaluation import gains, pictures, report
 from fusion_rt.evaluation.late_fusion import LateFusion
 from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, Report
@@ -40,9 +40,11 @@ from fusion_rt.tracking.detections import Detections
 from fusion_rt.transforms import Array, transform_points
 
 SIZE = (1242, 375)  # of most of KITTI's images, px: what bounds the 2D boxes of a frame without one
+MODERATE = DIFFICULTIES[1]
 NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
+    gains.NOTE,
     "Which objects count, and what is ignored (vans, too small, occluded or truncated): as in KITTI's"
     " development kit, boxes in the camera's axes. Its own AP, in the JSON as ap_devkit, is too low below a"
     " hundred objects.",
@@ -59,11 +61,13 @@ def evaluate(
     detector: ImageDetector | PointDetector | None = None,
     out: Path | None = None,
     draw: Path | None = None,
+    against: Perception | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Looks at every frame with each subset of its sensors.
 
-    detector: looks, too; one more set of rows is lidar+camera with what it says.
+    detector: looks, too; one more set of rows is lidar+camera with what it says. against: another model of
+    the same classes, or another precision, that looks with all sensors.
     draw: pictures NAME.png there, of what all its sensors find. out: result files NAME.txt of lidar+camera
     there, those of the others in lidar/, camera/, ...; one for each frame that has the sensors, empty where
     nothing was found. A damaged frame is reported and left out.
@@ -76,6 +80,7 @@ def evaluate(
     cases: dict[Case, list[FrameBoxes]] = {
         Case(name, label, d.name): [] for name in subsets for label in classes for d in DIFFICULTIES
     }
+    theirs: dict[Case, list[FrameBoxes]] = {Case(gains.OTHER, label, MODERATE.name): [] for label in classes}
     detections: dict[str, int] = {}
     places = {} if out is None else _result_folders(out, subsets)
     used = 0
@@ -110,6 +115,12 @@ def evaluate(
                     for d in DIFFICULTIES:
                         boxes = frame_boxes(frame.labels, found, label=label, difficulty=d)
                         cases[Case(subset, label, d.name)].append(boxes)
+        if against is not None and frame.labels is not None and SUBSETS[0].name in looks:
+            sweeps, views = see(frame, against)
+            seen = detect(against, SUBSETS[0], sweeps=sweeps, views=views, motion=Motion())
+            found = result_labels(seen, classes, camera, frame.T_reference_ego)
+            for case, boxes_of in theirs.items():
+                boxes_of.append(frame_boxes(frame.labels, found, label=case.label, difficulty=MODERATE))
         advance(index + 1, len(names))
     if not used:
         raise LogError(f"{folder}: no frame can be used; the first problem: {(skipped or ['no frames'])[0]}")
@@ -124,6 +135,8 @@ def evaluate(
         notes=NOTES if judged else ("No labels: nothing to compare with.",),
         skipped=tuple(skipped),
         results=None if out is None else str(out),
+        gains=report.gains(cases | theirs, classes, MODERATE.name),
+        against=None if against is None else report.looker(against),
     )
 
 

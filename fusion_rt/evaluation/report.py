@@ -9,9 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fusion_rt.evaluation import gains as gaining
+from fusion_rt.evaluation.gains import OTHER, Gain
 from fusion_rt.evaluation.in_view import InViewRow
 from fusion_rt.metrics.centre_distance import CentreScores
-from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Level, count_objects, judge
+from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Level, ap_gains, count_objects, judge
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Perception
 
@@ -54,6 +56,8 @@ class Report(Struct, frozen=True, kw_only=True):
     rows        empty where nothing is labelled
     centres     the same by the distance between centres, where objects have velocities
     in_view     how many are found of those that the image shows more or less of, where that is known
+    gains       what the camera adds to the lidar, and the model to the other one
+    against     that other model and its engine, where there is one
     notes       what the numbers mean
     skipped     frames, or parts of them, that could not be used, and why
     results     folder of the result files, where they were asked for
@@ -70,6 +74,8 @@ class Report(Struct, frozen=True, kw_only=True):
     results: str | None = None
     centres: tuple[CentreRow, ...] = ()
     in_view: tuple[InViewRow, ...] = ()
+    gains: tuple[Gain, ...] = ()
+    against: str | None = None
 
 
 COUNTED = (
@@ -111,15 +117,38 @@ def rows(cases: Mapping[Case, Sequence[FrameBoxes]], perception: Perception) -> 
     )
 
 
+def looker(perception: Perception) -> str:
+    """What looks, and by which runtime and precision."""
+    return f"{perception.package.identity}, {perception.engine_identity}"
+
+
+def gains(
+    cases: Mapping[Case, Sequence[FrameBoxes]], classes: Sequence[str], difficulty: str
+) -> tuple[Gain, ...]:
+    """What the camera adds to the lidar in the cases of a difficulty, and how much better lidar and camera do
+    than with the other model, where that looked, too."""
+    pairs = [("lidar+camera", less, label) for less in ("lidar", OTHER) for label in classes]
+    return tuple(
+        Gain(label=label, more=more, less=less, levels=ap_gains(frames, others, label=label))
+        for more, less, label in pairs
+        if (frames := cases.get(Case(more, label, difficulty)))
+        and len(others := cases.get(Case(less, label, difficulty), ())) == len(frames)
+    )
+
+
 def render(report: Report) -> RenderableType:
     """For a terminal."""
     head = f"{report.source}: {report.frames} frames; {report.model}, {report.engine}"
     found = ", ".join(f"{n} with {sensors}" for sensors, n in report.detections.items())
     parts: list[RenderableType] = [Text(head), Text(f"boxes of any score: {found or 'none'}")]
+    if report.against is not None:
+        parts.append(Text(f"{OTHER}: {report.against}"))
     if report.results is not None:
         parts.append(Text(f"result files in KITTI's format: {report.results}"))
     if report.rows:
         parts += ["", _table(report.rows), ""]
+    if report.gains:
+        parts += [gaining.table(report.gains), ""]
     if report.centres:
         parts += [_centre_table(report.centres), ""]
     if report.in_view:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fusion_rt.errors import LogError
-from fusion_rt.evaluation import pictures, report
+from fusion_rt.evaluation import gains, pictures, report
 from fusion_rt.evaluation.in_view import InViewRow, by_share
 from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, CentreRow, Report
@@ -31,6 +31,7 @@ DIFFICULTY = "all"
 NOTES = (
     report.COUNTED,
     report.WORKING_POINT,
+    gains.NOTE,
     report.CENTRES,
     report.IN_VIEW,
     f"all: objects with {MIN_POINTS} lidar points or more, or {MIN_VISIBLE:.0%} or more of their outline in"
@@ -70,17 +71,20 @@ def evaluate(
     *,
     source: str,
     draw: Path | None = None,
+    against: Perception | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Looks at every scene with each subset of its sensors. A damaged file is reported and left out.
 
-    draw: pictures NAME.jpg there, of what lidar and camera find.
+    draw: pictures NAME.jpg there, of what lidar and camera find. against: another model of the same classes,
+    or another precision, that looks with all sensors.
 
     Raises LogError where no scene can be used."""
     classes = perception.spec.classes
     cases: dict[Case, list[FrameBoxes]] = {
         Case(s.name, label, DIFFICULTY): [] for s in SUBSETS for label in classes
     }
+    theirs: dict[Case, list[FrameBoxes]] = {Case(gains.OTHER, label, DIFFICULTY): [] for label in classes}
     moments: dict[tuple[str, str], list[Moment]] = {(s.name, k): [] for s in SUBSETS for k in classes}
     visible: dict[str, list[Array]] = {label: [] for label in classes}
     detections = {subset.name: 0 for subset in SUBSETS}
@@ -102,6 +106,10 @@ def evaluate(
                 boxes = frame_boxes(scene.now, found, k, label)
                 cases[Case(subset.name, label, DIFFICULTY)].append(boxes)
                 moments[subset.name, label].append(moment(scene.now, found, k, label))
+        if against is not None:
+            _, found = next(look(scene, against))
+            for k, label in enumerate(classes):
+                theirs[Case(gains.OTHER, label, DIFFICULTY)].append(frame_boxes(scene.now, found, k, label))
         advance(index + 1, len(paths))
     if len(skipped) == len(paths):
         raise LogError(f"{source}: no scene can be used; the first problem: {(skipped or ['no scenes'])[0]}")
@@ -131,6 +139,8 @@ def evaluate(
             )
             for case, frames in cases.items()
         ),
+        gains=report.gains(cases | theirs, classes, DIFFICULTY),
+        against=None if against is None else report.looker(against),
     )
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from fusion_rt.metrics.average_precision import Curve, average_precision, devkit_average_precision
 from fusion_rt.metrics.boxes import overlaps
 from fusion_rt.metrics.calibration import expected_calibration_error
-from fusion_rt.metrics.matching import FN, FP, SHELTERED, TP, FrameBoxes, match
+from fusion_rt.metrics.matching import FN, FP, SHELTERED, TP, FrameBoxes, Outcome, match
 from fusion_rt.transforms import Array
 
 # Intersection over union from which a detection is the object, strict and loose.
@@ -19,8 +19,8 @@ RESAMPLES, SEED = 400, 0
 
 
 class Estimate(Struct, frozen=True):
-    """A share, 0..1, and the middle 95 % of what other frames drawn from the same ones would give; None where
-    there was nothing to divide by."""
+    """A share, 0..1, or a difference of two, and the middle 95 % of what other frames drawn from the same
+    ones would give; None where there was nothing to divide by."""
 
     value: float | None
     low: float | None = None
@@ -65,6 +65,23 @@ def judge(frames: Sequence[FrameBoxes], *, label: str, threshold: float) -> tupl
     )
 
 
+def ap_gains(more: Sequence[FrameBoxes], less: Sequence[FrameBoxes], *, label: str) -> tuple[Estimate, ...]:
+    """How much larger the AP of `more` is than that of `less`, -1..1: BEV strict and loose, then 3D strict
+    and loose. Both looked at the same frames, and whenever frames are drawn again both are judged on the same
+    ones: what is hard for both widens the interval of either AP and not that of their difference."""
+    weights = resamples(len(more))
+    pairs = [[overlaps(f.truth, f.found) for f in frames] for frames in (more, less)]
+    gains = []
+    for space in (0, 1):
+        for min_overlap in MIN_OVERLAPS.get(label, (0.5, 0.25)):
+            (value, drawn), (base, base_drawn) = (
+                _aps([match(f, p[space], min_overlap) for f, p in zip(frames, pair)], weights)
+                for frames, pair in zip((more, less), pairs)
+            )
+            gains.append(_estimate(_minus(value, base), [_minus(a, b) for a, b in zip(drawn, base_drawn)]))
+    return tuple(gains)
+
+
 def count_objects(frames: Sequence[FrameBoxes]) -> int:
     """Objects that count."""
     return sum(int((~f.truth_ignored).sum()) for f in frames)
@@ -97,13 +114,6 @@ def _level(
 ) -> Level:
     outcomes = [match(f, p, min_overlap) for f, p in zip(frames, pairs)]
     curve = Curve(outcomes)
-    objects = np.array([o.objects for o in outcomes], np.int64)
-
-    def ap(w: Array | None = None) -> float | None:
-        if (objects if w is None else objects * w).sum() == 0:
-            return None
-        return average_precision(curve.totals(w))
-
     judged = np.concatenate([np.zeros((0, 2)), *(o.judged for o in outcomes)])
     counts = curve.at(threshold)
     counts[:, FP] -= counts[:, SHELTERED]
@@ -111,7 +121,7 @@ def _level(
     return Level(
         space=space,
         min_overlap=min_overlap,
-        ap=_estimate(ap(), [ap(w) for w in weights]),
+        ap=_estimate(*_aps(outcomes, weights)),
         ap_devkit=devkit_average_precision(curve, outcomes),
         precision=_share(total, drawn, _precision),
         recall=_share(total, drawn, _recall),
@@ -122,6 +132,21 @@ def _level(
         sheltered=int(total[SHELTERED]),
         ece=expected_calibration_error(*judged[judged[:, 0] >= threshold].T),
     )
+
+
+def _aps(outcomes: Sequence[Outcome], weights: Array) -> tuple[float | None, list[float | None]]:
+    """Average precision, and that of each draw of the frames."""
+    curve = Curve(outcomes)
+    objects = np.array([o.objects for o in outcomes], np.int64)
+
+    def ap(w: Array) -> float | None:
+        return average_precision(curve.totals(w)) if (objects * w).sum() else None
+
+    return ap(np.ones(len(outcomes), np.int64)), [ap(w) for w in weights]
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
 
 
 def _precision(n: Array) -> float | None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -6,7 +7,8 @@ from typer.testing import CliRunner
 
 from fusion_rt.cli import app
 from fusion_rt.commands import evaluate
-from fusion_rt.errors import LogError
+from fusion_rt.errors import ConfigError, LogError
+from fusion_rt.models.package import ModelPackage
 from fusion_rt.scenario import locate
 
 runner = CliRunner()
@@ -23,6 +25,34 @@ def test_simulated_worlds_as_json(tmp_path):
     assert "pedestrian" in table.stdout
     assert "lidar+camera" in table.stdout
     assert len(list((tmp_path / "drawn").glob("1001_*.jpg"))) == 2
+
+
+def test_against_another_precision_or_model(tmp_path):
+    arguments = ["eval", "sim", "--scenes", "1", "--frames", str(tmp_path / "worlds")]
+    done = runner.invoke(app, [*arguments, "--against", "f32", "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert "f32" in report["against"]
+    assert [gain["less"] for gain in report["gains"]] == ["lidar"] * 3 + ["the other"] * 3
+    table = runner.invoke(app, [*arguments, "--against", "driving-s"]).stdout
+    assert "the other: driving-s-" in table
+    assert "+0.0 [+0.0 +0.0]" in table
+    for wrong in ("driving-x", "f31"):
+        refused = runner.invoke(app, [*arguments, "--against", wrong])
+        assert isinstance(refused.exception, ConfigError)
+        assert wrong in str(refused.exception)
+    assert runner.invoke(app, [*arguments, "--against", "f32", "--disturbed"]).exit_code == 2
+
+
+def test_a_model_of_other_classes_is_no_match(tmp_path):
+    bundled = ModelPackage.load("driving-s")
+    shutil.copytree(bundled.folder, tmp_path / "other")
+    spec = (tmp_path / "other" / "model.yaml").read_text(encoding="utf-8")
+    (tmp_path / "other" / "model.yaml").write_text(spec.replace("cyclist", "tram"), encoding="utf-8")
+    arguments = ["eval", "sim", "--scenes", "1", "--frames", str(tmp_path / "worlds")]
+    done = runner.invoke(app, [*arguments, "--against", str(tmp_path / "other")])
+    assert isinstance(done.exception, ConfigError)
+    assert "car, pedestrian, tram" in str(done.exception)
 
 
 def test_a_folder_of_kitti(shared_data, tmp_path):

@@ -105,6 +105,23 @@ def test_labels_given_back_as_detections_are_perfect(folder, tmp_path):
     assert levels[0].tp > 0
 
 
+def test_gains_are_of_moderate_objects(folder, perception):
+    f32 = Perception(perception.package, CpuDevice(), precision="f32")
+    report, alone = kitti.evaluate(folder, perception, against=f32), kitti.evaluate(folder, f32)
+    mine, theirs = (
+        {(r.sensors, r.label): r.levels for r in of.rows if r.difficulty == "moderate"}
+        for of in (report, alone)
+    )
+    assert [(g.label, g.less) for g in report.gains] == [
+        (label, less) for less in ("lidar", "the other") for label in perception.spec.classes
+    ]
+    for gain in report.gains:
+        less = mine["lidar", gain.label] if gain.less == "lidar" else theirs["lidar+camera", gain.label]
+        for level, more, base in zip(gain.levels, mine["lidar+camera", gain.label], less):
+            if more.ap.value is not None:
+                assert level.value == pytest.approx(more.ap.value - base.ap.value)
+
+
 def test_without_labels_there_are_files_and_no_rows(folder, perception, tmp_path):
     shutil.rmtree(folder / "label_2")
     report = kitti.evaluate(folder, perception, out=tmp_path / "results")

@@ -53,6 +53,29 @@ def test_every_set_of_sensors_has_its_rows(worlds, perception):
     assert report.rows[3].objects <= cars.objects  # fewer objects are seen by one sensor alone
 
 
+def test_against_another_precision_the_same_objects_count(worlds, perception):
+    paths = simulated.scene_paths(worlds, scenes=2, seed=1001)
+    same = simulated.evaluate(paths, perception, source="two worlds", against=perception)
+    assert same.against is not None
+    for gain in same.gains[3:]:
+        assert (gain.more, gain.less) == ("lidar+camera", "the other")
+        assert all(level.value in (0.0, None) for level in gain.levels)
+    assert any(level.value == level.low == level.high == 0.0 for level in same.gains[3].levels)
+    aps = {(row.sensors, row.label): row.levels[0].ap.value for row in same.rows}
+    assert [gain.less for gain in same.gains[:3]] == ["lidar"] * 3
+    cars = same.gains[0]
+    assert cars.levels[0].value == pytest.approx(aps["lidar+camera", "car"] - aps["lidar", "car"])
+    f32 = Perception(perception.package, CpuDevice(), precision="f32")
+    other = simulated.evaluate(paths, perception, source="two worlds", against=f32)
+    alone = simulated.evaluate(paths, f32, source="two worlds")
+    assert "f32" in str(other.against)
+    assert other.rows == same.rows
+    for mine, theirs, gain in zip(other.rows[:3], alone.rows[:3], other.gains[3:]):
+        for level, level_of_theirs, difference in zip(mine.levels, theirs.levels, gain.levels):
+            if level.ap.value is not None:
+                assert difference.value == pytest.approx(level.ap.value - level_of_theirs.ap.value)
+
+
 def test_a_damaged_scene_is_left_out(worlds, perception, tmp_path):
     good = simulated.scene_paths(worlds, scenes=1, seed=1001)
     bad = tmp_path / "bad.npz"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from msgspec import Struct
+from rich.console import Group
 from rich.table import Table
 
 from fusion_rt.metrics.detection import Estimate
@@ -22,20 +24,32 @@ class Gain(Struct, frozen=True, kw_only=True):
 
 OTHER = "the other"  # model, or precision, that is compared with
 NOTE = (
-    "AP over that with less, or with the other model: the difference in points. [ ]: the middle 95 % over"
-    " frames drawn again, the same ones for both; where it holds no 0, frames like these tell the two apart."
+    "AP gained: the difference in points. [ ]: the middle 95 % over frames drawn again, the same ones for"
+    " both; where it holds no 0, frames like these tell the two apart."
 )
 
 
-def table(gains: Sequence[Gain]) -> Table:
-    """For a terminal."""
-    out = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("class", "AP with", "over that\nwith"):
-        out.add_column(name, no_wrap=True)
-    for name in ("BEV\nstrict", "BEV\nloose", "3D\nstrict", "3D\nloose"):
-        out.add_column(name, justify="right", no_wrap=True)
+def tables(gains: Sequence[Gain]) -> Group:
+    """For a terminal: one for each pair that is compared."""
+    return Group(*(_table(list(of)) for _, of in groupby(gains, lambda gain: (gain.more, gain.less))))
+
+
+def _table(gains: Sequence[Gain]) -> Table:
+    title = f"{gains[0].more} over {gains[0].less}"
+    out = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    out.add_column("AP gained", no_wrap=True)
+    for name in ("BEV strict", "BEV loose", "3D strict", "3D loose"):
+        out.add_column(name, justify="right", no_wrap=True, min_width=18)
     for gain in gains:
-        out.add_row(gain.label, gain.more, gain.less, *map(_points, gain.levels))
+        out.add_row(gain.label, *map(_points, gain.levels))
     return out
 
 

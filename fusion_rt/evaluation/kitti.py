@@ -15,7 +15,7 @@ from fusion_rt.evaluation import gains, pictures, report
 from fusion_rt.evaluation.late_fusion import LateFusion
 from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, Report
-from fusion_rt.evaluation.subsets import SUBSETS, detect, own_scores, still
+from fusion_rt.evaluation.subsets import GAINS, SUBSETS, detect, own_scores, still
 from fusion_rt.images import decode_image
 from fusion_rt.logs.kitti_calibration import object_rig
 from fusion_rt.logs.kitti_object import (
@@ -77,6 +77,7 @@ def evaluate(
     classes = perception.spec.classes
     late = None if detector is None else LateFusion(detector, perception.spec)
     subsets = [s.name for s in SUBSETS] + ([] if late is None else [late.name])
+    pairs = [*GAINS, *([] if late is None else [(late.name, late.base)])]
     cases: dict[Case, list[FrameBoxes]] = {
         Case(name, label, d.name): [] for name in subsets for label in classes for d in DIFFICULTIES
     }
@@ -135,7 +136,7 @@ def evaluate(
         notes=NOTES if judged else ("No labels: nothing to compare with.",),
         skipped=tuple(skipped),
         results=None if out is None else str(out),
-        gains=report.gains(cases | theirs, classes, MODERATE.name),
+        gains=report.gains(cases | theirs, pairs, classes, MODERATE.name),
         against=None if against is None else report.looker(against),
     )
 

@@ -56,7 +56,7 @@ class Report(Struct, frozen=True, kw_only=True):
     rows        empty where nothing is labelled
     centres     the same by the distance between centres, where objects have velocities
     in_view     how many are found of those that the image shows more or less of, where that is known
-    gains       what the camera adds to the lidar, and the model to the other one
+    gains       what the camera adds to the lidar, a detector beside to both, and the model to the other one
     against     that other model and its engine, where there is one
     notes       what the numbers mean
     skipped     frames, or parts of them, that could not be used, and why
@@ -123,14 +123,17 @@ def looker(perception: Perception) -> str:
 
 
 def gains(
-    cases: Mapping[Case, Sequence[FrameBoxes]], classes: Sequence[str], difficulty: str
+    cases: Mapping[Case, Sequence[FrameBoxes]],
+    pairs: Sequence[tuple[str, str]],
+    classes: Sequence[str],
+    difficulty: str,
 ) -> tuple[Gain, ...]:
-    """What the camera adds to the lidar in the cases of a difficulty, and how much better lidar and camera do
-    than with the other model, where that looked, too."""
-    pairs = [("lidar+camera", less, label) for less in ("lidar", OTHER) for label in classes]
+    """How much better each class comes out in the cases of a difficulty with the first of each pair of
+    sensors than with the second, where both looked at the same frames."""
     return tuple(
         Gain(label=label, more=more, less=less, levels=ap_gains(frames, others, label=label))
-        for more, less, label in pairs
+        for more, less in pairs
+        for label in classes
         if (frames := cases.get(Case(more, label, difficulty)))
         and len(others := cases.get(Case(less, label, difficulty), ())) == len(frames)
     )
@@ -148,7 +151,7 @@ def render(report: Report) -> RenderableType:
     if report.rows:
         parts += ["", _table(report.rows), ""]
     if report.gains:
-        parts += [gaining.table(report.gains), ""]
+        parts += [gaining.tables(report.gains), ""]
     if report.centres:
         parts += [_centre_table(report.centres), ""]
     if report.in_view:

@@ -13,7 +13,7 @@ from fusion_rt.evaluation import gains, pictures, report
 from fusion_rt.evaluation.in_view import InViewRow, by_share
 from fusion_rt.evaluation.pictures import Thing
 from fusion_rt.evaluation.report import Case, CentreRow, Report
-from fusion_rt.evaluation.subsets import SUBSETS, Subset, detect, own_scores, still
+from fusion_rt.evaluation.subsets import GAINS, SUBSETS, Subset, detect, own_scores, still
 from fusion_rt.messages import Header, Image, PointCloud
 from fusion_rt.metrics.centre_distance import Moment, judge
 from fusion_rt.metrics.matching import FrameBoxes
@@ -139,7 +139,7 @@ def evaluate(
             )
             for case, frames in cases.items()
         ),
-        gains=report.gains(cases | theirs, classes, DIFFICULTY),
+        gains=report.gains(cases | theirs, GAINS, classes, DIFFICULTY),
         against=None if against is None else report.looker(against),
     )
 

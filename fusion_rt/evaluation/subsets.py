@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from fusion_rt.evaluation.gains import OTHER
 from fusion_rt.messages import PointCloud
 from fusion_rt.perception import Perception
 from fusion_rt.percepts import Motion, Sweep, View
@@ -27,6 +28,8 @@ SUBSETS = (
     Subset("lidar", lidar=True, camera=False),
     Subset("camera", lidar=False, camera=True),
 )
+# Sets of sensors of which the first should find more than the second.
+GAINS = (("lidar+camera", "lidar"), ("lidar+camera", OTHER))
 
 
 def detect(

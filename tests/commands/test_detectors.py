@@ -46,6 +46,11 @@ def test_add_show_and_judge(fastestdet, shared_data, tmp_path):
     alone, beside = (rows[name, "car", "moderate"] for name in ("lidar+camera", "lidar+camera+fastestdet"))
     assert beside["tp"] == alone["tp"] > 0
     assert report["detections"]["lidar+camera+fastestdet"] == report["detections"]["lidar+camera"]
+    gains = [g for g in report["gains"] if g["more"] == "lidar+camera+fastestdet"]
+    assert [(g["label"], g["less"]) for g in gains] == [
+        (label, "lidar+camera") for label in ("car", "pedestrian", "cyclist")
+    ]
+    assert gains[0]["levels"][1]["value"] == beside["ap"]["value"] - alone["ap"]["value"]
     scores = [
         np.array(
             [float(line.split()[-1]) for line in (tmp_path / "results" / place).read_text().splitlines()]

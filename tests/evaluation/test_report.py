@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from msgspec import structs
 from rich.console import Console
 
+from fusion_rt.evaluation.gains import Gain
 from fusion_rt.evaluation.report import Report, Row, render
-from fusion_rt.metrics.detection import judge
+from fusion_rt.metrics.detection import Estimate, judge
 from fusion_rt.metrics.matching import FrameBoxes
 
 SENSORS, CLASSES = ("lidar+camera", "lidar", "camera"), ("car", "pedestrian", "cyclist")
@@ -66,6 +68,26 @@ def test_the_table_fits_a_hundred_columns(found):
         assert row[2] == "120"
         assert share in row  # recall
         assert row[-1] == f"{40 * found}/0/{40 * (3 - found)}"
+
+
+def test_gains_stand_under_what_is_compared():
+    level, nothing = Estimate(0.041, -0.25, 0.5), Estimate(None)
+    gains = tuple(
+        Gain(label=label, more=more, less=less, levels=(level, level, nothing, level))
+        for more, less in (("lidar+camera", "lidar"), ("lidar+camera+fastestdet", "lidar+camera"))
+        for label in CLASSES
+    )
+    lines = printed(structs.replace(report(2), gains=gains), 100)
+    assert not any("…" in line for line in lines)
+    titles = [i for i, line in enumerate(lines) if " over " in line]
+    assert [lines[i].strip() for i in titles] == [
+        "lidar+camera over lidar",
+        "lidar+camera+fastestdet over lidar+camera",
+    ]
+    for i in titles:
+        assert [line.split()[0] for line in lines[i + 2 : i + 5]] == list(CLASSES)
+        assert "+4.1 [-25.0 +50.0]" in lines[i + 2]
+        assert " - " in lines[i + 2]
 
 
 def test_a_narrow_terminal_keeps_the_names():

@@ -134,7 +134,7 @@ class Perception:
 
     def _encode(self, pixels: Array, camera: Camera, *, bgr: bool) -> ImageFeatures:
         spec = self.spec.image
-        K = network_intrinsics(camera.intrinsics, (camera.width, camera.height), (spec.width, spec.height))
+        K = network_intrinsics(camera.intrinsics, camera.size, spec.size)
         self._kernels["image"](
             pixels,
             self._camera.inputs["image"][0],

@@ -62,6 +62,11 @@ class Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, px."""
+        return self.width, self.height
+
+    @property
     def intrinsics(self) -> Array:
         """K as (3, 3) float64."""
         return np.array(self.K, dtype=np.float64)

@@ -169,8 +169,10 @@ def test_the_runtime_is_light():
     assert not [m for m in loaded if any(m == h or m.startswith(h + ".") for h in HEAVY)]
 
 
-def test_importing_the_package_loads_no_engine():
-    code = "import sys, fusion_rt; print(*sys.modules)"
+@pytest.mark.parametrize("module", ["fusion_rt", "fusion_rt.cli"])
+def test_importing_the_package_or_the_commands_loads_no_engine(module):
+    """A command begins as fast as what it needs is imported."""
+    code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert not {"openvino", "cv2", "numpy"} & set(done.stdout.split())
 

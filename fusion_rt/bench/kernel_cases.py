@@ -13,9 +13,9 @@ import numpy as np
 from fusion_rt.device import CpuDevice, Device
 from fusion_rt.device.cpu_decoder import cells_under, shares_at
 from fusion_rt.images import decode_image, feature_intrinsics, network_intrinsics
-from fusion_rt.models.package import ImageSpec, ModelPackage
+from fusion_rt.models.package import ModelPackage
 from fusion_rt.parity import Frame
-from fusion_rt.rig import Camera, Rig
+from fusion_rt.rig import Rig
 from fusion_rt.transforms import Array
 
 POINTS = 120_000
@@ -110,7 +110,7 @@ def answer_cases(package: ModelPackage) -> Iterator[KernelCase]:
 def _image_and_points(package: ModelPackage, rig: Rig, frame: Frame) -> Iterator[KernelCase]:
     spec = package.spec
     camera, pixels = next(iter(rig.cameras.values())), decode_image(frame.image)
-    K = _network_intrinsics(camera, spec.image)
+    K = network_intrinsics(camera.intrinsics, camera.size, spec.image.size)
     planes = np.zeros((3, spec.image.height, spec.image.width), np.float32)
     how = {"bgr": True, "mean": spec.image.mean, "std": spec.image.std}
     for label, lens in (("image", camera.distortion), ("image, bent lens", BENT)):
@@ -148,14 +148,10 @@ def _canvases(package: ModelPackage, rig: Rig) -> Iterator[KernelCase]:
     yield KernelCase("bev_warp", "bev_warp", (Large(state), turn, spec.head, warped))
 
 
-def _network_intrinsics(camera: Camera, image: ImageSpec) -> Array:
-    return network_intrinsics(camera.intrinsics, (camera.width, camera.height), (image.width, image.height))
-
-
 def _projection(package: ModelPackage, rig: Rig) -> Array:
     """(1, 3, 4) float32: the ego frame (m) -> feature pixels of the rig's first camera."""
     image, camera = package.spec.image, next(iter(rig.cameras.values()))
-    K = _network_intrinsics(camera, image)
+    K = network_intrinsics(camera.intrinsics, camera.size, image.size)
     P = feature_intrinsics(K, image.stride, image.focal_px) @ camera.T_camera_ego[:3]
     return P.astype(np.float32)[None]
 

@@ -25,7 +25,6 @@ from fusion_rt.commands.common import (
 )
 from fusion_rt.commands.reports import Engine, Judged
 from fusion_rt.errors import LogError
-from fusion_rt.models.package import PRECISIONS
 
 evaluations = typer.Typer(
     help="Judge accuracy by the field's own definitions; alone: on simulated worlds that training never saw.",
@@ -331,6 +330,8 @@ def _only(folder: Path, pattern: str) -> Path:
 
 def _other(engine: Engine, against: str | None) -> Engine | None:
     """Another precision of the same model, or another model in the same precision."""
+    from fusion_rt.models.package import PRECISIONS
+
     if against is None:
         return None
     if against in PRECISIONS:

@@ -89,7 +89,7 @@ def evaluate(
     whole = [row for row in report.rows if row.sensors == SUBSETS[0].name]
     camera_lost = [row for row in report.rows if row.sensors == SUBSETS[1].name]
     rows = {NOTHING: whole, CAMERA_LOST: camera_lost}
-    for row in undisturbed.rows(cases, perception):
+    for row in undisturbed.rows(undisturbed.judged(cases, perception), perception):
         rows.setdefault(row.sensors, []).append(row)
     return DisturbedReport(
         worlds=report,

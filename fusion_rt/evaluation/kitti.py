@@ -125,18 +125,18 @@ def evaluate(
         advance(index + 1, len(names))
     if not used:
         raise LogError(f"{folder}: no frame can be used; the first problem: {(skipped or ['no frames'])[0]}")
-    judged = report.rows(cases, perception)
+    judged = report.judged(cases | theirs, perception)
     return Report(
         source=str(folder),
         model=perception.package.identity,
         engine=perception.engine_identity,
         frames=used,
         detections=detections,
-        rows=judged,
+        rows=report.rows(judged, perception),
         notes=NOTES if judged else ("No labels: nothing to compare with.",),
         skipped=tuple(skipped),
         results=None if out is None else str(out),
-        gains=report.gains(cases | theirs, pairs, classes, MODERATE.name),
+        gains=report.gains(judged, pairs, classes, MODERATE.name),
         against=None if against is None else report.looker(against),
     )
 

@@ -9,11 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fusion_rt.evaluation import gains as gaining
-from fusion_rt.evaluation.gains import OTHER, Gain
+from fusion_rt.evaluation.gains import OTHER, Gain, tables
 from fusion_rt.evaluation.in_view import InViewRow
 from fusion_rt.metrics.centre_distance import CentreScores
-from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Level, ap_gains, count_objects, judge
+from fusion_rt.metrics.detection import MIN_OVERLAPS, Estimate, Judged, Level, judge_drawn
 from fusion_rt.metrics.matching import FrameBoxes
 from fusion_rt.perception import Perception
 
@@ -99,21 +98,30 @@ WORKING_POINT = (
 )
 
 
-def rows(cases: Mapping[Case, Sequence[FrameBoxes]], perception: Perception) -> tuple[Row, ...]:
-    """Judges every case that has a frame; in the order given."""
+def judged(cases: Mapping[Case, Sequence[FrameBoxes]], perception: Perception) -> dict[Case, Judged]:
+    """Every case that has a frame; in the order given."""
     thresholds = perception.spec.score_thresholds
+    return {
+        case: judge_drawn(frames, label=case.label, threshold=thresholds[case.label])
+        for case, frames in cases.items()
+        if frames
+    }
+
+
+def rows(cases: Mapping[Case, Judged], perception: Perception) -> tuple[Row, ...]:
+    """In the order given, without what another model finds."""
     return tuple(
         Row(
             sensors=case.sensors,
             label=case.label,
             difficulty=case.difficulty,
-            frames=len(frames),
-            objects=count_objects(frames),
-            threshold=thresholds[case.label],
-            levels=judge(frames, label=case.label, threshold=thresholds[case.label]),
+            frames=of.frames,
+            objects=of.objects,
+            threshold=perception.spec.score_thresholds[case.label],
+            levels=of.levels,
         )
-        for case, frames in cases.items()
-        if frames
+        for case, of in cases.items()
+        if case.sensors != OTHER
     )
 
 
@@ -123,19 +131,22 @@ def looker(perception: Perception) -> str:
 
 
 def gains(
-    cases: Mapping[Case, Sequence[FrameBoxes]],
-    pairs: Sequence[tuple[str, str]],
-    classes: Sequence[str],
-    difficulty: str,
+    cases: Mapping[Case, Judged], pairs: Sequence[tuple[str, str]], classes: Sequence[str], difficulty: str
 ) -> tuple[Gain, ...]:
     """How much better each class comes out in the cases of a difficulty with the first of each pair of
     sensors than with the second, where both looked at the same frames."""
     return tuple(
-        Gain(label=label, more=more, less=less, levels=ap_gains(frames, others, label=label))
+        Gain(
+            label=label,
+            more=more,
+            less=less,
+            levels=tuple(mine.over(other) for mine, other in zip(with_more.draws, with_less.draws)),
+        )
         for more, less in pairs
         for label in classes
-        if (frames := cases.get(Case(more, label, difficulty)))
-        and len(others := cases.get(Case(less, label, difficulty), ())) == len(frames)
+        if (with_more := cases.get(Case(more, label, difficulty))) is not None
+        and (with_less := cases.get(Case(less, label, difficulty))) is not None
+        and with_more.frames == with_less.frames
     )
 
 
@@ -151,7 +162,7 @@ def render(report: Report) -> RenderableType:
     if report.rows:
         parts += ["", _table(report.rows), ""]
     if report.gains:
-        parts += [gaining.tables(report.gains), ""]
+        parts += [tables(report.gains), ""]
     if report.centres:
         parts += [_centre_table(report.centres), ""]
     if report.in_view:

@@ -113,13 +113,14 @@ def evaluate(
         advance(index + 1, len(paths))
     if len(skipped) == len(paths):
         raise LogError(f"{source}: no scene can be used; the first problem: {(skipped or ['no scenes'])[0]}")
+    judged = report.judged(cases | theirs, perception)
     return Report(
         source=source,
         model=perception.package.identity,
         engine=perception.engine_identity,
         frames=len(paths) - len(skipped),
         detections=detections,
-        rows=report.rows(cases, perception),
+        rows=report.rows(judged, perception),
         notes=NOTES,
         skipped=tuple(skipped),
         centres=tuple(
@@ -139,7 +140,7 @@ def evaluate(
             )
             for case, frames in cases.items()
         ),
-        gains=report.gains(cases | theirs, GAINS, classes, DIFFICULTY),
+        gains=report.gains(judged, GAINS, classes, DIFFICULTY),
         against=None if against is None else report.looker(against),
     )
 

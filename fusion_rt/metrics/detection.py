@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -54,32 +55,45 @@ class Level(Struct, frozen=True, kw_only=True):
     ece: float | None
 
 
+class Drawn(NamedTuple):
+    """An AP, 0..1, and what it is each time that frames are drawn again: in the same way for all that looked
+    at as many frames. None where no object counts."""
+
+    value: float | None
+    again: Sequence[float | None]
+
+    def over(self, less: Drawn) -> Estimate:
+        """How much larger it is than another, of the same frames: what is hard for both widens the interval
+        of either and not that of their difference."""
+        return _estimate(_minus(self.value, less.value), list(map(_minus, self.again, less.again)))
+
+
+class Judged(NamedTuple):
+    """One class in so many frames with so many objects that count; levels and draws are BEV strict and loose,
+    then 3D strict and loose."""
+
+    frames: int
+    objects: int
+    levels: tuple[Level, ...]
+    draws: tuple[Drawn, ...]
+
+
 def judge(frames: Sequence[FrameBoxes], *, label: str, threshold: float) -> tuple[Level, ...]:
     """BEV strict and loose, then 3D strict and loose. threshold: smallest score at the working point."""
+    return judge_drawn(frames, label=label, threshold=threshold).levels
+
+
+def judge_drawn(frames: Sequence[FrameBoxes], *, label: str, threshold: float) -> Judged:
+    """The same, to be compared with what else looked at the frames."""
     pairs = [overlaps(f.truth, f.found) for f in frames]
     weights = resamples(len(frames))
-    return tuple(
+    both = [
         _level(frames, [p[k] for p in pairs], weights, space, min_overlap, threshold)
         for k, space in enumerate(("bev", "3d"))
         for min_overlap in MIN_OVERLAPS.get(label, (0.5, 0.25))
-    )
-
-
-def ap_gains(more: Sequence[FrameBoxes], less: Sequence[FrameBoxes], *, label: str) -> tuple[Estimate, ...]:
-    """How much larger the AP of `more` is than that of `less`, -1..1: BEV strict and loose, then 3D strict
-    and loose. Both looked at the same frames, and whenever frames are drawn again both are judged on the same
-    ones: what is hard for both widens the interval of either AP and not that of their difference."""
-    weights = resamples(len(more))
-    pairs = [[overlaps(f.truth, f.found) for f in frames] for frames in (more, less)]
-    gains = []
-    for space in (0, 1):
-        for min_overlap in MIN_OVERLAPS.get(label, (0.5, 0.25)):
-            (value, drawn), (base, base_drawn) = (
-                _aps([match(f, p[space], min_overlap) for f, p in zip(frames, pair)], weights)
-                for frames, pair in zip((more, less), pairs)
-            )
-            gains.append(_estimate(_minus(value, base), [_minus(a, b) for a, b in zip(drawn, base_drawn)]))
-    return tuple(gains)
+    ]
+    levels, draws = zip(*both)
+    return Judged(len(frames), count_objects(frames), levels, draws)
 
 
 def count_objects(frames: Sequence[FrameBoxes]) -> int:
@@ -111,17 +125,18 @@ def _level(
     space: str,
     min_overlap: float,
     threshold: float,
-) -> Level:
+) -> tuple[Level, Drawn]:
     outcomes = [match(f, p, min_overlap) for f, p in zip(frames, pairs)]
     curve = Curve(outcomes)
     judged = np.concatenate([np.zeros((0, 2)), *(o.judged for o in outcomes)])
     counts = curve.at(threshold)
     counts[:, FP] -= counts[:, SHELTERED]
     total, drawn = counts.sum(0), weights @ counts
-    return Level(
+    aps = _aps(curve, outcomes, weights)
+    level = Level(
         space=space,
         min_overlap=min_overlap,
-        ap=_estimate(*_aps(outcomes, weights)),
+        ap=_estimate(*aps),
         ap_devkit=devkit_average_precision(curve, outcomes),
         precision=_share(total, drawn, _precision),
         recall=_share(total, drawn, _recall),
@@ -132,17 +147,16 @@ def _level(
         sheltered=int(total[SHELTERED]),
         ece=expected_calibration_error(*judged[judged[:, 0] >= threshold].T),
     )
+    return level, aps
 
 
-def _aps(outcomes: Sequence[Outcome], weights: Array) -> tuple[float | None, list[float | None]]:
-    """Average precision, and that of each draw of the frames."""
-    curve = Curve(outcomes)
+def _aps(curve: Curve, outcomes: Sequence[Outcome], weights: Array) -> Drawn:
     objects = np.array([o.objects for o in outcomes], np.int64)
 
     def ap(w: Array) -> float | None:
         return average_precision(curve.totals(w)) if (objects * w).sum() else None
 
-    return ap(np.ones(len(outcomes), np.int64)), [ap(w) for w in weights]
+    return Drawn(ap(np.ones(len(outcomes), np.int64)), [ap(w) for w in weights])
 
 
 def _minus(a: float | None, b: float | None) -> float | None:

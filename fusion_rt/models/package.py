@@ -46,6 +46,11 @@ class ImageSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stride: int
     focal_px: Annotated[float, Meta(gt=0)] | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, px."""
+        return self.width, self.height
+
 
 class TensorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Names and shapes of one part's tensors, float32; -1 is any number of rows."""

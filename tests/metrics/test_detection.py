@@ -11,7 +11,7 @@ from fusion_rt.metrics.average_precision import (
     recall_scores,
 )
 from fusion_rt.metrics.boxes import overlaps
-from fusion_rt.metrics.detection import ap_gains, count_objects, judge, mean_overlap
+from fusion_rt.metrics.detection import count_objects, judge, judge_drawn, mean_overlap
 from fusion_rt.metrics.kitti import DIFFICULTIES, boxes, frame_boxes
 from fusion_rt.metrics.matching import FN, FP, TP, FrameBoxes, match
 
@@ -100,16 +100,20 @@ def test_intervals_hold_the_value_and_are_seeded():
     assert one.ap.low <= one.ap.value <= one.ap.high
 
 
+def gains(more, less):
+    mine, theirs = (judge_drawn(frames, label="car", threshold=0.5).draws for frames in (more, less))
+    return [a.over(b) for a, b in zip(mine, theirs, strict=True)]
+
+
 def test_gains_by_hand():
     some = [frame(at(1, 2), at(1), [0.9]), frame(at(3, 4), at(3), [0.8])]
     all_found = [frame(at(1, 2), at(1, 2), [0.9, 0.7]), frame(at(3, 4), at(3, 4), [0.8, 0.6])]
-    for gain in ap_gains(all_found, some, label="car"):
+    for gain in gains(all_found, some):
         # Half of the objects of each frame, whichever are drawn.
         assert (gain.value, gain.low, gain.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert [g.value for g in ap_gains(some, all_found, label="car")] == [-0.5] * 4
-    assert [g.value for g in ap_gains([frame(at(), at(), [])], [frame(at(), at(), [])], label="car")] == [
-        None
-    ] * 4
+    assert [g.value for g in gains(some, all_found)] == [-0.5] * 4
+    nothing = [frame(at(), at(), [])]
+    assert [g.value for g in gains(nothing, nothing)] == [None] * 4
 
 
 def test_what_is_hard_for_both_widens_no_gain():
@@ -118,7 +122,7 @@ def test_what_is_hard_for_both_widens_no_gain():
     truths = [at(1, 2, 3, *range(20, 20 + 6 * int(rng.integers(2)))) for _ in range(60)]
     less = [frame(truth, at(1, 2), [0.9, 0.8]) for truth in truths]
     more = [frame(truth, at(1, 2, 3), [0.9, 0.8, 0.7]) for truth in truths]
-    gain, alone = ap_gains(more, less, label="car")[0], ap(*more).ap
+    gain, alone = gains(more, less)[0], ap(*more).ap
     assert gain.value == pytest.approx(alone.value - ap(*less).ap.value)
     assert 0 < gain.low <= gain.value <= gain.high
     assert gain.high - gain.low < 0.6 * (alone.high - alone.low)
